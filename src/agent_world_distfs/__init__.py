@@ -1,0 +1,1 @@
+"""DistFS: the file layer that many processes share."""

@@ -1,0 +1,307 @@
+"""Every error a caller can see, grouped by what the caller does next.
+
+The first level says what to do (look elsewhere, read again, repair, fix the call, ...); handlers
+catch that. Instances carry values, not sentences: the values are ``args``, so that an error pickles
+and copies, and the sentence is made by ``__str__``. Content never stands in an error, only paths,
+hashes and sizes.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent_world_distfs.records import Absent, FileIndexManifestRef, FileMetadata
+
+
+class WorldError(Exception):
+    """Anything that this package refuses or fails to do."""
+
+
+# --- look elsewhere ---------------------------------------------------------------------------
+
+
+class NotFoundError(WorldError, FileNotFoundError):
+    """What was asked for is not here. Also a FileNotFoundError with errno, strerror and filename."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(errno.ENOENT, sentence, name)
+
+    def __str__(self) -> str:
+        return f"{self.strerror}: {self.filename}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError pickles its three arguments; the subclasses take one.
+        return (type(self), (self.filename,))
+
+
+class BlobNotFoundError(NotFoundError):
+    """No blob of this hash is stored."""
+
+    def __init__(self, content_hash: str) -> None:
+        super().__init__(content_hash, "no such blob")
+        self.content_hash = content_hash
+
+
+class PathNotFoundError(NotFoundError):
+    """The index has no file at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "no such path")
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"no such path: {self.path!r}"
+
+
+# --- read again, retry ------------------------------------------------------------------------
+
+
+class ConflictError(WorldError):
+    """Somebody else was first: read again, decide again."""
+
+    @property
+    def conflicts(self) -> tuple[ConflictError, ...]:
+        """Each input that changed, one error each; never empty."""
+        return (self,)
+
+
+class FileConflictError(ConflictError):
+    """The path does not hold what was expected.
+
+    ``actual`` is what it holds, read in the transaction that refused; None where there is no file.
+    """
+
+    def __init__(self, path: str, expected: str | Absent, actual: FileMetadata | None) -> None:
+        super().__init__(path, expected, actual)
+        self.path = path
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        actual = "no file" if self.actual is None else self.actual.content_hash
+        return f"{self.path!r} holds {actual}, expected {self.expected}: read it again and retry"
+
+
+class IndexConflictError(ConflictError):
+    """The index is not the one that ``expected_current`` names."""
+
+    def __init__(self, expected: FileIndexManifestRef, actual: FileIndexManifestRef) -> None:
+        super().__init__(expected, actual)
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"the index is {self.actual}, expected {self.expected}: read it again and retry"
+
+
+class TransactionConflictError(ConflictError):
+    """Inputs of a transaction changed before it could commit; all of them are listed."""
+
+    def __init__(self, conflicts: tuple[ConflictError, ...]) -> None:
+        super().__init__(conflicts)
+        self._conflicts = conflicts
+
+    @property
+    def conflicts(self) -> tuple[ConflictError, ...]:
+        return self._conflicts
+
+    def __str__(self) -> str:
+        return "; ".join(str(conflict) for conflict in self._conflicts)
+
+
+# --- distrust this copy, repair ---------------------------------------------------------------
+
+
+class CorruptError(WorldError):
+    """What is stored is not what was stored: distrust this copy, repair it."""
+
+
+class BlobHashMismatchError(CorruptError):
+    """Bytes do not hash to the name they go by."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(expected, actual)
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"the bytes hash to {self.actual}, expected {self.expected}"
+
+
+class BlobMissingError(CorruptError):
+    """A blob that the index or a pin names is gone. ``path`` is a path that names it, None for a pin.
+
+    Not a FileNotFoundError: whoever handles that by creating the file anew would bury the loss.
+    """
+
+    def __init__(self, content_hash: str, path: str | None) -> None:
+        super().__init__(content_hash, path)
+        self.content_hash = content_hash
+        self.path = path
+
+    def __str__(self) -> str:
+        named_by = "a pin" if self.path is None else repr(self.path)
+        return f"the bytes of blob {self.content_hash}, named by {named_by}, are gone from the store"
+
+
+class CatalogError(CorruptError):
+    """The catalog is damaged, or is not the database it should be."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the catalog is damaged: {self.reason}"
+
+
+class ManifestError(CorruptError):
+    """The bytes are not a manifest in the one canonical form, or it lies."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"not a valid manifest: {self.reason}"
+
+
+# --- fix the call -----------------------------------------------------------------------------
+
+
+class InvalidInputError(WorldError, ValueError):
+    """The call itself is wrong; nothing was done."""
+
+
+class BlobHashInvalidError(InvalidInputError):
+    """A content hash is 64 lowercase hexadecimal characters; this is not."""
+
+    def __init__(self, content_hash: str) -> None:
+        super().__init__(content_hash)
+        self.content_hash = content_hash
+
+    def __str__(self) -> str:
+        return f"not a content hash (64 lowercase hexadecimal characters): {self.content_hash[:80]!r}"
+
+
+class PathInvalidError(InvalidInputError):
+    """The path cannot be a store path; ``reason`` says why."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        shown = self.path if len(self.path) <= 80 else self.path[:80] + "..."
+        return f"invalid path {shown!r}: {self.reason}"
+
+
+class StoreClosedError(InvalidInputError):
+    """The store was closed; open it again."""
+
+    def __str__(self) -> str:
+        return "the store is closed"
+
+
+# --- open it differently ----------------------------------------------------------------------
+
+
+class IncompatibleStoreError(WorldError):
+    """This place cannot be opened as it is, or not with these options."""
+
+    def __init__(self, location: str, reason: str) -> None:
+        super().__init__(location, reason)
+        self.location = location
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.reason}"
+
+
+class StoreMovedError(IncompatibleStoreError):
+    """The store has moved; ``location`` says where to."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location, "the store has moved there")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.location,))
+
+
+# --- mend the place ---------------------------------------------------------------------------
+
+
+class StorageError(WorldError):
+    """The place that holds the store failed; nothing was acknowledged."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class StorageFullError(StorageError):
+    """No space is left, or a quota or size limit is reached."""
+
+
+class StorageReadOnlyError(StorageError):
+    """The store, or the file system below it, may not be written."""
+
+
+class StorageIOError(StorageError):
+    """The device or file system reported an input or output error."""
+
+
+# --- wait, retry ------------------------------------------------------------------------------
+
+
+class UnavailableError(WorldError):
+    """Not now: wait, or free what stands in the way, and retry."""
+
+
+class StoreBusyError(UnavailableError, TimeoutError):
+    """The lock was not free within ``timeout_s`` seconds."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(timeout_s)
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"the store was locked by others for {self.timeout_s:g} s: retry later"
+
+
+class LeaseExpiredError(UnavailableError):
+    """The lease that kept unnamed blobs safe is gone; start over."""
+
+    def __str__(self) -> str:
+        return "the lease has ended: what it protected may be gone, start over"
+
+
+class ForkedStoreError(UnavailableError):
+    """This store object came through a fork that it could not prepare for; open the store anew."""
+
+    def __str__(self) -> str:
+        return "this store was open while the process was forked behind its back: open it anew"
+
+
+# --- ask, never blindly retry -----------------------------------------------------------------
+
+
+class OutcomeUnknownError(WorldError):
+    """The commit's answer was lost: it may or may not hold. Read before any retry."""
+
+    def __init__(self, transaction_id: str) -> None:
+        super().__init__(transaction_id)
+        self.transaction_id = transaction_id
+
+    def __str__(self) -> str:
+        return (
+            f"the commit of transaction {self.transaction_id} failed while it was being flushed; "
+            "it may or may not hold: read before you retry"
+        )

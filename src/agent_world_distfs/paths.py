@@ -1,0 +1,64 @@
+"""Store paths: relative, ``/``-separated, normalized; otherwise opaque text.
+
+Normalization is the original's: ``.`` and empty segments are dropped (``./a//b/`` becomes ``a/b``).
+No Unicode folding: two spellings are two paths.
+"""
+
+from __future__ import annotations
+
+from agent_world_distfs.errors import PathInvalidError
+
+MAX_PATH_BYTES = 4096
+
+
+def normalize_path(path: str) -> str:
+    """The one form of ``path`` that the index knows.
+
+    Raises:
+        TypeError: not a str; a PathLike wants ``.as_posix()`` first.
+        PathInvalidError: empty, absolute, with a ``..`` segment or a NUL, not UTF-8, or longer than
+            4,096 bytes.
+    """
+    if type(path) is not str:
+        path = _as_plain_str(path)
+    if not path.isascii():
+        _require_utf8(path)
+    if path.startswith("/"):
+        raise PathInvalidError(path, "absolute; store paths are relative")
+    if "\0" in path:
+        raise PathInvalidError(path, "contains NUL")
+    segments = [segment for segment in path.split("/") if segment not in ("", ".")]
+    if not segments:
+        raise PathInvalidError(path, "empty")
+    if ".." in segments:
+        raise PathInvalidError(path, "contains a '..' segment")
+    normal = "/".join(segments)
+    if len(normal) * 4 > MAX_PATH_BYTES and len(normal.encode()) > MAX_PATH_BYTES:
+        raise PathInvalidError(path, f"longer than {MAX_PATH_BYTES} bytes")
+    return normal
+
+
+def check_prefix(prefix: str) -> str:
+    """Return ``prefix``, a plain string prefix of paths, if it can be one.
+
+    Raises:
+        TypeError: not a str.
+        PathInvalidError: not UTF-8.
+    """
+    prefix = _as_plain_str(prefix)
+    _require_utf8(prefix)
+    return prefix
+
+
+def _as_plain_str(path: object) -> str:
+    if isinstance(path, str):
+        return str(path)
+    hint = "; pass path.as_posix()" if hasattr(path, "__fspath__") else ""
+    raise TypeError(f"a store path is a str, not {type(path).__name__}{hint}")
+
+
+def _require_utf8(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise PathInvalidError(path, "not representable as UTF-8 (lone surrogate)") from None

@@ -1,0 +1,204 @@
+"""What the store returns: frozen records, positional in the order shown.
+
+Constructing a record validates nothing; only ``parse`` does. Hashes are 64 lowercase hexadecimal
+characters; tuples of hashes are ascending and unique.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from agent_world_distfs.errors import InvalidInputError
+
+Data = bytes | bytearray | memoryview
+"""Content; counted in bytes. A mutable one is copied before it is hashed."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with done and total (None: unknown), in the unit that the operation's docstring names."""
+
+
+class Absent(Enum):
+    """The type of ABSENT, an Enum of one member so that identity survives pickling."""
+
+    ABSENT = "absent"
+
+    def __str__(self) -> str:
+        return "no file"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent.ABSENT
+"""As an expected content hash: the path must not exist."""
+
+Expected = str | Absent | None
+"""What a conditional write demands: a content hash, ABSENT, or None for no condition."""
+
+
+class HashAlgorithm(Enum):
+    """The function that names blobs; one a store, for ever. Both give 32 bytes."""
+
+    BLAKE3 = "blake3"
+    SHA256 = "sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class FileMetadata:
+    """One file of the index. ``updated_at_ms``: milliseconds since 1970 in UTC."""
+
+    path: str
+    content_hash: str
+    size_bytes: int
+    updated_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """One stored blob."""
+
+    content_hash: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileIndexAuditReport:
+    """What index and bytes say of each other at the time of the audit.
+
+    ``missing_file_blob_hashes``: named by a path, bytes not stored. ``dangling_pin_hashes``: pinned,
+    bytes not stored. ``orphan_blob_hashes``: stored, and exactly what a prune would take now.
+    ``damaged_blob_hashes``: the stored form disagrees with the blob's row (another size, not a
+    regular file). ``corrupt_blob_hashes``: the bytes hash to something else (looked for only by a
+    verifying audit). ``index_damage``: sentences, one for each contradiction inside the catalog.
+    """
+
+    total_indexed_files: int
+    total_pins: int
+    missing_file_blob_hashes: tuple[str, ...]
+    dangling_pin_hashes: tuple[str, ...]
+    orphan_blob_hashes: tuple[str, ...]
+    damaged_blob_hashes: tuple[str, ...] = ()
+    corrupt_blob_hashes: tuple[str, ...] = ()
+    index_damage: tuple[str, ...] = ()
+    is_verified: bool = False
+
+    def is_sound(self) -> bool:
+        """Nothing missing, dangling, damaged or corrupt. Orphans are allowed: every overwrite leaves one."""
+        return not (
+            self.missing_file_blob_hashes
+            or self.dangling_pin_hashes
+            or self.damaged_blob_hashes
+            or self.corrupt_blob_hashes
+            or self.index_damage
+        )
+
+    def is_clean(self) -> bool:
+        """Sound, and no orphans either."""
+        return self.is_sound() and not self.orphan_blob_hashes
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """What a prune took, or with ``dry_run`` would take. ``freed_bytes``: the sum of blob sizes."""
+
+    pruned_blobs: int
+    freed_bytes: int
+    pruned_blob_hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileIndexManifestRef:
+    """Names one manifest: the hash and the size of its bytes. As text ``HASH:SIZE``."""
+
+    content_hash: str
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.content_hash}:{self.size_bytes}"
+
+    @classmethod
+    def parse(cls, text: str) -> FileIndexManifestRef:
+        """Read ``HASH:SIZE``: 64 lowercase hexadecimal characters, a colon, a plain decimal number.
+
+        Raises:
+            InvalidInputError: the text has another form.
+        """
+        match = re.fullmatch(r"([0-9a-f]{64}):(0|[1-9][0-9]{0,18})", text, re.ASCII)
+        if match is None:
+            raise InvalidInputError(f"not a manifest reference (HASH:SIZE): {text[:100]!r}")
+        return cls(match[1], int(match[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class FileIndexManifest:
+    """A decoded manifest. ``files``: ascending by the UTF-8 bytes of ``path``, unique."""
+
+    version: int
+    files: tuple[FileMetadata, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestImportReport:
+    """What an import did to the index. ``changed``: paths in both whose entry differs in content or time."""
+
+    total_files: int
+    added: int
+    changed: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptReport:
+    """What was taken over from a store of the original, and what was found broken there.
+
+    ``missing_blob_hashes``: named by its index or pins, not there. ``corrupt_blob_hashes``: there,
+    but the bytes are others. Files and pins of such blobs are left out and listed in
+    ``skipped_paths`` (ascending) and ``skipped_pin_hashes``.
+    """
+
+    hash_algorithm: HashAlgorithm
+    total_files: int
+    total_blobs: int
+    total_pins: int
+    orphan_blob_hashes: tuple[str, ...] = ()
+    missing_blob_hashes: tuple[str, ...] = ()
+    corrupt_blob_hashes: tuple[str, ...] = ()
+    skipped_paths: tuple[str, ...] = ()
+    skipped_pin_hashes: tuple[str, ...] = ()
+
+    def is_whole(self) -> bool:
+        """Everything that the original's index and pins named came over."""
+        return not (self.missing_blob_hashes or self.corrupt_blob_hashes or self.skipped_paths)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeImportReport:
+    """What laying a directory over the index did. ``skipped_paths``: not regular files; ascending."""
+
+    total_files: int
+    total_bytes: int
+    added: int
+    changed: int
+    removed: int
+    skipped_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutReport:
+    """What was written out. ``previous``: where the replaced directory was kept, None if there was none."""
+
+    total_files: int
+    total_bytes: int
+    previous: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeReport:
+    """The format of the store before and after."""
+
+    format_before: int
+    format_after: int
