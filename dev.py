@@ -5,7 +5,7 @@
     test [ARGS...]     the fast checks: lint, format, types, layers, tests; ARGS go to pytest
     proof [ARGS...]    the long proofs; ARGS go to pytest
     run ARGS...        the command distfs itself
-    format             bring the code into its one format
+    format [FILES...]  bring the code into its one format
 
 Standard library only. The first call makes ``.venv`` beside this file and installs the project into
 it. A marker, written last, says that the environment is complete, and for what. Without a marker
