@@ -28,12 +28,12 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final
+from typing import Final
 
 from agent_world_distfs.errors import ManifestError, PathInvalidError
 from agent_world_distfs.hashing import CHUNK_BYTES, is_content_hash
 from agent_world_distfs.paths import MAX_PATH_BYTES, normalize_path
-from agent_world_distfs.records import FileMetadata
+from agent_world_distfs.records import FileMetadata, Readable
 
 MANIFEST_VERSION: Final = 1
 
@@ -159,7 +159,7 @@ _match_path = _compile(_PATH).match
 _match_rest = _compile(_REST).match
 
 
-def decode_manifest(source: BinaryIO) -> Iterator[FileMetadata]:
+def decode_manifest(source: Readable) -> Iterator[FileMetadata]:
     """The files of the manifest that ``source`` holds from here to its end, in the manifest's order.
 
     Lazy, in bounded memory whatever the bytes claim; ``source`` is not closed. A manifest is valid
@@ -179,7 +179,7 @@ def decode_manifest(source: BinaryIO) -> Iterator[FileMetadata]:
 class _Window:
     """Part of the source. Filled, it holds a largest entry from ``position`` on, or all that is left."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._ended = False
         self._dropped = 0

@@ -10,12 +10,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from agent_world_distfs.errors import InvalidInputError
 
 Data = bytes | bytearray | memoryview
 """Content; counted in bytes. A mutable one is copied before it is hashed."""
+
+
+class Readable(Protocol):
+    """What content is streamed from: any binary file object is one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes, none only at the end."""
+        ...
+
 
 Progress = Callable[[int, int | None], None]
 """Called with done and total (None: unknown), in the unit that the operation's docstring names."""

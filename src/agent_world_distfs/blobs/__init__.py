@@ -1,0 +1,1 @@
+"""Blob storage: the bytes of large blobs."""

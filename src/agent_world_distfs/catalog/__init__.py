@@ -1,0 +1,1 @@
+"""Catalogs: paths, pins and blob rows in a transactional database."""

@@ -1,0 +1,289 @@
+"""Large blobs as files: ``blobs/ab/<hash>`` holds exactly the bytes of the blob ``<hash>``.
+
+Coming in: bytes are written to a temporary file of this process's session and flushed; then the
+file is linked to its name and the directory flushed. So a name in ``blobs/`` always stands for
+whole, durable bytes as far as their writer is concerned; whether the *name* is durable only a
+committed row of the catalog proves. The temporary name is kept until the catalog has committed: if
+a collection takes the file away meanwhile, ``ensure`` puts it back under the write lock.
+
+Whatever stands under the name already is replaced by rename, never trusted: it may be rotten, or a
+file that another writer has not flushed yet. Open readers keep what they have.
+
+Going out: a removed file is renamed into the session's directory under the write lock, which takes
+microseconds, and unlinked after it, which for large files takes long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat as stat_module
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+
+from agent_world_distfs.blobs.failures import translate
+from agent_world_distfs.blobs.sessions import Sessions
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.forks import watch_forks
+from agent_world_distfs.hashing import is_content_hash
+from agent_world_distfs.protocols import StoredForm
+
+RESERVE_BYTES = 1 << 20
+"""What is kept back on the disk, so that a full one can be emptied: removing writes to the log first."""
+
+_FORK_WAIT_S = 10.0
+
+
+class DirectoryBlobs:
+    """``BlobFiles`` in a directory of one machine."""
+
+    def __init__(self, root: str) -> None:
+        self._blobs = os.path.join(root, "blobs")
+        self._reserve = os.path.join(root, "reserve")
+        self._sessions = Sessions(os.path.join(root, "tmp"))
+        self._mutex = threading.Lock()
+        self._numbers = count()
+        self._durable_shards: set[str] = set()
+        self._is_held_for_fork = False
+        watch_forks(self)
+
+    @staticmethod
+    def create(root: str) -> None:
+        """Make the directories; those that are there are left alone."""
+        for name in ("blobs", "tmp"):
+            os.makedirs(os.path.join(root, name), exist_ok=True)
+        fill_reserve(os.path.join(root, "reserve"))
+
+    def path_of(self, content_hash: str) -> str:
+        """Where the bytes of a blob belong."""
+        return os.path.join(self._blobs, content_hash[:2], content_hash)
+
+    # --- in ------------------------------------------------------------------------------------
+
+    def incoming(self) -> IncomingFile:
+        """See ``BlobFiles.incoming``."""
+        try:
+            return IncomingFile(self, self._temporary_path())
+        except OSError as error:
+            raise translate(error, self._blobs) from error
+
+    def _temporary_path(self) -> str:
+        with self._mutex:
+            return os.path.join(self._sessions.own_directory(), str(next(self._numbers)))
+
+    def give_name(self, temporary: str, content_hash: str) -> None:
+        """Durably give a flushed temporary file its name, besides the one it has."""
+        self._make_shard(content_hash[:2])
+        path = self.path_of(content_hash)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            second = self._temporary_path()
+            os.link(temporary, second)
+            os.rename(second, path)
+        flush_directory(os.path.dirname(path))
+
+    def _make_shard(self, shard: str) -> None:
+        if shard in self._durable_shards:
+            return
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.join(self._blobs, shard))
+        flush_directory(self._blobs)  # also if it was there: its maker may not have come to this yet
+        self._durable_shards.add(shard)
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def open(self, content_hash: str) -> io.FileIO:
+        """See ``BlobFiles.open``."""
+        path = self.path_of(content_hash)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            form = self.stat(content_hash)
+            if form is not None and not form.is_regular:
+                raise CatalogError(f"{path} is not a regular file") from error
+            raise translate(error, path) from error
+        if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise CatalogError(f"{path} is not a regular file")
+        return io.FileIO(fd)
+
+    def stat(self, content_hash: str) -> StoredForm | None:
+        """See ``BlobFiles.stat``."""
+        path = self.path_of(content_hash)
+        try:
+            return _form(os.stat(path, follow_symlinks=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def list_shard(self, shard: str) -> dict[str, StoredForm]:
+        """See ``BlobFiles.list_shard``. Names that are no hashes of this shard are not blobs."""
+        path = os.path.join(self._blobs, shard)
+        found: dict[str, StoredForm] = {}
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if is_content_hash(entry.name) and entry.name.startswith(shard):
+                        with contextlib.suppress(FileNotFoundError):
+                            found[entry.name] = _form(entry.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise translate(error, path) from error
+        return found
+
+    def in_flight(self) -> frozenset[int]:
+        """See ``BlobFiles.in_flight``: the inodes of living sessions' temporary files."""
+        try:
+            return frozenset(entry.inode() for entry in self._sessions.temporary_files())
+        except OSError as error:
+            raise translate(error, self._blobs) from error
+
+    # --- out -----------------------------------------------------------------------------------
+
+    def remove(self, content_hashes: Iterable[str]) -> Callable[[], None]:
+        """See ``BlobFiles.remove``."""
+        trash: list[str] = []
+        try:
+            for content_hash in content_hashes:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    temporary = self._temporary_path()
+                    os.rename(self.path_of(content_hash), temporary)
+                    trash.append(temporary)
+        except OSError as error:
+            raise translate(error, self._blobs) from error
+        return lambda: _unlink_all(trash)
+
+    @contextlib.contextmanager
+    def spare_space(self) -> Iterator[None]:
+        """See ``BlobFiles.spare_space``."""
+        with contextlib.suppress(OSError):
+            os.truncate(self._reserve, 0)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # the next one who can takes it again
+                fill_reserve(self._reserve)
+
+    # --- sessions ------------------------------------------------------------------------------
+
+    def session(self) -> str:
+        """See ``BlobFiles.session``."""
+        try:
+            with self._mutex:
+                return self._sessions.own()
+        except OSError as error:
+            raise translate(error, self._blobs) from error
+
+    def live_sessions(self, sessions: Iterable[str]) -> frozenset[str]:
+        """See ``BlobFiles.live_sessions``."""
+        try:
+            return self._sessions.living(sessions)
+        except OSError as error:
+            raise translate(error, self._blobs) from error
+
+    def tidy(self) -> None:
+        """See ``BlobFiles.tidy``."""
+        try:
+            self._sessions.tidy()
+        except OSError as error:
+            raise translate(error, self._blobs) from error
+
+    def close(self) -> None:
+        """See ``BlobFiles.close``."""
+        with self._mutex:
+            self._sessions.end()
+
+    def before_fork(self) -> None:
+        """See ``forks``."""
+        self._is_held_for_fork = self._mutex.acquire(timeout=_FORK_WAIT_S)
+
+    def after_fork_in_parent(self) -> None:
+        """See ``forks``."""
+        if self._is_held_for_fork:
+            self._mutex.release()
+
+    def after_fork_in_child(self) -> None:
+        """See ``forks``."""
+        self._mutex = threading.Lock()
+        self._sessions.start_anew_in_child()
+
+
+class IncomingFile:
+    """``Incoming`` as a temporary file."""
+
+    def __init__(self, blobs: DirectoryBlobs, path: str) -> None:
+        self._blobs = blobs
+        self._path = path
+        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        self._identity = os.fstat(self._fd).st_ino
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """See ``Incoming.write``."""
+        view = memoryview(chunk)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise translate(error, self._path) from error
+
+    def publish(self, content_hash: str) -> None:
+        """See ``Incoming.publish``."""
+        try:
+            os.fsync(self._fd)
+            self._blobs.give_name(self._path, content_hash)
+        except OSError as error:
+            raise translate(error, self._path) from error
+
+    def ensure(self, content_hash: str) -> None:
+        """See ``Incoming.ensure``."""
+        form = self._blobs.stat(content_hash)
+        if form is not None and form.identity == self._identity:
+            return
+        try:
+            self._blobs.give_name(self._path, content_hash)
+        except OSError as error:
+            raise translate(error, self._path) from error
+
+    def discard(self) -> None:
+        """See ``Incoming.discard``."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+            _unlink_all([self._path])
+
+
+def fill_reserve(path: str) -> None:
+    """Take the space that a removal on a full disk needs; none is taken unless all of it is there."""
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    try:
+        missing = RESERVE_BYTES - os.fstat(fd).st_size
+        if missing > 0 and os.pwrite(fd, bytes(missing), RESERVE_BYTES - missing) < missing:
+            os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def _form(status: os.stat_result) -> StoredForm:
+    return StoredForm(status.st_size, status.st_ino, stat_module.S_ISREG(status.st_mode))
+
+
+def _unlink_all(paths: Iterable[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):  # the end of the session tidies what is left
+            os.unlink(path)
+
+
+def flush_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,129 @@
+"""Sessions: who is alive, told by OS locks.
+
+A process that has the store open to write has a session: ``tmp/<name>.lock``, held by flock for as
+long as the process lives, and ``tmp/<name>/`` for its temporary files. Whoever can take the lock of
+a session knows that its process is dead and removes both. Clocks and modification times say
+nothing.
+
+The lock file is made before the directory and removed after it, so that a directory without a lock
+file has no owner. A tidier may take the lock of a session that is just being made, between the
+creation and the lock: its maker sees that the file has lost its name and starts over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+
+
+class Sessions:
+    """The sessions of one store, and this process's own."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._name = ""
+        self._fd = -1
+
+    def own(self) -> str:
+        """The name of this process's session, begun on first use."""
+        if not self._name:
+            self._begin()
+        return self._name
+
+    def own_directory(self) -> str:
+        """Where this process's temporary files belong."""
+        return os.path.join(self._directory, self.own())
+
+    def _begin(self) -> None:
+        while True:
+            name = secrets.token_hex(8)
+            fd = os.open(self._lock_path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.fstat(fd).st_nlink:
+                    os.mkdir(os.path.join(self._directory, name))
+                    self._fd, self._name = fd, name
+                    return
+            finally:
+                if self._fd != fd:
+                    os.close(fd)
+
+    def _lock_path(self, name: str) -> str:
+        return os.path.join(self._directory, name + ".lock")
+
+    # --- the others ----------------------------------------------------------------------------
+
+    def names(self) -> set[str]:
+        """The names of all sessions that left anything here, dead or alive."""
+        return {entry.removesuffix(".lock") for entry in os.listdir(self._directory)}
+
+    def is_alive(self, name: str) -> bool:
+        """Whether the session's process lives: whether its lock cannot be taken."""
+        if name == self._name:
+            return True
+        fd = self._take_lock(name)
+        if fd is not None:
+            os.close(fd)
+        return fd is None and os.path.exists(self._lock_path(name))
+
+    def living(self, names: Iterable[str]) -> frozenset[str]:
+        """Those that live."""
+        return frozenset(name for name in set(names) if self.is_alive(name))
+
+    def temporary_files(self) -> list[os.DirEntry[str]]:
+        """The temporary files of living sessions."""
+        found: list[os.DirEntry[str]] = []
+        for name in self.names():
+            if self.is_alive(name):
+                with (
+                    contextlib.suppress(FileNotFoundError),
+                    os.scandir(os.path.join(self._directory, name)) as files,
+                ):
+                    found.extend(files)
+        return found
+
+    def tidy(self) -> None:
+        """Remove what dead sessions left."""
+        for name in self.names() - {self._name}:
+            fd = self._take_lock(name)
+            if fd is None and os.path.exists(self._lock_path(name)):
+                continue  # alive
+            self._remove(name)
+            if fd is not None:
+                os.close(fd)
+
+    def _take_lock(self, name: str) -> int | None:
+        try:
+            fd = os.open(self._lock_path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    def _remove(self, name: str) -> None:
+        shutil.rmtree(os.path.join(self._directory, name), ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._lock_path(name))
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """End this process's session; the next use begins another."""
+        name, fd, self._name, self._fd = self._name, self._fd, "", -1
+        if name:
+            self._remove(name)
+            os.close(fd)
+
+    def start_anew_in_child(self) -> None:
+        """In a forked child: leave the parent's session to the parent."""
+        fd, self._name, self._fd = self._fd, "", -1
+        if fd >= 0:
+            os.close(fd)

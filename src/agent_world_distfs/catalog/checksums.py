@@ -1,0 +1,54 @@
+"""Keyed checksums of rows, and the digest of the set of all entries.
+
+A checksum is the first 16 bytes of BLAKE3 over what the row *means*, with a random key of the
+store, so that nobody who writes paths can look for collisions. The digest of a set is the sum of
+its entries' checksums modulo 2**128: it does not depend on order, and adding, changing or removing
+an entry costs one addition or subtraction.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from blake3 import blake3
+
+LENGTH = 16
+_MODULUS = 1 << (8 * LENGTH)
+_file_head = struct.Struct("<c32sqq").pack
+_blob_head = struct.Struct("<c32sq?").pack
+
+
+class Checksums:
+    """The checksums of one store."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def file(self, path: str, content_hash: bytes, size_bytes: int, updated_at_ms: int) -> bytes:
+        """Of an entry of the index."""
+        head = _file_head(b"f", content_hash, size_bytes, updated_at_ms)
+        return blake3(head + path.encode(), key=self._key).digest(LENGTH)
+
+    def blob(self, content_hash: bytes, size_bytes: int, is_inline: bool) -> bytes:
+        """Of a blob row; the bytes have their own hash."""
+        return blake3(_blob_head(b"b", content_hash, size_bytes, is_inline), key=self._key).digest(LENGTH)
+
+    def pin(self, content_hash: bytes) -> bytes:
+        """Of a pin."""
+        return blake3(b"p" + content_hash, key=self._key).digest(LENGTH)
+
+    def commit(self, words: str, digest: bytes) -> bytes:
+        """Of a commit row."""
+        return blake3(b"c" + words.encode() + digest, key=self._key).digest(LENGTH)
+
+
+def add_to_digest(digest: bytes, added: bytes) -> bytes:
+    """The digest of a set with one more entry, or of the union of two disjoint sets."""
+    total = int.from_bytes(digest, "little") + int.from_bytes(added, "little")
+    return (total % _MODULUS).to_bytes(LENGTH, "little")
+
+
+def take_from_digest(digest: bytes, removed: bytes) -> bytes:
+    """The digest of a set without one of its entries."""
+    total = int.from_bytes(digest, "little") - int.from_bytes(removed, "little")
+    return (total % _MODULUS).to_bytes(LENGTH, "little")

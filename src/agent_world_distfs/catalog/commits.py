@@ -1,0 +1,57 @@
+"""The row that every commit appends: the state of the store after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent_world_distfs.catalog.checksums import Checksums
+
+KEPT_COMMITS = 4096
+"""How many of the last commits can still be asked for by transaction id; twice as many at times."""
+
+SELECT_LAST_COMMIT = "SELECT * FROM commits ORDER BY sequence DESC LIMIT 1"
+INSERT_COMMIT = "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(slots=True)
+class Commit:
+    """One row of the table ``commits``, without its checksum, in the order of its columns.
+
+    ``moved_to``: where the store has moved; None while it is open.
+    """
+
+    sequence: int
+    nonce: bytes
+    moved_to: str | None
+    epoch: int
+    next_blob_id: int
+    generation: int
+    total_files: int
+    digest: bytes
+
+    @property
+    def transaction_id(self) -> str:
+        """The transaction that made this row, as text: sequence number and nonce in hexadecimal."""
+        return f"{self.sequence}-{self.nonce.hex()}"
+
+    def checksum(self, checksums: Checksums) -> bytes:
+        """Of all columns."""
+        words = (
+            f"{self.sequence} {self.nonce.hex()} {self.epoch} {self.next_blob_id} {self.generation} "
+            f"{self.total_files} {self.moved_to or ''}"
+        )
+        return checksums.commit(words, self.digest)
+
+    def row(self, checksums: Checksums) -> tuple[int, bytes, str | None, int, int, int, int, bytes, bytes]:
+        """The values of the row, the checksum last."""
+        return (
+            self.sequence,
+            self.nonce,
+            self.moved_to,
+            self.epoch,
+            self.next_blob_id,
+            self.generation,
+            self.total_files,
+            self.digest,
+            self.checksum(checksums),
+        )

@@ -1,0 +1,205 @@
+"""The write lock: fair among processes and threads, gone with the process that holds it.
+
+Two lock files. Whoever wants the gate waits at the *turnstile* first and leaves it as soon as it
+has the gate, so that at most one process waits at the gate itself and the one that releases it has
+to queue behind the others. One lock alone lets the releaser barge back in before a woken waiter
+runs.
+
+The kernel has no lock call with a timeout that works everywhere, so a contended lock is waited for
+by a thread of its own that owns the descriptor until it hands it over; when the time is up it is
+left behind and closes what it gets.
+
+The gate file holds one byte. It is 1 after an input or output error during a commit: then nobody
+may acknowledge a write before the log has been settled (see ``SqliteCatalog``). The byte is written
+when the file is made, so that setting it needs no space.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+
+from agent_world_distfs.errors import StoreBusyError
+
+_waiting: set[int] = set()
+"""Descriptors owned by waiting threads; a forked child has the descriptors but not the threads."""
+
+
+class LockFile:
+    """One OS lock on one file. Not for several threads at once."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    def acquire(self, deadline: float, timeout_s: float) -> None:
+        """Take the lock; StoreBusyError after ``deadline`` (monotonic)."""
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiter, self._fd = _Waiter(self._fd), -1
+            self._fd = waiter.wait(deadline, timeout_s)
+
+    def release(self) -> None:
+        """Let the lock go; harmless if it is not held."""
+        if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def fileno(self) -> int:
+        """The open descriptor."""
+        return self._fd
+
+    def close(self) -> None:
+        """Close the descriptor, and with it the lock. In a forked child this leaves the parent's lock alone."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class _Waiter:
+    """Waits for a lock in a thread, so that the wait can end before the lock comes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._mutex = threading.Lock()
+        self._is_done = threading.Event()
+        self._is_abandoned = False
+        self._error: OSError | None = None
+
+    def wait(self, deadline: float, timeout_s: float) -> int:
+        is_handed_over = False
+        try:
+            threading.Thread(target=self._block, name="distfs-lock", daemon=True).start()
+            is_handed_over = self._is_done.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            if not is_handed_over:
+                self._abandon()
+        if not is_handed_over:
+            raise StoreBusyError(timeout_s)
+        if self._error is not None:
+            raise self._error
+        return self._fd
+
+    def _block(self) -> None:
+        _waiting.add(self._fd)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except OSError as error:
+            self._error = error
+        finally:
+            _waiting.discard(self._fd)
+        with self._mutex:
+            if self._is_abandoned or self._error is not None:
+                os.close(self._fd)
+            self._is_done.set()
+
+    def _abandon(self) -> None:
+        with self._mutex:
+            self._is_abandoned = True
+            if self._is_done.is_set() and self._error is None:
+                os.close(self._fd)
+
+
+class Gate:
+    """The write lock of one store as this process sees it."""
+
+    def __init__(self, directory: str, timeout_s: float) -> None:
+        self._turnstile = LockFile(os.path.join(directory, "turnstile"))
+        self._gate = LockFile(os.path.join(directory, "gate"))
+        self._timeout_s = timeout_s
+        # Reentrant only so that it knows its owner: an interrupt may come between taking the lock
+        # and noting that it was taken.
+        self._mutex = threading.RLock()
+        self._is_held = False
+
+    @staticmethod
+    def create(directory: str) -> None:
+        """Make the lock files, durably; those that are there are left alone."""
+        for name, content in (("turnstile", b""), ("gate", b"\0"), ("handles", b"")):
+            with contextlib.suppress(FileExistsError):
+                fd = os.open(os.path.join(directory, name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+                try:
+                    os.write(fd, content)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+
+    def acquire(self) -> None:
+        """Take the lock. Whatever this raises, call ``release`` afterwards.
+
+        Raises:
+            StoreBusyError: not free in time, or held by this very thread (a signal handler that writes).
+        """
+        deadline = time.monotonic() + self._timeout_s
+        if not self._mutex.acquire(timeout=self._timeout_s) or self._is_held:
+            raise StoreBusyError(self._timeout_s)
+        self._turnstile.acquire(deadline, self._timeout_s)
+        self._gate.acquire(deadline, self._timeout_s)
+        self._is_held = True
+        self._turnstile.release()
+
+    def release(self) -> None:
+        """Let go of whatever of the lock this thread holds; harmless if it holds nothing."""
+        if not self._mutex.acquire(blocking=False):
+            return  # another thread's
+        try:
+            self._turnstile.release()
+            self._gate.release()
+            self._is_held = False
+        finally:
+            self._mutex.release()
+            with contextlib.suppress(RuntimeError):  # where acquire() failed before it had the mutex
+                self._mutex.release()
+
+    def is_held_here(self) -> bool:
+        """Whether this thread has the lock."""
+        if not self._mutex.acquire(blocking=False):
+            return False
+        try:
+            return self._is_held
+        finally:
+            self._mutex.release()
+
+    # --- the byte: is the log to be trusted? Only under the lock --------------------------------
+
+    def is_suspect(self) -> bool:
+        """Whether a commit failed and the log has not been settled since."""
+        return os.pread(self._gate.fileno(), 1, 0) == b"\1"
+
+    def set_suspect(self, *, suspect: bool) -> None:
+        """Remember, for every process, whether the log must be settled before the next commit."""
+        os.pwrite(self._gate.fileno(), b"\1" if suspect else b"\0", 0)
+
+    # --- forks and closing ---------------------------------------------------------------------
+
+    def hold(self, timeout_s: float) -> bool:
+        """Keep this process's threads out and close the lock files; False if that did not work in time."""
+        if not self._mutex.acquire(timeout=timeout_s):
+            return False
+        if self._is_held:  # asked by a signal handler inside a transaction of this very thread
+            self._mutex.release()
+            return False
+        self._close()
+        return True
+
+    def let_go(self) -> None:
+        """Let this process's threads in again, after ``hold``."""
+        self._mutex.release()
+
+    def start_anew_in_child(self) -> None:
+        """Close what was inherited; threads that held or waited for the lock are not here."""
+        self._close()
+        while _waiting:
+            with contextlib.suppress(OSError):
+                os.close(_waiting.pop())
+        self._mutex = threading.RLock()
+        self._is_held = False
+
+    def _close(self) -> None:
+        self._turnstile.close()
+        self._gate.close()

@@ -1,0 +1,248 @@
+"""Questions to one snapshot of the SQLite catalog."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+
+from agent_world_distfs.catalog.checksums import (
+    LENGTH,
+    Checksums,
+    add_to_digest,
+)
+from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
+from agent_world_distfs.records import FileMetadata
+
+_SELECT_GENERATION = "SELECT generation FROM commits ORDER BY sequence DESC LIMIT 1"
+
+# Two look-ups in two statements cost half of what one join costs.
+_ENTRY = "SELECT blob_id, updated_at_ms, checksum FROM files WHERE generation = ? AND path = ?"
+_BLOB_NAME = "SELECT content_hash, size_bytes FROM blobs WHERE blob_id = ?"
+_BLOB = "SELECT content_hash, size_bytes, payload FROM blobs WHERE blob_id = ?"
+
+# The bytes ff follow every path that begins with the prefix: they never stand in UTF-8.
+_ENTRIES = """SELECT f.path, b.content_hash, b.size_bytes, f.updated_at_ms
+    FROM files f LEFT JOIN blobs b USING (blob_id)
+    WHERE f.generation = ? AND f.path > ? AND f.path >= ?
+    AND f.path < CAST(? AS TEXT) ORDER BY f.path LIMIT ?"""
+
+_BRIEF = "SELECT b.blob_id, b.content_hash, b.size_bytes, b.payload IS NOT NULL FROM blobs b"
+
+
+class SqliteReader:
+    """A ``CatalogReader``; its connection has a read transaction open."""
+
+    def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._checksums = checksums
+
+    def _scalar(self, sql: str, *values: apsw.SQLiteValue) -> Any:
+        row = self._execute(sql, values).fetchone()
+        if row is None:
+            raise CatalogError("a row that every catalog has is gone")
+        return row[0]
+
+    @functools.cached_property
+    def generation(self) -> int:
+        """The generation of ``files`` that is the index."""
+        return int(self._scalar(_SELECT_GENERATION))
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def find_file(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
+        entry = self._execute(_ENTRY, (self.generation, path)).fetchone()
+        if entry is None:
+            return None
+        blob_id, updated_at_ms, checksum = entry
+        blob = self._execute(_BLOB, (blob_id,)).fetchone()
+        file = self._checked_file(path, blob, updated_at_ms, checksum)
+        return file, BlobRow(blob_id, file.content_hash, file.size_bytes, blob[2])
+
+    def stat_file(self, path: str) -> FileMetadata | None:
+        entry = self._execute(_ENTRY, (self.generation, path)).fetchone()
+        if entry is None:
+            return None
+        blob_id, updated_at_ms, checksum = entry
+        blob = self._execute(_BLOB_NAME, (blob_id,)).fetchone()
+        return self._checked_file(path, blob, updated_at_ms, checksum)
+
+    def _checked_file(
+        self, path: str, blob: tuple[bytes, int] | None, updated_at_ms: int, checksum: bytes
+    ) -> FileMetadata:
+        if blob is None:
+            raise CatalogError(f"the entry of {path!r} names no blob")
+        content_hash, size_bytes = blob[0], blob[1]
+        if self._checksums.file(path, content_hash, size_bytes, updated_at_ms) != checksum:
+            raise CatalogError(f"the entry of {path!r} contradicts its checksum")
+        return FileMetadata(path, content_hash.hex(), size_bytes, updated_at_ms)
+
+    def iter_files(self, prefix: str = "", start_after: str = "", limit: int = -1) -> Iterator[FileMetadata]:
+        end = prefix.encode() + b"\xff"
+        rows = self._execute(_ENTRIES, (self.generation, start_after, prefix, end, limit))
+        for path, content_hash, size_bytes, updated_at_ms in rows:
+            if content_hash is None:
+                raise CatalogError(f"the entry of {path!r} names no blob")
+            yield FileMetadata(path, content_hash.hex(), size_bytes, updated_at_ms)
+
+    def list_generation(self, generation: int, start_after: str, limit: int) -> list[FileMetadata]:
+        rows = self._execute(_ENTRIES, (generation, start_after, "", b"\xff", limit))
+        return [FileMetadata(path, raw.hex(), size_bytes, at) for path, raw, size_bytes, at in rows]
+
+    def count_files(self) -> int:
+        return self.last_commit().total_files
+
+    # --- the index as a whole ------------------------------------------------------------------
+
+    def last_commit(self) -> Commit:
+        """The state of the store.
+
+        Raises:
+            CatalogError: it contradicts its checksum.
+        """
+        values = self._execute(SELECT_LAST_COMMIT).fetchone()
+        if values is None:
+            raise CatalogError("the state of the store is gone")
+        commit = Commit(*values[:-1])
+        if commit.checksum(self._checksums) != values[-1]:
+            raise CatalogError("the state of the store contradicts its checksum")
+        return commit
+
+    def index_state(self) -> IndexState:
+        commit = self.last_commit()
+        return IndexState(commit.total_files, commit.digest)
+
+    # --- blobs ---------------------------------------------------------------------------------
+
+    def find_blob(self, content_hash: str) -> BlobRow | None:
+        sql = "SELECT blob_id, size_bytes, payload FROM blobs WHERE content_hash = ?"
+        row = self._execute(sql, (bytes.fromhex(content_hash),)).fetchone()
+        return None if row is None else BlobRow(row[0], content_hash, row[1], row[2])
+
+    def find_brief(self, content_hash: str) -> BlobBrief | None:
+        row = self._execute(f"{_BRIEF} WHERE content_hash = ?", (bytes.fromhex(content_hash),)).fetchone()
+        return None if row is None else _brief(row)
+
+    def path_naming(self, blob_id: int) -> str | None:
+        sql = "SELECT path FROM files WHERE blob_id = ? AND generation = ? ORDER BY path LIMIT 1"
+        row = self._execute(sql, (blob_id, self.generation)).fetchone()
+        return None if row is None else str(row[0])
+
+    def last_blob_id(self) -> int:
+        return self.last_commit().next_blob_id - 1
+
+    def list_blobs(self, after_id: int, up_to_id: int) -> list[BlobBrief]:
+        sql = f"{_BRIEF} WHERE blob_id > ? AND blob_id <= ? ORDER BY blob_id"
+        return [_brief(row) for row in self._execute(sql, (after_id, up_to_id))]
+
+    def list_shard(self, shard: str) -> list[BlobBrief]:
+        first = bytes.fromhex(shard)
+        sql = f"{_BRIEF} WHERE content_hash >= ? AND content_hash <= ? AND payload IS NULL"
+        return [_brief(row) for row in self._execute(sql, (first, first + b"\xff" * 32))]
+
+    def list_payloads(self, after_id: int, up_to_id: int) -> list[BlobRow]:
+        sql = (
+            "SELECT blob_id, content_hash, size_bytes, payload FROM blobs WHERE blob_id > ? AND blob_id <= ?"
+        )
+        rows = self._execute(sql, (after_id, up_to_id))
+        return [BlobRow(row[0], row[1].hex(), row[2], row[3]) for row in rows]
+
+    def list_unnamed_blobs(self, after_id: int, up_to_id: int, dead: frozenset[str]) -> list[BlobBrief]:
+        generations = ", ".join(map(str, sorted(self._rooted_generations(dead))))
+        leases = ", ".join("?" * len(dead))
+        sql = f"""{_BRIEF} WHERE b.blob_id > ? AND b.blob_id <= ?
+            AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_id = b.blob_id AND f.generation IN ({generations}))
+            AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.blob_id = b.blob_id)
+            AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.blob_id = b.blob_id AND l.lease NOT IN ({leases}))
+            ORDER BY b.blob_id"""
+        return [_brief(row) for row in self._execute(sql, (after_id, up_to_id, *dead))]
+
+    def _rooted_generations(self, dead: frozenset[str]) -> set[int]:
+        staged = self._execute("SELECT generation, lease FROM generations")
+        return {self.generation, *(generation for generation, lease in staged if lease not in dead)}
+
+    def has_dead_rows(self) -> bool:
+        return self._dead_generation() is not None
+
+    def _dead_generation(self) -> int | None:
+        kept = self._rooted_generations(frozenset())
+        generation: int | None = 0
+        while generation is not None:  # from seek to seek: the index itself may be long
+            sql = "SELECT min(generation) FROM files WHERE generation > ?"
+            generation = self._scalar(sql, generation)
+            if generation not in kept:
+                break
+        return generation
+
+    def total_bytes(self) -> int:
+        return int(self._scalar("SELECT coalesce(sum(size_bytes), 0) FROM blobs"))
+
+    # --- pins and leases -----------------------------------------------------------------------
+
+    def is_pinned(self, content_hash: str) -> bool:
+        sql = "SELECT 1 FROM pins JOIN blobs USING (blob_id) WHERE content_hash = ?"
+        return self._execute(sql, (bytes.fromhex(content_hash),)).fetchone() is not None
+
+    def list_pins(self) -> list[BlobBrief]:
+        sql = f"{_BRIEF} JOIN pins USING (blob_id) ORDER BY content_hash"
+        return [_brief(row) for row in self._execute(sql)]
+
+    def leases(self) -> frozenset[str]:
+        sql = "SELECT DISTINCT lease FROM leases UNION SELECT lease FROM generations"
+        return frozenset(row[0] for row in self._execute(sql))
+
+    # --- damage --------------------------------------------------------------------------------
+
+    def find_damage(self) -> Iterator[str]:
+        try:
+            stored = self.index_state()
+        except CatalogError as error:
+            yield error.reason
+            stored = None
+        yield from self._find_blob_damage()
+        yield from self._find_pin_damage()
+        found = IndexState(0, bytes(LENGTH))
+        sql = """SELECT CAST(path AS BLOB), blob_id, updated_at_ms, f.checksum, content_hash, size_bytes
+            FROM files f LEFT JOIN blobs b USING (blob_id) WHERE generation = ?"""
+        for raw_path, blob_id, updated_at_ms, checksum, content_hash, size_bytes in self._execute(
+            sql, (self.generation,)
+        ):
+            found = IndexState(found.total_files + 1, add_to_digest(found.digest, checksum))
+            path = raw_path.decode(errors="backslashreplace")
+            if content_hash is None:
+                yield f"the entry of {path!r} names blob {blob_id}, which has no row"
+            elif self._checksums.file(path, content_hash, size_bytes, updated_at_ms) != checksum:
+                yield f"the entry of {path!r} contradicts its checksum"
+        if stored is not None and stored != found:
+            yield "the entries are not the set that was written: rows were lost, added or changed"
+
+    def _find_blob_damage(self) -> Iterator[str]:
+        sql = "SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum FROM blobs"
+        for blob_id, content_hash, size_bytes, is_inline, length, checksum in self._execute(sql):
+            if self._checksums.blob(content_hash, size_bytes, bool(is_inline)) != checksum:
+                yield f"the row of blob {blob_id} contradicts its checksum"
+            elif is_inline and length != size_bytes:
+                yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"
+
+    def _find_pin_damage(self) -> Iterator[str]:
+        sql = "SELECT blob_id, content_hash, p.checksum FROM pins p LEFT JOIN blobs b USING (blob_id)"
+        for blob_id, content_hash, checksum in self._execute(sql):
+            if content_hash is None:
+                yield f"a pin names blob {blob_id}, which has no row"
+            elif self._checksums.pin(content_hash) != checksum:
+                yield f"the pin of blob {content_hash.hex()} contradicts its checksum"
+
+    def check_pages(self) -> Iterator[str]:
+        """SQLite's own check of its pages and of each index against its table."""
+        for (finding,) in self._execute("PRAGMA integrity_check"):
+            if finding != "ok":
+                yield f"SQLite: {finding}"
+
+
+def _brief(row: tuple[int, bytes, int, int]) -> BlobBrief:
+    return BlobBrief(row[0], row[1].hex(), row[2], bool(row[3]))

@@ -1,0 +1,139 @@
+"""Format 1 of the SQLite catalog: its tables, how one is made, and how one is recognised.
+
+``store``         one row: what never changes
+``commits``       one row per committed transaction; the last one is the state of the store: whether it
+                  moved, its counters, and the digest of the set of entries. Bounded; the ids of the
+                  last commits settle an unknown outcome
+``blobs``         one row per blob, with the bytes of small ones. ``blob_id`` is never reused
+``files``         the index: path to blob, in generations of which one is current
+``generations``   those being staged, and by which lease
+``pins``          blobs kept without a path
+``leases``        blobs kept for an operation that is under way
+``settings``      of the store, the same for every process
+
+A path names its blob by integer; the foreign keys make SQLite itself refuse to drop a blob that
+anything names. Times are milliseconds since 1970. Each row carries a keyed checksum of what it
+means (for a file: path, content hash, size, time), because SQLite does not notice a flipped bit.
+Paths are TEXT in UTF-8, whose binary collation is the order of their bytes.
+
+A catalog is made under another name and renamed into place complete, so there is never half of one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import apsw
+
+from agent_world_distfs.catalog.checksums import LENGTH, Checksums
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
+from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
+from agent_world_distfs.records import HashAlgorithm
+
+APPLICATION_ID = 0x64697374  # "dist"
+FORMAT = 1
+
+TABLES = {
+    "store": """CREATE TABLE store (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        hash_algorithm TEXT NOT NULL,
+        checksum_key BLOB NOT NULL
+    ) STRICT""",
+    "commits": """CREATE TABLE commits (
+        sequence INTEGER PRIMARY KEY,
+        nonce BLOB NOT NULL,
+        moved_to TEXT,
+        epoch INTEGER NOT NULL,
+        next_blob_id INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        total_files INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        checksum BLOB NOT NULL
+    ) STRICT""",
+    "blobs": """CREATE TABLE blobs (
+        blob_id INTEGER PRIMARY KEY,
+        content_hash BLOB NOT NULL UNIQUE,
+        size_bytes INTEGER NOT NULL,
+        checksum BLOB NOT NULL,
+        payload BLOB
+    ) STRICT""",
+    "large_blobs": "CREATE INDEX large_blobs ON blobs (content_hash) WHERE payload IS NULL",
+    "files": """CREATE TABLE files (
+        generation INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        blob_id INTEGER NOT NULL REFERENCES blobs,
+        updated_at_ms INTEGER NOT NULL,
+        checksum BLOB NOT NULL,
+        PRIMARY KEY (generation, path)
+    ) STRICT, WITHOUT ROWID""",
+    "files_by_blob": "CREATE INDEX files_by_blob ON files (blob_id)",
+    "generations": """CREATE TABLE generations (
+        generation INTEGER PRIMARY KEY,
+        lease TEXT NOT NULL
+    ) STRICT""",
+    "pins": """CREATE TABLE pins (
+        blob_id INTEGER PRIMARY KEY REFERENCES blobs,
+        checksum BLOB NOT NULL
+    ) STRICT""",
+    "leases": """CREATE TABLE leases (
+        lease TEXT NOT NULL,
+        blob_id INTEGER NOT NULL REFERENCES blobs,
+        PRIMARY KEY (lease, blob_id)
+    ) STRICT, WITHOUT ROWID""",
+    "leases_by_blob": "CREATE INDEX leases_by_blob ON leases (blob_id)",
+    "settings": """CREATE TABLE settings (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+}
+
+
+def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
+    """Write a new, empty catalog to ``path``, where nothing is yet; flushed, closed, without a log."""
+    connection = apsw.Connection(path)
+    try:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        with connection:
+            for statement in TABLES.values():
+                connection.execute(statement)
+            _insert_first_rows(connection, algorithm)
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+    finally:
+        connection.close()
+    _flush(path)
+
+
+def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) -> None:
+    key = secrets.token_bytes(32)
+    connection.execute("INSERT INTO store VALUES (1, ?, ?)", (algorithm.value, key))
+    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, bytes(LENGTH))
+    connection.execute(INSERT_COMMIT, first.row(Checksums(key)))
+
+
+def _flush(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)  # nobody has this file open yet: closing drops no lock
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def check_schema(connection: apsw.Connection, location: str) -> None:
+    """Make sure that this is a catalog of the format that this code was written for, exactly.
+
+    Raises:
+        IncompatibleStoreError: another program's database, or another format.
+        CatalogError: our format, but not our tables.
+    """
+    application_id = connection.pragma("application_id")
+    if application_id != APPLICATION_ID:
+        raise IncompatibleStoreError(location, "the catalog is a database of another program")
+    version = connection.pragma("user_version")
+    if version != FORMAT:
+        raise IncompatibleStoreError(location, f"format {version}; this release reads format {FORMAT}")
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex%'")
+    if dict(rows) != TABLES:
+        raise CatalogError("its tables are not those of this format")

@@ -1,0 +1,260 @@
+"""The catalog of an embedded store: SQLite in WAL mode behind a fair gate.
+
+One process at a time writes, for the time of one short transaction; readers never wait. A write is
+acknowledged after COMMIT has flushed the log (``synchronous=FULL``).
+
+**When the flush fails.** A COMMIT that raised may turn out committed after a crash, and what is
+acknowledged after it on the same log may be lost by one. So the outcome is reported as unknown, and
+a mark in the gate file makes every process, before its next commit, settle the log: a checkpoint
+that flushes the database and truncates the log. Whatever was not committed by then never will be.
+
+**Why a removal is safe** (``write_then``). A writer killed inside its flush leaves commit frames in
+the log that nobody sees, and that a recovery would bring back. The transaction that drops blob rows
+is appended over such frames and flushed before the bytes are touched; from then on no recovery can
+bring back a state in which something named the blob. A failed flush touches nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import apsw
+
+from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
+from agent_world_distfs.catalog.connections import ReaderPool, open_connection
+from agent_world_distfs.catalog.failures import translate
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.reader import SqliteReader
+from agent_world_distfs.catalog.schema import check_schema
+from agent_world_distfs.catalog.writer import SqliteWriter
+from agent_world_distfs.errors import (
+    CatalogError,
+    ForkedStoreError,
+    OutcomeUnknownError,
+    StorageReadOnlyError,
+    StoreClosedError,
+    UnavailableError,
+    WorldError,
+)
+from agent_world_distfs.forks import watch_forks
+from agent_world_distfs.protocols import IndexState
+from agent_world_distfs.records import FileMetadata, HashAlgorithm
+
+T = TypeVar("T")
+
+_FORK_WAIT_S = 10.0
+
+
+class SqliteCatalog:
+    """A ``Catalog`` in one SQLite database, shared by the processes of one machine."""
+
+    def __init__(
+        self,
+        path: str,
+        locks: str,
+        *,
+        is_flushed: bool,
+        timeout_s: float,
+        read_only: bool = False,
+        immutable: bool = False,
+    ) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._synchronous = "FULL" if is_flushed else "NORMAL"
+        self._read_only = read_only
+        self._gate = Gate(locks, timeout_s)
+        self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
+        self._writer: apsw.Connection | None = None
+        self._writer_synchronous = ""
+        self._is_closed = False
+        self._pid = os.getpid()
+        self._is_held_for_fork = False
+        self._is_fork_prepared = False
+        try:
+            self.hash_algorithm, self._checksums = self._recognise()
+        except BaseException:
+            self._readers.close()
+            raise
+        watch_forks(self)
+
+    def _recognise(self) -> tuple[HashAlgorithm, Checksums]:
+        try:
+            connection = self._readers.take()
+            try:
+                check_schema(connection, os.path.dirname(self._path))
+                row = connection.execute("SELECT checksum_key, hash_algorithm FROM store").fetchone()
+            finally:
+                self._readers.give_back(connection)
+        except apsw.Error as error:
+            raise translate(error, self._path, self._timeout_s) from error
+        if row is None or row[1] not in [algorithm.value for algorithm in HashAlgorithm]:
+            raise CatalogError("the row of the store is gone or names no known hash algorithm")
+        return HashAlgorithm(row[1]), Checksums(row[0])
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def read(self, query: Callable[[SqliteReader], T]) -> T:
+        """See ``Catalog.read``."""
+        self._check_usable()
+        try:
+            connection = self._readers.take()
+            try:
+                connection.execute("BEGIN")
+                return query(SqliteReader(connection, self._checksums))
+            finally:
+                self._readers.give_back(connection)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise translate(error, self._path, self._timeout_s) from error
+
+    def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
+        """See ``Catalog.digest_of``."""
+        count, digest = 0, bytes(LENGTH)
+        for file in files:
+            raw = bytes.fromhex(file.content_hash)
+            checksum = self._checksums.file(file.path, raw, file.size_bytes, file.updated_at_ms)
+            count, digest = count + 1, add_to_digest(digest, checksum)
+        return IndexState(count, digest)
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def write(self, change: Callable[[SqliteWriter], T]) -> T:
+        """See ``Catalog.write``."""
+        return self._locked(lambda: self._change(change, self._synchronous))
+
+    def write_then(self, change: Callable[[SqliteWriter], T], then: Callable[[T], None]) -> T:
+        """See ``Catalog.write_then``."""
+
+        def change_then() -> T:
+            result = self._change(change, "FULL")
+            then(result)
+            return result
+
+        return self._locked(change_then)
+
+    def _locked(self, work: Callable[[], T]) -> T:
+        self._check_usable()
+        if self._read_only:
+            raise StorageReadOnlyError(os.path.dirname(self._path), "the store was opened read-only")
+        try:
+            try:
+                self._gate.acquire()
+                self._check_usable()
+                return work()
+            finally:
+                self._leave()
+        except WorldError:
+            raise
+        except (apsw.Error, OSError, UnicodeDecodeError) as error:
+            raise translate(error, self._path, self._timeout_s) from error
+        except BaseException:
+            self._leave()  # again: an interrupt may have hit the first
+            raise
+
+    def _change(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
+        if self._gate.is_suspect():
+            self._settle()
+        connection = self._writer_connection(synchronous)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            writer = SqliteWriter(connection, self._checksums)
+            result = change(writer)
+            if not writer.has_changed:
+                connection.execute("ROLLBACK")
+                return result
+            transaction_id = writer.finish()
+        except apsw.IOError:
+            self._gate.set_suspect(suspect=True)
+            raise
+        self._commit(connection, transaction_id)
+        return result
+
+    def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
+        try:
+            connection.execute("COMMIT")
+        except (apsw.FullError, apsw.BusyError):
+            raise  # the frame that commits was not written
+        except apsw.Error as error:
+            self._gate.set_suspect(suspect=True)
+            raise OutcomeUnknownError(transaction_id) from error
+
+    def _leave(self) -> None:
+        """Give up the write lock, if this thread has it, with nothing left open behind it."""
+        if self._gate.is_held_here() and self._writer is not None and self._writer.in_transaction:
+            try:
+                self._writer.execute("ROLLBACK")
+            except apsw.Error:
+                self._drop_writer()
+        self._gate.release()
+
+    def _writer_connection(self, synchronous: str) -> apsw.Connection:
+        if self._writer is None:
+            self._writer = open_connection(self._path, synchronous=synchronous, read_only=False)
+            self._writer_synchronous = synchronous
+        if self._writer_synchronous != synchronous:
+            self._writer.execute(f"PRAGMA synchronous = {synchronous}")
+            self._writer_synchronous = synchronous
+        return self._writer
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(apsw.Error):
+                writer.close()
+
+    def _settle(self) -> None:
+        """Flush database and log and truncate the log; afterwards nothing in it is in doubt.
+
+        Raises:
+            UnavailableError: readers keep the log in use.
+        """
+        self._drop_writer()  # it may hold what never reached the disk
+        connection = self._writer_connection("FULL")
+        result = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if result is None or result[0]:
+            raise UnavailableError("the log must be settled after an I/O error, but readers use it: retry")
+        self._gate.set_suspect(suspect=False)
+
+    # --- the life of the object ----------------------------------------------------------------
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise StoreClosedError
+        if self._pid != os.getpid():
+            raise ForkedStoreError
+
+    def close(self) -> None:
+        """See ``Catalog.close``."""
+        if self._is_closed or self._pid != os.getpid():
+            return
+        self._is_closed = True
+        if self._gate.hold(self._timeout_s):
+            self._readers.close()
+            self._drop_writer()
+            self._gate.let_go()
+
+    def before_fork(self) -> None:
+        """See ``forks``."""
+        self._is_held_for_fork = self._gate.hold(_FORK_WAIT_S)
+        if self._is_held_for_fork and self._readers.hold_for_fork(_FORK_WAIT_S):
+            if self._writer is not None:
+                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._drop_writer()
+            self._is_fork_prepared = True
+
+    def after_fork_in_parent(self) -> None:
+        """See ``forks``."""
+        self._is_fork_prepared = False
+        self._readers.let_go_after_fork()
+        if self._is_held_for_fork:
+            self._gate.let_go()
+
+    def after_fork_in_child(self) -> None:
+        """See ``forks``."""
+        self._gate.start_anew_in_child()
+        if self._is_fork_prepared:
+            self._readers.start_anew_in_child()
+            self._pid = os.getpid()
+        self._is_fork_prepared = False

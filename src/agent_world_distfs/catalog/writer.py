@@ -1,0 +1,169 @@
+"""Changes to the SQLite catalog inside one write transaction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import apsw
+
+from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, KEPT_COMMITS
+from agent_world_distfs.catalog.reader import SqliteReader
+from agent_world_distfs.errors import StoreMovedError
+from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
+from agent_world_distfs.records import FileMetadata
+
+_SET_FILE = """INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    blob_id = excluded.blob_id, updated_at_ms = excluded.updated_at_ms, checksum = excluded.checksum"""
+
+
+class SqliteWriter(SqliteReader):
+    """A ``CatalogWriter``; its connection holds SQLite's write lock."""
+
+    def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
+        super().__init__(connection, checksums)
+        self._state = self.last_commit()
+        if self._state.moved_to is not None:
+            raise StoreMovedError(self._state.moved_to)
+        self.generation = self._state.generation
+        self.has_changed = False
+
+    def finish(self) -> str:
+        """Append the commit's row; returns the transaction's id."""
+        state = self._state
+        state.sequence += 1
+        state.nonce = os.urandom(8)
+        self._execute(INSERT_COMMIT, state.row(self._checksums))
+        if state.sequence % KEPT_COMMITS == 0:
+            self._execute("DELETE FROM commits WHERE sequence <= ?", (state.sequence - KEPT_COMMITS,))
+        return state.transaction_id
+
+    # --- blobs ---------------------------------------------------------------------------------
+
+    def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
+        raw, blob_id = bytes.fromhex(content_hash), self._state.next_blob_id
+        checksum = self._checksums.blob(raw, size_bytes, payload is not None)
+        self._execute(
+            "INSERT INTO blobs VALUES (?, ?, ?, ?, ?)", (blob_id, raw, size_bytes, checksum, payload)
+        )
+        self._state.next_blob_id += 1
+        self.has_changed = True
+        return BlobRow(blob_id, content_hash, size_bytes, payload)
+
+    def set_payload(self, blob: BlobRow, size_bytes: int, payload: bytes | None) -> BlobRow:
+        checksum = self._checksums.blob(bytes.fromhex(blob.content_hash), size_bytes, payload is not None)
+        sql = "UPDATE blobs SET size_bytes = ?, checksum = ?, payload = ? WHERE blob_id = ?"
+        self._execute(sql, (size_bytes, checksum, payload, blob.blob_id))
+        self.has_changed = True
+        return BlobRow(blob.blob_id, blob.content_hash, size_bytes, payload)
+
+    def drop_blob(self, blob_id: int) -> bool:
+        sql = """DELETE FROM blobs WHERE blob_id = ?1
+            AND NOT EXISTS (SELECT 1 FROM files WHERE blob_id = ?1)
+            AND NOT EXISTS (SELECT 1 FROM pins WHERE blob_id = ?1)
+            AND NOT EXISTS (SELECT 1 FROM leases WHERE blob_id = ?1)"""
+        return self._changes(sql, blob_id)
+
+    def _changes(self, sql: str, *values: apsw.SQLiteValue) -> bool:
+        self._execute(sql, values)
+        is_changed = self._connection.changes() > 0
+        self.has_changed |= is_changed
+        return is_changed
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def set_file(self, path: str, blob: BlobRow | BlobBrief, updated_at_ms: int) -> FileMetadata:
+        state, raw = self._state, bytes.fromhex(blob.content_hash)
+        replaced = self._checksum_of(path)
+        checksum = self._checksums.file(path, raw, blob.size_bytes, updated_at_ms)
+        self._execute(_SET_FILE, (state.generation, path, blob.blob_id, updated_at_ms, checksum))
+        if replaced is None:
+            state.total_files += 1
+        else:
+            state.digest = take_from_digest(state.digest, replaced)
+        state.digest = add_to_digest(state.digest, checksum)
+        self.has_changed = True
+        return FileMetadata(path, blob.content_hash, blob.size_bytes, updated_at_ms)
+
+    def remove_file(self, path: str) -> bool:
+        removed = self._checksum_of(path)
+        if removed is None:
+            return False
+        self._execute("DELETE FROM files WHERE generation = ? AND path = ?", (self._state.generation, path))
+        self._state.total_files -= 1
+        self._state.digest = take_from_digest(self._state.digest, removed)
+        self.has_changed = True
+        return True
+
+    def _checksum_of(self, path: str) -> bytes | None:
+        sql = "SELECT checksum FROM files WHERE generation = ? AND path = ?"
+        row = self._execute(sql, (self._state.generation, path)).fetchone()
+        return None if row is None else row[0]
+
+    # --- pins and leases -----------------------------------------------------------------------
+
+    def add_pin(self, blob: BlobRow | BlobBrief) -> None:
+        checksum = self._checksums.pin(bytes.fromhex(blob.content_hash))
+        self._changes("INSERT INTO pins VALUES (?, ?) ON CONFLICT DO NOTHING", blob.blob_id, checksum)
+
+    def remove_pin(self, content_hash: str) -> bool:
+        sql = "DELETE FROM pins WHERE blob_id = (SELECT blob_id FROM blobs WHERE content_hash = ?)"
+        return self._changes(sql, bytes.fromhex(content_hash))
+
+    def add_lease(self, lease: str, blob_id: int) -> None:
+        self._changes("INSERT INTO leases VALUES (?, ?) ON CONFLICT DO NOTHING", lease, blob_id)
+
+    def end_lease(self, lease: str, limit: int) -> bool:
+        self._changes("DELETE FROM generations WHERE lease = ?", lease)
+        sql = """DELETE FROM leases WHERE lease = ?1
+            AND blob_id IN (SELECT blob_id FROM leases WHERE lease = ?1 LIMIT ?2)"""
+        self._changes(sql, lease, limit)
+        return self._execute("SELECT 1 FROM leases WHERE lease = ?", (lease,)).fetchone() is None
+
+    # --- generations ---------------------------------------------------------------------------
+
+    def stage_generation(self, lease: str) -> int:
+        # The highest row of files decides too: rows of a dead generation may still be there.
+        sql = """SELECT 1 + max((SELECT generation FROM commits ORDER BY sequence DESC LIMIT 1),
+            coalesce((SELECT max(generation) FROM generations), 0), coalesce((SELECT max(generation) FROM files), 0))"""
+        generation = int(self._scalar(sql))
+        self._changes("INSERT INTO generations VALUES (?, ?)", generation, lease)
+        return generation
+
+    def stage_files(self, generation: int, files: Iterable[tuple[FileMetadata, int]]) -> bytes:
+        digest, rows = bytes(LENGTH), []
+        for file, blob_id in files:
+            raw = bytes.fromhex(file.content_hash)
+            checksum = self._checksums.file(file.path, raw, file.size_bytes, file.updated_at_ms)
+            digest = add_to_digest(digest, checksum)
+            rows.append((generation, file.path, blob_id, file.updated_at_ms, checksum))
+        self._connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", rows)
+        self.has_changed = True
+        return digest
+
+    def switch_generation(self, generation: int, state: IndexState) -> int:
+        previous, self._state.generation = self._state.generation, generation
+        self._state.total_files, self._state.digest = state.total_files, state.digest
+        self._changes("UPDATE generations SET generation = ? WHERE generation = ?", previous, generation)
+        return previous
+
+    def sweep_generations(self, limit: int) -> bool:
+        generation = self._dead_generation()
+        if generation is None:
+            return True
+        sql = """DELETE FROM files WHERE generation = ?1
+            AND path IN (SELECT path FROM files WHERE generation = ?1 ORDER BY path LIMIT ?2)"""
+        self._changes(sql, generation, limit)
+        return False
+
+    def return_space(self, limit: int) -> bool:
+        before = int(self._scalar("PRAGMA freelist_count"))
+        if before:
+            self._execute(f"PRAGMA incremental_vacuum({limit})").fetchall()
+            self.has_changed = True
+        return before <= limit
+
+    def mark_epoch(self) -> None:
+        self._state.epoch += 1
+        self.has_changed = True

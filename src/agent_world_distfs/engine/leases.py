@@ -1,0 +1,95 @@
+"""Leases: blobs that are stored and not named yet, safe from collection until they are.
+
+A lease belongs to a session, and lives as long as the session's process does or until it is ended.
+Its name is ``<session>.<number>``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from types import TracebackType
+
+from agent_world_distfs.engine.intake import Intake, settle_inline
+from agent_world_distfs.engine.reading import is_row_stored
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
+from agent_world_distfs.records import BlobStat, Readable
+
+END_BATCH = 2_000
+"""Rows dropped in one transaction when a lease ends."""
+
+
+class Lease:
+    """Stores blobs and keeps them, and keeps stored ones, until ``end``."""
+
+    def __init__(self, catalog: Catalog, files: BlobFiles) -> None:
+        self._catalog = catalog
+        self._files = files
+        self._intake = Intake(catalog, files)
+        self.name = f"{files.session()}.{secrets.token_hex(4)}"
+
+    def put_stream(self, reader: Readable, expected: str | None = None) -> BlobStat:
+        """Store what ``reader`` gives and keep it."""
+        return self._intake.store_stream(reader, self._keep, expected)
+
+    def put_all(self, contents: Iterable[tuple[str, bytes]]) -> None:
+        """Store small contents, each under its right hash, in one transaction, and keep them."""
+
+        def change(tx: CatalogWriter) -> None:
+            for content_hash, data in contents:
+                tx.add_lease(self.name, settle_inline(tx, content_hash, data).blob_id)
+
+        self._catalog.write(change)
+
+    def keep(self, content_hashes: Iterable[str]) -> list[str]:
+        """Keep those of the blobs that are stored, in one transaction; returns the others."""
+
+        def change(tx: CatalogWriter) -> list[str]:
+            missing = []
+            for content_hash in content_hashes:
+                row = tx.find_brief(content_hash)
+                if row is None or not is_row_stored(tx, self._files, content_hash):
+                    missing.append(content_hash)
+                else:
+                    tx.add_lease(self.name, row.blob_id)
+            return missing
+
+        return self._catalog.write(change)
+
+    def _keep(self, tx: CatalogWriter, row: BlobRow) -> BlobStat:
+        tx.add_lease(self.name, row.blob_id)
+        return BlobStat(row.content_hash, row.size_bytes)
+
+    def end(self) -> None:
+        """Keep nothing any more, in short transactions."""
+        _end(self._catalog, self.name)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+
+def dead_leases(catalog: Catalog, files: BlobFiles) -> frozenset[str]:
+    """Leases whose process is dead. What is dead stays so; of all others nothing is said."""
+    leases = catalog.read(lambda tx: tx.leases())
+    live = files.live_sessions(lease.partition(".")[0] for lease in leases)
+    return frozenset(lease for lease in leases if lease.partition(".")[0] not in live)
+
+
+def tidy(catalog: Catalog, files: BlobFiles) -> None:
+    """Remove what dead processes left: temporary files, leases, generations of the index. Never blobs."""
+    files.tidy()
+    for lease in dead_leases(catalog, files):
+        _end(catalog, lease)
+    if catalog.read(lambda tx: tx.has_dead_rows()):
+        while not catalog.write(lambda tx: tx.sweep_generations(END_BATCH)):
+            pass
+
+
+def _end(catalog: Catalog, lease: str) -> None:
+    while not catalog.write(lambda tx: tx.end_lease(lease, END_BATCH)):
+        pass

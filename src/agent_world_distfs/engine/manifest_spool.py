@@ -1,0 +1,29 @@
+"""One snapshot of the index as a manifest on its way, not stored anywhere."""
+
+from __future__ import annotations
+
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from agent_world_distfs.manifest_format import encode_manifest
+from agent_world_distfs.protocols import Catalog, CatalogReader
+
+SPOOL_BYTES = 1 << 20
+"""Up to this size it is held in memory, else in a temporary file."""
+
+
+def spool_manifest(catalog: Catalog) -> IO[bytes]:
+    """The manifest, at its start; the caller closes it. The snapshot is not in use any more."""
+    spool: IO[bytes] = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # the caller closes it
+
+    def write(tx: CatalogReader) -> None:
+        for chunk in encode_manifest(tx.iter_files(), tx.count_files()):
+            spool.write(chunk)
+
+    try:
+        catalog.read(write)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool

@@ -1,0 +1,88 @@
+"""What is stored and not named: what an audit reports as orphans is exactly what a prune would take.
+
+There are two kinds: a blob row that nothing names, and a stray file, that is one without a row,
+which a crash between publishing and committing leaves. What a living process is just bringing in is
+neither: its bytes have a second, temporary name.
+
+A listing or a read that fails stops the search with its error; nothing is concluded from a part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent_world_distfs.engine.leases import dead_leases
+from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader, StoredForm
+
+WINDOW = 20_000
+"""Blob rows looked at in one snapshot."""
+
+SHARDS = tuple(f"{number:02x}" for number in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """``row``: the row that nothing names, None for a stray file. ``identity``: of the stray file."""
+
+    content_hash: str
+    size_bytes: int
+    row: BlobBrief | None
+    identity: int = 0
+
+
+def find_orphans(catalog: Catalog, files: BlobFiles) -> list[Orphan]:
+    """All orphans of one moment, each checked twice; ascending by hash."""
+    dead = dead_leases(catalog, files)
+    found = _find_rows(catalog, dead)
+    for shard in SHARDS:
+        found.extend(find_strays(catalog, files, shard, files.list_shard(shard)))
+    return sorted(found, key=lambda orphan: orphan.content_hash)
+
+
+def _find_rows(catalog: Catalog, dead: frozenset[str]) -> list[Orphan]:
+    found: list[Orphan] = []
+    last = catalog.read(lambda tx: tx.last_blob_id())
+    for after in range(0, last, WINDOW):
+        rows = _unnamed(catalog, after, dead)
+        if rows:  # again, since some may have been named or taken meanwhile
+            still = {row.blob_id for row in _unnamed(catalog, after, dead)}
+            found.extend(
+                Orphan(row.content_hash, row.size_bytes, row) for row in rows if row.blob_id in still
+            )
+    return found
+
+
+def _unnamed(catalog: Catalog, after: int, dead: frozenset[str]) -> list[BlobBrief]:
+    return catalog.read(lambda tx: tx.list_unnamed_blobs(after, after + WINDOW, dead))
+
+
+def find_strays(catalog: Catalog, files: BlobFiles, shard: str, forms: dict[str, StoredForm]) -> list[Orphan]:
+    """The stray files among ``forms``, which is what the shard held a moment ago."""
+    rows = catalog.read(lambda tx: {row.content_hash for row in tx.list_shard(shard)})
+    candidates = [name for name in forms if name not in rows and forms[name].is_regular]
+    if not candidates:
+        return []
+    in_flight = files.in_flight()  # before the rows: what is named in between has a row by then
+    strays = []
+    for name in candidates:
+        form = files.stat(name)
+        if form is not None and is_stray(_row(catalog, name), form, in_flight):
+            strays.append(Orphan(name, form.size_bytes, None, form.identity))
+    return strays
+
+
+def _row(catalog: Catalog, content_hash: str) -> BlobBrief | None:
+    return catalog.read(lambda tx: tx.find_brief(content_hash))
+
+
+def is_stray(row: BlobBrief | None, form: StoredForm, in_flight: frozenset[int]) -> bool:
+    """Whether a file stands for nothing."""
+    return row is None and form.is_regular and form.identity not in in_flight
+
+
+def still_stray(tx: CatalogReader, files: BlobFiles, orphan: Orphan, in_flight: frozenset[int]) -> bool:
+    """Under the write lock: whether the very file that was found is still a stray one."""
+    form = files.stat(orphan.content_hash)
+    if form is None or form.identity != orphan.identity:
+        return False
+    return is_stray(tx.find_brief(orphan.content_hash), form, in_flight)

@@ -1,0 +1,119 @@
+"""Bytes out, beside collections that take away what nothing names.
+
+A read looks the name up in one snapshot and then opens the bytes; in between a collection may have
+taken them, because the path was overwritten meanwhile. So a read whose bytes are gone looks again.
+It is loss only if the name still stands for the same blob *row*: ids are never used twice, so the
+row was there all the time, and nothing may take the bytes of a row that is named.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+from agent_world_distfs.engine.blob_reader import BlobReader
+from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, PathNotFoundError, WorldError
+from agent_world_distfs.hashing import hash_function, require_hash
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogReader
+from agent_world_distfs.records import FileMetadata
+
+
+def open_path(catalog: Catalog, files: BlobFiles, path: str) -> BlobReader:
+    """The content of ``path`` as a stream, with the metadata of the same snapshot."""
+    lost: BlobRow | None = None
+    while True:
+        found = catalog.read(lambda tx: tx.find_file(path))
+        if found is None:
+            raise PathNotFoundError(path)
+        metadata, row = found
+        source = _open_row(files, row)
+        if source is not None:
+            return _reader(catalog, source, row, metadata)
+        if lost is not None and lost.blob_id == row.blob_id:
+            raise BlobMissingError(row.content_hash, path)
+        lost = row
+
+
+def open_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> BlobReader:
+    """The blob as a stream."""
+    lost: BlobRow | None = None
+    while True:
+        row = catalog.read(lambda tx: tx.find_blob(content_hash))
+        if row is None:
+            raise BlobNotFoundError(content_hash)
+        source = _open_row(files, row)
+        if source is not None:
+            return _reader(catalog, source, row, None)
+        if lost is not None and lost.blob_id == row.blob_id:
+            raise _loss(catalog, row)
+        lost = row
+
+
+def _loss(catalog: Catalog, row: BlobRow) -> WorldError:
+    path, is_pinned = catalog.read(
+        lambda tx: (tx.path_naming(row.blob_id), tx.is_pinned(row.content_hash))
+    )
+    if path is not None or is_pinned:
+        return BlobMissingError(row.content_hash, path)
+    return BlobNotFoundError(row.content_hash)
+
+
+def _open_row(files: BlobFiles, row: BlobRow) -> BinaryIO | None:
+    if row.payload is not None:
+        return io.BytesIO(row.payload)
+    try:
+        return files.open(row.content_hash)
+    except FileNotFoundError:
+        return None
+
+
+def _reader(catalog: Catalog, source: BinaryIO, row: BlobRow, metadata: FileMetadata | None) -> BlobReader:
+    return BlobReader(source, row.content_hash, row.size_bytes, catalog.hash_algorithm, metadata)
+
+
+def read_path(catalog: Catalog, files: BlobFiles, path: str) -> tuple[FileMetadata, bytes]:
+    """The content of ``path``, verified, with the metadata of the same snapshot."""
+    found = catalog.read(lambda tx: tx.find_file(path))
+    if found is None:
+        raise PathNotFoundError(path)
+    metadata, row = found
+    if row.payload is not None:
+        require_hash(row.content_hash, hash_function(catalog.hash_algorithm)(row.payload))
+        return metadata, row.payload
+    with open_path(catalog, files, path) as reader:
+        assert reader.metadata is not None  # noqa: S101  # opened by path
+        return reader.metadata, reader.read()
+
+
+def read_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> bytes:
+    """The blob, verified."""
+    with open_hash(catalog, files, content_hash) as reader:
+        return reader.read()
+
+
+def verify_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> None:
+    """Read the whole blob, in bounded memory, to see whether it still is what was stored.
+
+    Raises:
+        BlobHashMismatchError: it is not.
+        BlobNotFoundError, BlobMissingError: it is not there.
+    """
+    with open_hash(catalog, files, content_hash) as reader:
+        while reader.read1():
+            pass
+
+
+def is_stored(catalog: Catalog, files: BlobFiles, content_hash: str) -> bool:
+    """Whether the blob has a row and its bytes are there; they are not read."""
+    return catalog.read(lambda tx: is_row_stored(tx, files, content_hash))
+
+
+def is_row_stored(tx: CatalogReader, files: BlobFiles, content_hash: str) -> bool:
+    """The same inside a transaction."""
+    row = tx.find_brief(content_hash)
+    if row is None:
+        return False
+    if row.is_inline:
+        return True
+    form = files.stat(content_hash)
+    return form is not None and form.is_regular and form.size_bytes == row.size_bytes

@@ -1,0 +1,128 @@
+"""Replacing the whole index at once, however large: stage, verify, flip.
+
+The new entries are staged as another generation of the index, in short transactions; staged rows
+are roots, so nothing that they name is collected. Their blobs are verified outside the lock. One
+short transaction then makes the generation the index. The old generation stays claimed until the
+difference is counted, and is swept in short transactions.
+
+A process that dies before the flip leaves a generation that nobody sees and the next tidying
+removes; after it, an old one of which the same is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from agent_world_distfs.engine.leases import END_BATCH, Lease
+from agent_world_distfs.engine.reading import is_row_stored, verify_hash
+from agent_world_distfs.errors import BlobNotFoundError, ManifestError
+from agent_world_distfs.hashing import hash_function, require_hash
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter, IndexState
+from agent_world_distfs.records import FileMetadata, ManifestImportReport
+
+Entries = Callable[[], Iterable[FileMetadata]]
+"""Gives the same entries each time it is called: ascending by the UTF-8 bytes of the path, unique."""
+
+CHUNK = 1_000
+"""Entries staged in one transaction: some milliseconds of the write lock."""
+
+
+def replace_index(
+    catalog: Catalog,
+    files: BlobFiles,
+    entries: Entries,
+    state: IndexState,
+    before_flip: Callable[[CatalogWriter], None],
+) -> ManifestImportReport:
+    """Make ``entries`` the index. ``state``: of these entries. ``before_flip``: runs in the transaction that flips.
+
+    Raises:
+        BlobNotFoundError, BlobHashMismatchError: a blob that an entry names is not stored, or rotten.
+        ManifestError: a blob has another size than its entry says.
+    """
+    with Lease(catalog, files) as lease:
+        generation = catalog.write(lambda tx: tx.stage_generation(lease.name))
+        for chunk in chunks(entries()):
+            _stage(catalog, files, generation, chunk)
+            verify_blobs(catalog, files, chunk)
+
+        def flip(tx: CatalogWriter) -> int:
+            before_flip(tx)
+            return tx.switch_generation(generation, state)
+
+        previous = catalog.write(flip)
+        report = compare(list_generation(catalog, previous), entries())
+    while not catalog.write(lambda tx: tx.sweep_generations(END_BATCH)):
+        pass
+    return report
+
+
+def chunks(entries: Iterable[FileMetadata]) -> Iterator[list[FileMetadata]]:
+    """The entries in lists that one transaction can take."""
+    source = iter(entries)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk
+
+
+def _stage(catalog: Catalog, files: BlobFiles, generation: int, chunk: list[FileMetadata]) -> None:
+    def change(tx: CatalogWriter) -> None:
+        tx.stage_files(generation, [(file, blob_of(tx, files, file)) for file in chunk])
+
+    catalog.write(change)
+
+
+def blob_of(tx: CatalogReader, files: BlobFiles, file: FileMetadata) -> int:
+    """The id of the blob that an entry names, which is stored and of the size that it says."""
+    row = tx.find_brief(file.content_hash)
+    if row is None or not is_row_stored(tx, files, file.content_hash):
+        raise BlobNotFoundError(file.content_hash)
+    if row.size_bytes != file.size_bytes:
+        raise ManifestError(f"says {file.size_bytes} bytes of a blob that has {row.size_bytes}")
+    return row.blob_id
+
+
+def verify_blobs(catalog: Catalog, files: BlobFiles, chunk: list[FileMetadata]) -> None:
+    """Hash every byte that the entries name."""
+    hash_bytes = hash_function(catalog.hash_algorithm)
+    for content_hash, payload in catalog.read(lambda tx: _payloads(tx, chunk)):
+        if payload is None:
+            verify_hash(catalog, files, content_hash)
+        else:
+            require_hash(content_hash, hash_bytes(payload))
+
+
+def _payloads(tx: CatalogReader, chunk: list[FileMetadata]) -> list[tuple[str, bytes | None]]:
+    rows = (tx.find_blob(content_hash) for content_hash in {file.content_hash for file in chunk})
+    return [(row.content_hash, row.payload) for row in rows if row is not None]
+
+
+def list_generation(catalog: Catalog, generation: int) -> Iterator[FileMetadata]:
+    """The entries of a generation that does not change any more, from page to page."""
+    last = ""
+    while page := _page(catalog, generation, last):
+        yield from page
+        last = page[-1].path
+
+
+def _page(catalog: Catalog, generation: int, start_after: str) -> list[FileMetadata]:
+    return catalog.read(lambda tx: tx.list_generation(generation, start_after, CHUNK))
+
+
+def compare(before: Iterable[FileMetadata], after: Iterable[FileMetadata]) -> ManifestImportReport:
+    """What turning one index into the other adds, changes and removes; both ascending by path."""
+    old, new = iter(before), iter(after)
+    mine, theirs = next(old, None), next(new, None)
+    total = added = changed = removed = 0
+    while mine is not None or theirs is not None:
+        is_old_only = theirs is None or (mine is not None and mine.path.encode() < theirs.path.encode())
+        is_new_only = mine is None or (theirs is not None and theirs.path.encode() < mine.path.encode())
+        removed += is_old_only
+        added += is_new_only
+        changed += mine != theirs and not is_old_only and not is_new_only
+        total += not is_old_only
+        if not is_new_only:
+            mine = next(old, None)
+        if not is_old_only:
+            theirs = next(new, None)
+    return ManifestImportReport(total, added, changed, removed)

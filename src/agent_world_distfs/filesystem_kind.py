@@ -1,0 +1,83 @@
+"""Whether a directory is on a file system whose locks hold between processes.
+
+Network file systems are refused by type. A type that is not known either way is tried: while this
+process holds two kinds of lock on a file, another process must not get them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from agent_world_distfs.errors import IncompatibleStoreError
+
+NETWORK = {
+    "9p", "afs", "ceph", "cifs", "coda", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs",
+    "glusterfs", "lustre", "ncpfs", "nfs", "nfs3", "nfs4", "smb2", "smb3", "smbfs", "webdav",
+}  # fmt: skip
+LOCAL = {
+    "apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "overlay", "ramfs",
+    "reiserfs", "tmpfs", "ufs", "xfs", "zfs",
+}  # fmt: skip
+
+# Exits with 0 if it got a lock that the parent holds.
+_TRY = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+for lock in (fcntl.flock, fcntl.lockf):
+    try:
+        lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        continue
+    sys.exit(0)
+sys.exit(3)
+"""
+
+
+def require_lockable(directory: str) -> None:
+    """Raise IncompatibleStoreError if locks on this directory's file system cannot be relied on."""
+    kind = filesystem_type(directory)
+    if kind in LOCAL:
+        return
+    if kind in NETWORK:
+        raise IncompatibleStoreError(directory, f"on a network file system ({kind}), whose locks do not hold")
+    if not locks_hold(directory):
+        raise IncompatibleStoreError(
+            directory, f"on a file system ({kind or 'unknown'}) whose locks do not hold"
+        )
+
+
+def filesystem_type(directory: str) -> str | None:
+    """The type of the file system, as the kernel calls it; None where there is no telling."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            return find_type(mounts.read(), os.path.realpath(directory))
+    except OSError:
+        return None
+
+
+def find_type(mountinfo: str, directory: str) -> str | None:
+    """The type of the mount that holds a directory: the last one of the longest mount point above it.
+
+    Source: proc_pid_mountinfo(5): the mount point is field 5, with octal escapes; the type follows " - ".
+    """
+    best, found = -1, None
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        if os.path.commonpath([point, directory]) == point and len(point) >= best:
+            best, found = len(point), after.split(" ")[0]
+    return found
+
+
+def locks_hold(directory: str) -> bool:
+    """Whether another process is kept out of locks that this one holds there."""
+    with tempfile.NamedTemporaryFile(dir=directory, prefix=".lock-probe-") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        done = subprocess.run([sys.executable, "-c", _TRY, file.name], check=False, capture_output=True)  # noqa: S603
+        return done.returncode == 3

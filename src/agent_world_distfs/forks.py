@@ -1,0 +1,66 @@
+"""What must happen around ``os.fork`` so that neither side harms the store.
+
+SQLite keeps its table of file locks in process memory: a child inherits the table but not the
+locks, so that even a connection which the child opens itself is unsafe while the parent had one
+open. An inherited flock is worse: it outlives the parent. So before a fork every store finishes
+its running transactions and closes its connections; the child closes the lock descriptors that it
+inherited; both sides reopen on first use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import weakref
+from typing import Protocol
+
+
+class ForkAware(Protocol):
+    """Something that must be put in order around a fork. None of these may raise or call user code."""
+
+    def before_fork(self) -> None:
+        """Finish what runs, hold off what is new, close what must not be inherited."""
+        ...
+
+    def after_fork_in_parent(self) -> None:
+        """Let waiting threads go on."""
+        ...
+
+    def after_fork_in_child(self) -> None:
+        """Drop what was inherited. Only the forking thread exists here."""
+        ...
+
+
+# In order of registration: a catalog before the blob storage that is used inside its transactions.
+_aware: weakref.WeakValueDictionary[int, ForkAware] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+_prepared: list[ForkAware] = []
+
+
+def watch_forks(thing: ForkAware) -> None:
+    """Call the methods of ``thing`` around each fork, as long as it lives; first come, first called."""
+    _aware[next(_numbers)] = thing
+
+
+def _before() -> None:
+    _prepared[:] = list(_aware.values())
+    for thing in _prepared:
+        with contextlib.suppress(Exception):  # what could not be prepared refuses work in the child
+            thing.before_fork()
+
+
+def _after_in_parent() -> None:
+    for thing in _prepared:
+        thing.after_fork_in_parent()
+    _prepared.clear()
+
+
+def _after_in_child() -> None:
+    for thing in _prepared:
+        thing.after_fork_in_child()
+    _prepared.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,0 +1,239 @@
+"""An embedded store: a directory, no server.
+
+``catalog.db``  the SQLite catalog (with its ``-wal`` and ``-shm``)
+``blobs/``      large blobs, ``blobs/ab/<hash>``
+``tmp/``        sessions of live processes: a lock file and a directory each
+``locks/``      ``turnstile`` and ``gate``: the write lock; ``handles``: held shared by whoever has the store open
+``reserve``     space kept back so that a full disk can be emptied
+
+The catalog appears last, complete, by a rename: a directory without one is not a store yet, and if
+the rest of it is empty, making one goes on there. Making is serialized by a lock on the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from typing import Any, Literal
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory
+from agent_world_distfs.blobs.failures import translate
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.schema import FORMAT, create_catalog
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine.leases import tidy
+from agent_world_distfs.errors import (
+    CatalogError,
+    IncompatibleStoreError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+    WorldError,
+)
+from agent_world_distfs.filesystem_kind import require_lockable
+from agent_world_distfs.records import HashAlgorithm, UpgradeReport
+from agent_world_distfs.store import CasStore
+
+_SKELETON = {"blobs", "tmp", "locks", "reserve"}
+
+
+class LocalCasStore(CasStore):
+    """A store in a directory, shared by any number of processes of one machine.
+
+    Args:
+        root: the directory; made if missing and ``create`` is true.
+        hash_algorithm: None takes what the store has, and BLAKE3 for a new one.
+        durability: "full": what a write acknowledged survives a power cut. "relaxed": it survives a
+            crash of the process; a power cut may lose the last moments, never consistency.
+        lock_timeout_s: how long a write waits for the write lock before StoreBusyError.
+        create: whether to make a store where there is none.
+        read_only: refuse all changes; works on a directory that cannot be written if the log is empty.
+
+    Raises:
+        NotFoundError: no store there, and ``create`` is false.
+        IncompatibleStoreError: a directory of something else, another format or algorithm, or a file
+            system that cannot lock.
+        CatalogError: the catalog is damaged, or gone from beside its blobs.
+        UnavailableError: read-only, and the log would have to be written first.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        hash_algorithm: HashAlgorithm | None = None,
+        durability: Literal["full", "relaxed"] = "full",
+        lock_timeout_s: float = 60.0,
+        create: bool = True,
+        read_only: bool = False,
+    ) -> None:
+        if durability not in ("full", "relaxed"):
+            raise InvalidInputError(f"durability is 'full' or 'relaxed', not {durability!r}")
+        if hash_algorithm is not None and not isinstance(hash_algorithm, HashAlgorithm):
+            raise TypeError(f"hash_algorithm is a HashAlgorithm, not {type(hash_algorithm).__name__}")
+        location = os.path.abspath(os.fsdecode(root))
+        self._options: dict[str, Any] = {
+            "hash_algorithm": hash_algorithm,
+            "durability": durability,
+            "lock_timeout_s": lock_timeout_s,
+            "create": create,
+            "read_only": read_only,
+        }
+        _find_or_create(location, hash_algorithm, may_create=create and not read_only)
+        self._handle = _hold_handle(location)
+        try:
+            catalog = _open_catalog(location, durability == "full", lock_timeout_s, read_only)
+            blobs = DirectoryBlobs(location)
+            super().__init__(location, catalog, blobs)
+            _require_algorithm(location, hash_algorithm, catalog)
+            if not read_only:
+                # Not in the way of opening: on a full disk, say, the next open tries again.
+                with contextlib.suppress(StorageError, UnavailableError):
+                    tidy(catalog, blobs)
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def close(self) -> None:
+        """Give everything back; closed already is fine. Open readers stay readable."""
+        super().close()
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (type(self), self.location, self._options))
+
+
+def _reopen(kind: type[LocalCasStore], location: str, options: dict[str, Any]) -> LocalCasStore:
+    return kind(location, **options)
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+def _open_catalog(location: str, is_flushed: bool, timeout_s: float, read_only: bool) -> SqliteCatalog:
+    path = os.path.join(location, "catalog.db")
+    immutable = read_only and not os.access(location, os.W_OK)
+    if immutable:
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path + "-wal").st_size:
+                raise UnavailableError(
+                    f"{location}: the log is not empty: open the store once writable first"
+                )
+    return SqliteCatalog(
+        path,
+        os.path.join(location, "locks"),
+        is_flushed=is_flushed,
+        timeout_s=timeout_s,
+        read_only=read_only,
+        immutable=immutable,
+    )
+
+
+def _require_algorithm(location: str, wanted: HashAlgorithm | None, catalog: SqliteCatalog) -> None:
+    if wanted is not None and wanted is not catalog.hash_algorithm:
+        reason = f"the store names blobs by {catalog.hash_algorithm.value}, not {wanted.value}"
+        catalog.close()
+        raise IncompatibleStoreError(location, reason)
+
+
+def _hold_handle(location: str) -> int:
+    path = os.path.join(location, "locks", "handles")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise UnavailableError(f"{location}: the store is being upgraded: retry") from None
+    except OSError as error:
+        raise translate(error, path) from error
+    return fd
+
+
+# --- making -------------------------------------------------------------------------------------
+
+
+def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, may_create: bool) -> None:
+    try:
+        if os.path.lexists(os.path.join(location, "catalog.db")):
+            require_lockable(location)
+            return
+        if not may_create:
+            if os.path.isdir(location) and os.listdir(location):
+                _refuse_foreign(location)
+            raise NotFoundError(location, "no store here")
+        os.makedirs(location, exist_ok=True)
+        require_lockable(location)
+        _create(location, algorithm or HashAlgorithm.BLAKE3)
+    except WorldError:
+        raise
+    except (FileExistsError, NotADirectoryError) as error:
+        raise IncompatibleStoreError(location, "not a directory") from error
+    except OSError as error:
+        raise translate(error, location) from error
+
+
+def _create(location: str, algorithm: HashAlgorithm) -> None:
+    fd = os.open(location, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)  # whoever makes it is quick; whoever dies lets go
+        catalog = os.path.join(location, "catalog.db")
+        if os.path.lexists(catalog):
+            return
+        _refuse_foreign(location)
+        DirectoryBlobs.create(location)
+        os.makedirs(os.path.join(location, "locks"), exist_ok=True)
+        Gate.create(os.path.join(location, "locks"))
+        # Named like the directory of a session without a lock, so that tidying removes what a crash leaves.
+        workshop = os.path.join(location, "tmp", f"new-{secrets.token_hex(8)}")
+        os.mkdir(workshop)
+        create_catalog(os.path.join(workshop, "catalog.db"), algorithm)
+        flush_directory(os.path.join(location, "locks"))
+        os.rename(os.path.join(workshop, "catalog.db"), catalog)
+        os.rmdir(workshop)
+        flush_directory(location)
+        flush_directory(os.path.dirname(location))
+    finally:
+        os.close(fd)
+
+
+def _refuse_foreign(location: str) -> None:
+    """Raise unless a store may be made here: the directory is empty, or holds the beginnings of one."""
+    names = set(os.listdir(location))
+    if {"files_index.json", "pins.json"} & names or _has_original_blobs(location):
+        reason = "a store of the original implementation; take it over with: distfs adopt DIRECTORY"
+        raise IncompatibleStoreError(location, reason)
+    if names - _SKELETON:
+        raise IncompatibleStoreError(location, "a directory of something else: neither empty nor a store")
+    blobs = os.path.join(location, "blobs")
+    if os.path.isdir(blobs) and os.listdir(blobs):
+        raise CatalogError(f"{location} has blobs, but catalog.db is gone from beside them")
+
+
+def _has_original_blobs(location: str) -> bool:
+    blobs = os.path.join(location, "blobs")
+    return os.path.isdir(blobs) and any(name.endswith(".blob") for name in os.listdir(blobs))
+
+
+# --- upgrading ----------------------------------------------------------------------------------
+
+
+def upgrade_local_store(location: str) -> UpgradeReport:
+    """Bring a store to the format of this release, while nobody else has it open.
+
+    Raises:
+        UnavailableError: somebody has it open.
+        IncompatibleStoreError: it is of a newer format.
+    """
+    with LocalCasStore(location, create=False) as store:
+        fd = store._handle
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnavailableError(f"{location}: somebody has the store open: close it there first") from None
+    return UpgradeReport(FORMAT, FORMAT)

@@ -1,0 +1,128 @@
+"""The audit: what index and bytes say of each other.
+
+Looks at the store in short snapshots, shard by shard and window by window, while others write. So
+whatever it finds may have changed since it looked: each finding is checked again in a fresh
+snapshot before it is reported. What a living process is bringing in is no finding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent_world_distfs.engine.orphans import SHARDS, find_orphans
+from agent_world_distfs.engine.reading import verify_hash
+from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, BlobNotFoundError, CatalogError
+from agent_world_distfs.hashing import hash_function
+from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogReader
+from agent_world_distfs.records import FileIndexAuditReport, Progress
+
+VERIFY_WINDOW = 500
+"""Blob rows read with their bytes in one snapshot."""
+
+
+@dataclass(slots=True)
+class _Findings:
+    missing: set[str] = field(default_factory=set)
+    dangling: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
+    corrupt: set[str] = field(default_factory=set)
+
+
+def audit(
+    catalog: Catalog, files: BlobFiles, *, verify: bool, progress: Progress | None
+) -> FileIndexAuditReport:
+    """Compare index and bytes; with ``verify`` also hash every byte (progress in bytes)."""
+    total_files, total_pins, damage = catalog.read(lambda tx: _look_at_catalog(tx, verify=verify))
+    found = _Findings()
+    for shard in SHARDS:
+        _look_at_shard(catalog, files, shard, found)
+    if verify:
+        _hash_all(catalog, files, found, progress)
+    return FileIndexAuditReport(
+        total_files,
+        total_pins,
+        tuple(sorted(found.missing)),
+        tuple(sorted(found.dangling)),
+        tuple(orphan.content_hash for orphan in find_orphans(catalog, files)),
+        tuple(sorted(found.damaged)),
+        tuple(sorted(found.corrupt)),
+        damage,
+        verify,
+    )
+
+
+def _look_at_catalog(tx: CatalogReader, *, verify: bool) -> tuple[int, int, tuple[str, ...]]:
+    damage = list(tx.find_damage())
+    if verify:
+        damage.extend(tx.check_pages())
+    return tx.count_files(), len(tx.list_pins()), tuple(damage)
+
+
+# --- rows and files -----------------------------------------------------------------------------
+
+
+def _look_at_shard(catalog: Catalog, files: BlobFiles, shard: str, found: _Findings) -> None:
+    rows = catalog.read(lambda tx: tx.list_shard(shard))
+    forms = files.list_shard(shard)
+    for row in rows:
+        form = forms.get(row.content_hash)
+        if form is None:
+            _confirm_missing(catalog, files, row, found)
+        elif not form.is_regular or form.size_bytes != row.size_bytes:
+            _confirm_damaged(catalog, files, row, found)
+    known = {row.content_hash for row in rows}
+    found.damaged.update(name for name, form in forms.items() if not form.is_regular and name not in known)
+
+
+def _confirm_missing(catalog: Catalog, files: BlobFiles, row: BlobBrief, found: _Findings) -> None:
+    def named_by(tx: CatalogReader) -> tuple[bool, bool]:
+        if tx.find_brief(row.content_hash) != row:
+            return False, False
+        return tx.path_naming(row.blob_id) is not None, tx.is_pinned(row.content_hash)
+
+    # The file first: a row that is there afterwards was there when the file was not.
+    if files.stat(row.content_hash) is not None:
+        return
+    is_indexed, is_pinned = catalog.read(named_by)
+    if is_indexed:
+        found.missing.add(row.content_hash)
+    if is_pinned:
+        found.dangling.add(row.content_hash)
+
+
+def _confirm_damaged(catalog: Catalog, files: BlobFiles, row: BlobBrief, found: _Findings) -> None:
+    if catalog.read(lambda tx: tx.find_brief(row.content_hash)) != row:
+        return
+    form = files.stat(row.content_hash)
+    if form is not None and (not form.is_regular or form.size_bytes != row.size_bytes):
+        found.damaged.add(row.content_hash)
+
+
+# --- bytes --------------------------------------------------------------------------------------
+
+
+def _hash_all(catalog: Catalog, files: BlobFiles, found: _Findings, progress: Progress | None) -> None:
+    hash_bytes = hash_function(catalog.hash_algorithm)
+    total, last = catalog.read(lambda tx: (tx.total_bytes(), tx.last_blob_id()))
+    done = 0
+    for after in range(0, last, VERIFY_WINDOW):
+        for row in _payloads(catalog, after):
+            is_whole = row.payload is None or hash_bytes(row.payload) == row.content_hash
+            if row.payload is None or not is_whole:
+                _confirm_corrupt(catalog, files, row.content_hash, found)
+            done += row.size_bytes
+            if progress is not None:
+                progress(min(done, total), total)
+
+
+def _payloads(catalog: Catalog, after: int) -> list[BlobRow]:
+    return catalog.read(lambda tx: tx.list_payloads(after, after + VERIFY_WINDOW))
+
+
+def _confirm_corrupt(catalog: Catalog, files: BlobFiles, content_hash: str, found: _Findings) -> None:
+    try:
+        verify_hash(catalog, files, content_hash)
+    except BlobHashMismatchError:
+        found.corrupt.add(content_hash)
+    except (BlobNotFoundError, BlobMissingError, CatalogError):
+        return  # gone by now, or reported as missing or damaged already

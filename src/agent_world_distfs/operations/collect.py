@@ -1,0 +1,95 @@
+"""Collection: takes the blobs that nothing names, in small batches, beside live writers.
+
+Each batch is one critical section of the write lock: check again, drop the rows, commit with a
+flush, and only then take the files away; then the lock is let go. So
+
+- nobody can name a blob between the check and its removal: naming needs the same lock;
+- a removal rests on flushed state. A writer that was killed inside its commit may have left a commit
+  in the log that a recovery would bring back; the batch's own commit, which always writes a row,
+  overwrites it before any file is touched. That holds for each batch by itself, because a writer
+  can be killed between two;
+- a crash leaves at worst a file without a row, which the next collection takes.
+
+A writer that has brought the same bytes meanwhile puts them back when it names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from agent_world_distfs.engine.leases import tidy
+from agent_world_distfs.engine.orphans import Orphan, find_orphans, still_stray
+from agent_world_distfs.errors import StorageFullError
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
+from agent_world_distfs.records import Progress, PruneReport
+
+BATCH = 128
+"""Blobs taken in one critical section: some milliseconds."""
+
+SPACE_BATCH = 500
+"""Pages of the catalog given back to the disk in one transaction."""
+
+
+def plan_collection(catalog: Catalog, files: BlobFiles) -> PruneReport:
+    """What ``collect`` would take now."""
+    return _report(find_orphans(catalog, files))
+
+
+def collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> PruneReport:
+    """Take all orphans of this moment; progress in blobs.
+
+    On a full disk the reserve is freed first: removing, too, has to write before it frees.
+    """
+    try:
+        return _collect(catalog, files, progress)
+    except StorageFullError:
+        with files.spare_space():
+            return _collect(catalog, files, progress)
+
+
+def _collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> PruneReport:
+    tidy(catalog, files)
+    orphans = find_orphans(catalog, files)
+    taken: list[Orphan] = []
+    for batch in _batches(orphans):
+        taken.extend(_take(catalog, files, batch))
+        if progress is not None:
+            progress(len(taken), len(orphans))
+    if taken:
+        while not catalog.write(lambda tx: tx.return_space(SPACE_BATCH)):
+            pass
+    return _report(taken)
+
+
+def _batches(orphans: Sequence[Orphan]) -> Iterator[Sequence[Orphan]]:
+    for start in range(0, len(orphans), BATCH):
+        yield orphans[start : start + BATCH]
+
+
+def _take(catalog: Catalog, files: BlobFiles, batch: Sequence[Orphan]) -> list[Orphan]:
+    free: list[Callable[[], None]] = []
+
+    def change(tx: CatalogWriter) -> list[Orphan]:
+        tx.mark_epoch()
+        has_strays = any(orphan.row is None for orphan in batch)
+        in_flight = files.in_flight() if has_strays else frozenset[int]()
+        return [orphan for orphan in batch if _is_takeable(tx, files, orphan, in_flight)]
+
+    def take_away(taken: list[Orphan]) -> None:
+        free.append(files.remove(o.content_hash for o in taken if o.row is None or not o.row.is_inline))
+
+    taken = catalog.write_then(change, take_away)
+    for finish in free:
+        finish()
+    return taken
+
+
+def _is_takeable(tx: CatalogWriter, files: BlobFiles, orphan: Orphan, in_flight: frozenset[int]) -> bool:
+    if orphan.row is None:
+        return still_stray(tx, files, orphan, in_flight)
+    return tx.drop_blob(orphan.row.blob_id)
+
+
+def _report(orphans: Sequence[Orphan]) -> PruneReport:
+    hashes = tuple(sorted(orphan.content_hash for orphan in orphans))
+    return PruneReport(len(orphans), sum(orphan.size_bytes for orphan in orphans), hashes)

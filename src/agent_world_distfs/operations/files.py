@@ -1,0 +1,92 @@
+"""Changes of single paths and pins, each for the inside of one write transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent_world_distfs.clock import now_ms
+from agent_world_distfs.engine.reading import is_row_stored
+from agent_world_distfs.errors import (
+    BlobMissingError,
+    BlobNotFoundError,
+    FileConflictError,
+    PathNotFoundError,
+)
+from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, CatalogReader, CatalogWriter
+from agent_world_distfs.records import ABSENT, Expected, FileMetadata
+
+
+def check_expected(path: str, expected: Expected, actual: FileMetadata | None) -> None:
+    """Raise FileConflictError unless the path holds what is expected; None expects nothing."""
+    if expected is None:
+        return
+    if expected is ABSENT:
+        if actual is not None:
+            raise FileConflictError(path, expected, actual)
+    elif actual is None or actual.content_hash != expected:
+        raise FileConflictError(path, expected, actual)
+
+
+def name_blob(tx: CatalogWriter, path: str, expected: Expected, blob: BlobRow | BlobBrief) -> FileMetadata:
+    """Make ``path`` name a blob that is stored, if it holds what is expected."""
+    actual = tx.stat_file(path)
+    check_expected(path, expected, actual)
+    return tx.set_file(path, blob, _next_time(actual))
+
+
+def _next_time(actual: FileMetadata | None) -> int:
+    now = now_ms()
+    return now if actual is None else max(now, actual.updated_at_ms)
+
+
+def remove_path(tx: CatalogWriter, path: str, expected: Expected) -> bool:
+    """Remove ``path`` if it holds what is expected; False if it was not there."""
+    if expected is not None:
+        check_expected(path, expected, tx.stat_file(path))
+    return tx.remove_file(path)
+
+
+def remove_paths(tx: CatalogWriter, paths: Iterable[str]) -> int:
+    """Remove paths; returns how many were there."""
+    return sum(tx.remove_file(path) for path in paths)
+
+
+def link_path(
+    tx: CatalogWriter, files: BlobFiles, path: str, content_hash: str, expected: Expected
+) -> FileMetadata:
+    """Make ``path`` name a stored blob by its hash."""
+    return name_blob(tx, path, expected, _stored(tx, files, content_hash))
+
+
+def copy_path(
+    tx: CatalogWriter, files: BlobFiles, source: str, target: str, expected: Expected
+) -> FileMetadata:
+    """Make ``target`` hold what ``source`` holds; the condition is on ``target``."""
+    held = tx.stat_file(source)
+    if held is None:
+        raise PathNotFoundError(source)
+    if not is_row_stored(tx, files, held.content_hash):
+        raise BlobMissingError(held.content_hash, source)
+    return link_path(tx, files, target, held.content_hash, expected)
+
+
+def move_path(
+    tx: CatalogWriter, files: BlobFiles, source: str, target: str, expected: Expected
+) -> FileMetadata:
+    """The same, and ``source`` is gone; onto itself it only counts as a write."""
+    moved = copy_path(tx, files, source, target, expected)
+    if source != target:
+        tx.remove_file(source)
+    return moved
+
+
+def pin_blob(tx: CatalogWriter, files: BlobFiles, content_hash: str) -> None:
+    """Pin a stored blob."""
+    tx.add_pin(_stored(tx, files, content_hash))
+
+
+def _stored(tx: CatalogReader, files: BlobFiles, content_hash: str) -> BlobBrief:
+    row = tx.find_brief(content_hash)
+    if row is None or not is_row_stored(tx, files, content_hash):
+        raise BlobNotFoundError(content_hash)
+    return row

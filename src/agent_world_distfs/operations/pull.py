@@ -1,0 +1,141 @@
+"""Pull: brings the blobs that a manifest names, and that are missing here, from another store.
+
+What it brings is leased until the import has named it. Interrupted, it leaves whole blobs behind
+that the next pull does not fetch again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO
+
+from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
+from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.reading import open_hash
+from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
+from agent_world_distfs.engine.manifest_spool import spool_manifest
+from agent_world_distfs.errors import BlobHashMismatchError, BlobNotFoundError
+from agent_world_distfs.hashing import as_bytes, hash_function
+from agent_world_distfs.manifest_format import decode_manifest
+from agent_world_distfs.protocols import BlobFiles, BlobStore, Catalog
+from agent_world_distfs.records import (
+    FileIndexManifestRef,
+    FileMetadata,
+    HashAlgorithm,
+    ManifestImportReport,
+    Progress,
+)
+
+SNAPSHOT_ATTEMPTS = 10
+
+
+def fetch_blob(lease: Lease, source: BlobStore, content_hash: str) -> None:
+    """Make sure that one blob is stored here, and keep it.
+
+    Raises:
+        BlobNotFoundError: the source does not have it either.
+        BlobHashMismatchError: what the source gives is something else; it is not kept.
+    """
+    if lease.keep([content_hash]):
+        with open_at(source, content_hash) as stream:
+            lease.put_stream(stream, content_hash)
+
+
+def pull(
+    catalog: Catalog,
+    files: BlobFiles,
+    source: BlobStore,
+    ref: FileIndexManifestRef,
+    progress: Progress | None,
+    import_manifest: Callable[[], ManifestImportReport],
+) -> ManifestImportReport:
+    """Bring a manifest and what it names, then import it while all of it is kept."""
+    with Lease(catalog, files) as lease:
+        fetch_blob(lease, source, ref.content_hash)
+        with open_hash(catalog, files, ref.content_hash) as manifest:
+
+            def entries() -> Iterator[FileMetadata]:
+                manifest.seek(0)
+                return decode_manifest(manifest)
+
+            fetch_entries(lease, source, entries, catalog.hash_algorithm, progress)
+        return import_manifest()
+
+
+def fetch_entries(
+    lease: Lease, source: BlobStore, entries: Entries, algorithm: HashAlgorithm, progress: Progress | None
+) -> None:
+    """Make sure that every blob that the entries name is stored here, and keep it; progress in files."""
+    total = sum(1 for _ in entries())
+    done = 0
+    for chunk in chunks(entries()):
+        sizes = {file.content_hash: file.size_bytes for file in chunk}
+        missing = lease.keep(sizes)
+        small = [content_hash for content_hash in missing if sizes[content_hash] <= INLINE_MAX_BYTES]
+        lease.put_all(_fetch_small(source, small, algorithm))
+        for content_hash in missing:
+            if sizes[content_hash] > INLINE_MAX_BYTES:
+                fetch_blob(lease, source, content_hash)
+        done += len(chunk)
+        if progress is not None:
+            progress(done, total)
+
+
+def _fetch_small(
+    source: BlobStore, hashes: Iterable[str], algorithm: HashAlgorithm
+) -> list[tuple[str, bytes]]:
+    hash_bytes = hash_function(algorithm)
+    fetched = []
+    for content_hash in hashes:
+        data = as_bytes(source.get(content_hash))
+        if hash_bytes(data) != content_hash:
+            raise BlobHashMismatchError(content_hash, hash_bytes(data))
+        fetched.append((content_hash, data))
+    return fetched
+
+
+def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
+    """The blob as a stream, where the source can give one."""
+    open_blob = getattr(source, "open_blob", None)
+    if open_blob is None:
+        return io.BytesIO(source.get(content_hash))
+    stream: IO[bytes] = open_blob(content_hash)
+    return stream
+
+
+def keep_index(lease: Lease, catalog: Catalog) -> IO[bytes]:
+    """The manifest of one snapshot of a store's index, all of whose blobs are kept by a lease there.
+
+    Raises:
+        BlobNotFoundError: a blob that the index names is lost.
+    """
+    missing = [""]
+    for _ in range(SNAPSHOT_ATTEMPTS):
+        spool = spool_manifest(catalog)
+        missing = list(_keep_entries(lease, decode_manifest(spool)))
+        if not missing:
+            spool.seek(0)
+            return spool
+        spool.close()  # overwritten and collected since the snapshot: take a newer one
+    raise BlobNotFoundError(missing[0])
+
+
+def _keep_entries(lease: Lease, entries: Iterable[FileMetadata]) -> Iterator[str]:
+    for chunk in chunks(entries):
+        yield from lease.keep({file.content_hash for file in chunk})
+
+
+def pull_entries(
+    catalog: Catalog, files: BlobFiles, source: BlobStore, manifest: IO[bytes], progress: Progress | None
+) -> ManifestImportReport:
+    """Bring what a manifest names and make it the index, without storing the manifest itself."""
+
+    def entries() -> Iterator[FileMetadata]:
+        manifest.seek(0)
+        return decode_manifest(manifest)
+
+    state = catalog.digest_of(entries())
+    with Lease(catalog, files) as lease:
+        fetch_entries(lease, source, entries, catalog.hash_algorithm, progress)
+        return replace_index(catalog, files, entries, state, lambda tx: None)

@@ -1,0 +1,394 @@
+"""The seams: what a caller may rely on (``BlobStore``, ``FileStore``) and what a backend must offer.
+
+A store is a *catalog* (paths, pins, one row per blob, the bytes of small blobs; transactional) and
+*blob storage* (the bytes of large blobs, one object each). Everything that decides about data is
+written once, over the protocols here, and runs on every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+
+from agent_world_distfs.records import Data, FileMetadata, HashAlgorithm
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class BlobStore(Protocol):
+    """Bytes under their hash."""
+
+    def put(self, content_hash: str, data: Data) -> None:
+        """Store ``data``; durable once this returns. Stored already: counts as written now.
+
+        Raises:
+            BlobHashMismatchError: the bytes do not hash to ``content_hash``; nothing is stored.
+        """
+        ...
+
+    def get(self, content_hash: str) -> bytes:
+        """The bytes, verified.
+
+        Raises:
+            BlobNotFoundError: not stored.
+            BlobHashMismatchError: what is stored is not what was stored.
+        """
+        ...
+
+    def has(self, content_hash: str) -> bool:
+        """Whether the blob is stored; its bytes are not read."""
+        ...
+
+    def put_bytes(self, data: Data) -> str:
+        """Store ``data`` and return its hash."""
+        ...
+
+
+@runtime_checkable
+class FileStore(Protocol):
+    """Paths over blobs."""
+
+    def write_file(self, path: str, data: Data) -> FileMetadata:
+        """Make ``path`` hold ``data``, whatever it held; atomic, durable."""
+        ...
+
+    def read_file(self, path: str) -> bytes:
+        """The content of ``path``, verified.
+
+        Raises:
+            PathNotFoundError: no file there.
+        """
+        ...
+
+    def delete_file(self, path: str) -> bool:
+        """Remove ``path`` from the index; False if it was not there."""
+        ...
+
+    def stat_file(self, path: str) -> FileMetadata | None:
+        """The entry of ``path``, None if there is none."""
+        ...
+
+    def list_files(self) -> list[FileMetadata]:
+        """All entries, ascending by the UTF-8 bytes of the path."""
+        ...
+
+
+# --- the catalog ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """One blob of the catalog. ``blob_id``: never used for another blob, not even after this is dropped.
+
+    ``payload``: the bytes of an inline blob; None where the bytes are in blob storage.
+    """
+
+    blob_id: int
+    content_hash: str
+    size_bytes: int
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobBrief:
+    """A blob row without its bytes."""
+
+    blob_id: int
+    content_hash: str
+    size_bytes: int
+    is_inline: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """Tells two states of the index apart without reading them: how many entries, and their digest.
+
+    ``digest`` is keyed by the store: comparable within it, meaningless outside.
+    """
+
+    total_files: int
+    digest: bytes
+
+
+class CatalogReader(Protocol):
+    """One consistent state of the catalog. Valid inside the call that it was handed to."""
+
+    def find_file(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
+        """The file at ``path`` with its blob.
+
+        Raises:
+            CatalogError: the rows contradict their checksums.
+        """
+        ...
+
+    def stat_file(self, path: str) -> FileMetadata | None:
+        """The entry of ``path``."""
+        ...
+
+    def find_blob(self, content_hash: str) -> BlobRow | None:
+        """The blob row of ``content_hash``."""
+        ...
+
+    def find_brief(self, content_hash: str) -> BlobBrief | None:
+        """The same without its bytes."""
+        ...
+
+    def iter_files(self, prefix: str = "", start_after: str = "", limit: int = -1) -> Iterator[FileMetadata]:
+        """Entries ascending by path: those with the string prefix, after ``start_after``; -1: all."""
+        ...
+
+    def count_files(self) -> int:
+        """How many entries the index has."""
+        ...
+
+    def index_state(self) -> IndexState:
+        """What to compare index states by."""
+        ...
+
+    def list_generation(self, generation: int, start_after: str, limit: int) -> list[FileMetadata]:
+        """Entries of one generation after a path, ascending."""
+        ...
+
+    def is_pinned(self, content_hash: str) -> bool:
+        """Whether a pin names the blob."""
+        ...
+
+    def list_pins(self) -> list[BlobBrief]:
+        """The pinned blobs, ascending by hash."""
+        ...
+
+    def path_naming(self, blob_id: int) -> str | None:
+        """The first path of the index that names the blob."""
+        ...
+
+    def last_blob_id(self) -> int:
+        """The highest id in use; ids up to it can be walked in windows."""
+        ...
+
+    def list_blobs(self, after_id: int, up_to_id: int) -> list[BlobBrief]:
+        """Blob rows of a window of ids, ascending by id."""
+        ...
+
+    def list_payloads(self, after_id: int, up_to_id: int) -> list[BlobRow]:
+        """Blob rows of a window of ids with the bytes of the inline ones."""
+        ...
+
+    def list_unnamed_blobs(self, after_id: int, up_to_id: int, dead: frozenset[str]) -> list[BlobBrief]:
+        """Those of the window that nothing names: no path, no pin, and no lease or staged row but of ``dead`` leases."""
+        ...
+
+    def total_bytes(self) -> int:
+        """The sum of all blob sizes."""
+        ...
+
+    def list_shard(self, shard: str) -> list[BlobBrief]:
+        """Blob rows whose hash begins with the two characters ``shard`` and whose bytes are not inline."""
+        ...
+
+    def find_damage(self) -> Iterator[str]:
+        """A sentence for each row, and for the whole, that contradicts its checksum."""
+        ...
+
+    def check_pages(self) -> Iterator[str]:
+        """A sentence for each contradiction that the database itself finds in its pages and indexes."""
+        ...
+
+    def has_dead_rows(self) -> bool:
+        """Whether there are entries of a generation that is neither the index nor staged."""
+        ...
+
+    def leases(self) -> frozenset[str]:
+        """The leases that keep blobs or staged generations."""
+        ...
+
+
+class CatalogWriter(CatalogReader, Protocol):
+    """The same, and changes; all of them happen together at the commit or not at all."""
+
+    def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
+        """Record a blob; with no ``payload`` its bytes must be durable in blob storage already."""
+        ...
+
+    def set_payload(self, blob: BlobRow, size_bytes: int, payload: bytes | None) -> BlobRow:
+        """Replace where the bytes of a blob are."""
+        ...
+
+    def drop_blob(self, blob_id: int) -> bool:
+        """Forget a blob that nothing at all names; False, and nothing done, if something does."""
+        ...
+
+    def set_file(self, path: str, blob: BlobRow | BlobBrief, updated_at_ms: int) -> FileMetadata:
+        """Make ``path`` name ``blob``."""
+        ...
+
+    def remove_file(self, path: str) -> bool:
+        """Remove ``path`` from the index; False if it was not there."""
+        ...
+
+    def add_pin(self, blob: BlobRow | BlobBrief) -> None:
+        """Pin a blob; pinned already is fine."""
+        ...
+
+    def remove_pin(self, content_hash: str) -> bool:
+        """Unpin; False if it was not pinned."""
+        ...
+
+    def add_lease(self, lease: str, blob_id: int) -> None:
+        """Keep a blob as long as ``lease`` lives."""
+        ...
+
+    def end_lease(self, lease: str, limit: int) -> bool:
+        """Drop up to ``limit`` rows of a lease, and its claim on staged generations; True when none are left."""
+        ...
+
+    def stage_generation(self, lease: str) -> int:
+        """Begin a new generation of the index; its rows are roots while ``lease`` lives."""
+        ...
+
+    def stage_files(self, generation: int, files: Iterable[tuple[FileMetadata, int]]) -> bytes:
+        """Add entries, each with the id of its blob, to a staged generation; returns the digest of just these."""
+        ...
+
+    def switch_generation(self, generation: int, state: IndexState) -> int:
+        """Make a staged generation the index; returns the one that was, which the lease now claims instead.
+
+        ``state``: of all its entries.
+        """
+        ...
+
+    def sweep_generations(self, limit: int) -> bool:
+        """Drop up to ``limit`` rows of a generation that is neither the index nor staged; True when none are left."""
+        ...
+
+    def return_space(self, limit: int) -> bool:
+        """Give up to ``limit`` free pages back to the disk; True when none are left."""
+        ...
+
+    def mark_epoch(self) -> None:
+        """Count one more collection batch, so that its commit writes even if it drops no row."""
+        ...
+
+
+class Catalog(Protocol):
+    """Paths, pins and blob rows, changed in transactions that are serializable and, one by one, atomic."""
+
+    @property
+    def hash_algorithm(self) -> HashAlgorithm:
+        """The function that names the blobs of this store."""
+        ...
+
+    def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
+        """The state that an index of just these entries would have in this store."""
+        ...
+
+    def read(self, query: Callable[[CatalogReader], T]) -> T:
+        """Run ``query`` on one snapshot. It must be short, and may not keep the reader or call user code."""
+        ...
+
+    def write(self, change: Callable[[CatalogWriter], T]) -> T:
+        """Run ``change`` alone under the write lock and commit; an exception from it changes nothing.
+
+        Durable once this returns, as far as the store's durability says. A ``change`` that changes
+        nothing commits nothing.
+
+        Raises:
+            StoreBusyError: the write lock was not free in time.
+            OutcomeUnknownError: the commit failed while it was being flushed.
+        """
+        ...
+
+    def write_then(self, change: Callable[[CatalogWriter], T], then: Callable[[T], None]) -> T:
+        """Like ``write``, always flushed; runs ``then`` after the commit and before others may write."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back. Closed already is fine."""
+        ...
+
+
+# --- blob storage -----------------------------------------------------------------------------
+
+
+class Incoming(Protocol):
+    """Bytes on their way in, under a private name that dies with the process."""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append."""
+        ...
+
+    def publish(self, content_hash: str) -> None:
+        """Make the bytes durable, then durably give them their name."""
+        ...
+
+    def ensure(self, content_hash: str) -> None:
+        """Under the write lock: if these bytes are not under their name any more, put them back, durably."""
+        ...
+
+    def discard(self) -> None:
+        """Give up the private name."""
+        ...
+
+
+class BlobFiles(Protocol):
+    """Large blobs, one object each, which holds exactly the blob's bytes."""
+
+    def incoming(self) -> Incoming:
+        """Room for a new blob."""
+        ...
+
+    def open(self, content_hash: str) -> BinaryIO:
+        """The stored bytes as an unbuffered seekable stream that outlives their removal; not verified.
+
+        Raises:
+            FileNotFoundError: not stored.
+            CatalogError: what stands there is not a regular file.
+        """
+        ...
+
+    def stat(self, content_hash: str) -> StoredForm | None:
+        """What is stored under the name, None if nothing is."""
+        ...
+
+    def list_shard(self, shard: str) -> dict[str, StoredForm]:
+        """What is stored under names that begin with the two characters ``shard``."""
+        ...
+
+    def in_flight(self) -> frozenset[int]:
+        """The identities of bytes that live writers have not named in the catalog yet."""
+        ...
+
+    def remove(self, content_hashes: Iterable[str]) -> Callable[[], None]:
+        """Take these names away, under the write lock; the result, called after it, frees the space."""
+        ...
+
+    def spare_space(self) -> AbstractContextManager[None]:
+        """While held, the reserve that removals on a full disk need is free; afterwards it is taken again."""
+        ...
+
+    def session(self) -> str:
+        """The name of this process's session; it lives as long as the process has the store open."""
+        ...
+
+    def live_sessions(self, sessions: Iterable[str]) -> frozenset[str]:
+        """Those that live. An OS lock tells, never a clock."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what dead sessions left: private names only, never blobs."""
+        ...
+
+    def close(self) -> None:
+        """End this process's session."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForm:
+    """What stands under a blob's name. ``identity``: tells two objects of the same name apart."""
+
+    size_bytes: int
+    identity: int
+    is_regular: bool
