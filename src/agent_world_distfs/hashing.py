@@ -13,7 +13,7 @@ from agent_world_distfs.errors import BlobHashInvalidError, BlobHashMismatchErro
 from agent_world_distfs.records import Data, HashAlgorithm
 
 CHUNK_BYTES = 1 << 20
-"""What streams are read and written in: the size at which this costs least (larger falls out of the cache)."""
+"""What streams are read and written in; larger pieces fall out of the processor's cache and cost more."""
 
 _is_content_hash = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 

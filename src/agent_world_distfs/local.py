@@ -3,7 +3,7 @@
 ``catalog.db``  the SQLite catalog (with its ``-wal`` and ``-shm``)
 ``blobs/``      large blobs, ``blobs/ab/<hash>``
 ``tmp/``        sessions of live processes: a lock file and a directory each
-``locks/``      ``turnstile`` and ``gate``: the write lock; ``handles``: held shared by whoever has the store open
+``locks/``      ``turnstile`` and ``gate``: the write lock; ``handles``: held, shared, while the store is open
 ``reserve``     space kept back so that a full disk can be emptied
 
 The catalog appears last, complete, by a rename: a directory without one is not a store yet, and if
@@ -85,7 +85,9 @@ class LocalCasStore(CasStore):
         _find_or_create(location, hash_algorithm, may_create=create and not read_only)
         self._handle = _hold_handle(location)
         try:
-            catalog = _open_catalog(location, durability == "full", lock_timeout_s, read_only)
+            catalog = _open_catalog(
+                location, is_flushed=durability == "full", timeout_s=lock_timeout_s, read_only=read_only
+            )
             blobs = DirectoryBlobs(location)
             super().__init__(location, catalog, blobs)
             _require_algorithm(location, hash_algorithm, catalog)
@@ -115,7 +117,7 @@ def _reopen(kind: type[LocalCasStore], location: str, options: dict[str, Any]) -
 # --- opening ------------------------------------------------------------------------------------
 
 
-def _open_catalog(location: str, is_flushed: bool, timeout_s: float, read_only: bool) -> SqliteCatalog:
+def _open_catalog(location: str, *, is_flushed: bool, timeout_s: float, read_only: bool) -> SqliteCatalog:
     path = os.path.join(location, "catalog.db")
     immutable = read_only and not os.access(location, os.W_OK)
     if immutable:
@@ -230,10 +232,13 @@ def upgrade_local_store(location: str) -> UpgradeReport:
         UnavailableError: somebody has it open.
         IncompatibleStoreError: it is of a newer format.
     """
-    with LocalCasStore(location, create=False) as store:
-        fd = store._handle
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError(f"{location}: somebody has the store open: close it there first") from None
+    with LocalCasStore(location, create=False):
+        pass  # of this very format, or it would have been refused
+    handle = _hold_handle(location)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UnavailableError(f"{location}: somebody has the store open: close it there first") from None
+    finally:
+        os.close(handle)
     return UpgradeReport(FORMAT, FORMAT)

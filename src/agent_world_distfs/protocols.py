@@ -177,7 +177,7 @@ class CatalogReader(Protocol):
         ...
 
     def list_unnamed_blobs(self, after_id: int, up_to_id: int, dead: frozenset[str]) -> list[BlobBrief]:
-        """Those of the window that nothing names: no path, no pin, and no lease or staged row but of ``dead`` leases."""
+        """Those of the window that no path, pin, lease or staged row names; ``dead`` leases do not count."""
         ...
 
     def total_bytes(self) -> int:
@@ -241,7 +241,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def end_lease(self, lease: str, limit: int) -> bool:
-        """Drop up to ``limit`` rows of a lease, and its claim on staged generations; True when none are left."""
+        """Drop up to ``limit`` rows of a lease, and its claim on generations; True when none are left."""
         ...
 
     def stage_generation(self, lease: str) -> int:
@@ -249,7 +249,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def stage_files(self, generation: int, files: Iterable[tuple[FileMetadata, int]]) -> bytes:
-        """Add entries, each with the id of its blob, to a staged generation; returns the digest of just these."""
+        """Add entries, each with the id of its blob, to a staged generation; returns their digest."""
         ...
 
     def switch_generation(self, generation: int, state: IndexState) -> int:
@@ -260,7 +260,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def sweep_generations(self, limit: int) -> bool:
-        """Drop up to ``limit`` rows of a generation that is neither the index nor staged; True when none are left."""
+        """Drop up to ``limit`` rows of a generation that nothing claims; True when none are left."""
         ...
 
     def return_space(self, limit: int) -> bool:

@@ -267,7 +267,7 @@ class CasStore:
         return audit.audit(self._catalog, self._files, verify=verify, progress=progress)
 
     def prune_orphan_blobs(self, *, dry_run: bool = False, progress: Progress | None = None) -> PruneReport:
-        """Take away the blobs that nothing names (progress in blobs); ``dry_run`` says which it would take."""
+        """Take away the blobs that nothing names (progress in blobs); ``dry_run`` only says which."""
         if dry_run:
             return collect.plan_collection(self._catalog, self._files)
         return collect.collect(self._catalog, self._files, progress)
@@ -275,7 +275,7 @@ class CasStore:
     # --- manifests -----------------------------------------------------------------------------
 
     def export_file_index_manifest(self, *, pin: bool = False) -> FileIndexManifestRef:
-        """Store the index, as it is now, as a manifest. It is a blob that nothing names unless it is pinned."""
+        """Store the index, as it is now, as a manifest: a blob that a prune takes unless it is pinned."""
         return manifest.export_manifest(self._catalog, self._files, pin=pin)
 
     def read_file_index_manifest(self, ref: FileIndexManifestRef) -> FileIndexManifest:
@@ -302,7 +302,7 @@ class CasStore:
         Raises:
             IndexConflictError: the index is not the one of ``expected_current``.
             ManifestError: the manifest is not in the one canonical form, or lies.
-            BlobNotFoundError, BlobHashMismatchError: the manifest or a blob it names is not stored, or rotten.
+            BlobNotFoundError, BlobHashMismatchError: the manifest or a blob of it is not stored, or rotten.
         """
         if dry_run:
             return manifest.try_manifest(self._catalog, self._files, ref, expected_current)
@@ -360,7 +360,7 @@ def _name(path: str, expected: Expected) -> Callable[[CatalogWriter, BlobRow], F
     return lambda tx, row: files.name_blob(tx, path, expected, row)
 
 
-def _stat(tx: CatalogWriter, row: BlobRow) -> BlobStat:
+def _stat(_: CatalogWriter, row: BlobRow) -> BlobStat:
     return BlobStat(row.content_hash, row.size_bytes)
 
 

@@ -29,7 +29,7 @@ class Checksums:
         head = _file_head(b"f", content_hash, size_bytes, updated_at_ms)
         return blake3(head + path.encode(), key=self._key).digest(LENGTH)
 
-    def blob(self, content_hash: bytes, size_bytes: int, is_inline: bool) -> bytes:
+    def blob(self, content_hash: bytes, size_bytes: int, *, is_inline: bool) -> bytes:
         """Of a blob row; the bytes have their own hash."""
         return blake3(_blob_head(b"b", content_hash, size_bytes, is_inline), key=self._key).digest(LENGTH)
 

@@ -55,7 +55,7 @@ class LockFile:
         return self._fd
 
     def close(self) -> None:
-        """Close the descriptor, and with it the lock. In a forked child this leaves the parent's lock alone."""
+        """Close the descriptor and with it the lock; in a forked child the parent's lock stays."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

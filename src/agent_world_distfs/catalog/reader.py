@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +34,17 @@ _ENTRIES = """SELECT f.path, b.content_hash, b.size_bytes, f.updated_at_ms
 
 _BRIEF = "SELECT b.blob_id, b.content_hash, b.size_bytes, b.payload IS NOT NULL FROM blobs b"
 
+_UNNAMED = (
+    _BRIEF
+    + """ WHERE b.blob_id > ?1 AND b.blob_id <= ?2
+    AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_id = b.blob_id
+        AND f.generation IN (SELECT value FROM json_each(?3)))
+    AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.blob_id = b.blob_id)
+    AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.blob_id = b.blob_id
+        AND l.lease NOT IN (SELECT value FROM json_each(?4)))
+    ORDER BY b.blob_id"""
+)
+
 
 class SqliteReader:
     """A ``CatalogReader``; its connection has a read transaction open."""
@@ -43,7 +55,7 @@ class SqliteReader:
         self._checksums = checksums
 
     def _scalar(self, sql: str, *values: apsw.SQLiteValue) -> Any:
-        row = self._execute(sql, values).fetchone()
+        row: tuple[Any, ...] | None = self._execute(sql, values).fetchone()
         if row is None:
             raise CatalogError("a row that every catalog has is gone")
         return row[0]
@@ -153,14 +165,9 @@ class SqliteReader:
         return [BlobRow(row[0], row[1].hex(), row[2], row[3]) for row in rows]
 
     def list_unnamed_blobs(self, after_id: int, up_to_id: int, dead: frozenset[str]) -> list[BlobBrief]:
-        generations = ", ".join(map(str, sorted(self._rooted_generations(dead))))
-        leases = ", ".join("?" * len(dead))
-        sql = f"""{_BRIEF} WHERE b.blob_id > ? AND b.blob_id <= ?
-            AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_id = b.blob_id AND f.generation IN ({generations}))
-            AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.blob_id = b.blob_id)
-            AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.blob_id = b.blob_id AND l.lease NOT IN ({leases}))
-            ORDER BY b.blob_id"""
-        return [_brief(row) for row in self._execute(sql, (after_id, up_to_id, *dead))]
+        rooted = json.dumps(sorted(self._rooted_generations(dead)))
+        values = (after_id, up_to_id, rooted, json.dumps(sorted(dead)))
+        return [_brief(row) for row in self._execute(_UNNAMED, values)]
 
     def _rooted_generations(self, dead: frozenset[str]) -> set[int]:
         staged = self._execute("SELECT generation, lease FROM generations")
@@ -222,9 +229,10 @@ class SqliteReader:
             yield "the entries are not the set that was written: rows were lost, added or changed"
 
     def _find_blob_damage(self) -> Iterator[str]:
-        sql = "SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum FROM blobs"
+        sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum
+            FROM blobs"""
         for blob_id, content_hash, size_bytes, is_inline, length, checksum in self._execute(sql):
-            if self._checksums.blob(content_hash, size_bytes, bool(is_inline)) != checksum:
+            if self._checksums.blob(content_hash, size_bytes, is_inline=bool(is_inline)) != checksum:
                 yield f"the row of blob {blob_id} contradicts its checksum"
             elif is_inline and length != size_bytes:
                 yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"

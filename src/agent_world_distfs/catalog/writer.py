@@ -43,7 +43,7 @@ class SqliteWriter(SqliteReader):
 
     def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
         raw, blob_id = bytes.fromhex(content_hash), self._state.next_blob_id
-        checksum = self._checksums.blob(raw, size_bytes, payload is not None)
+        checksum = self._checksums.blob(raw, size_bytes, is_inline=payload is not None)
         self._execute(
             "INSERT INTO blobs VALUES (?, ?, ?, ?, ?)", (blob_id, raw, size_bytes, checksum, payload)
         )
@@ -52,7 +52,9 @@ class SqliteWriter(SqliteReader):
         return BlobRow(blob_id, content_hash, size_bytes, payload)
 
     def set_payload(self, blob: BlobRow, size_bytes: int, payload: bytes | None) -> BlobRow:
-        checksum = self._checksums.blob(bytes.fromhex(blob.content_hash), size_bytes, payload is not None)
+        checksum = self._checksums.blob(
+            bytes.fromhex(blob.content_hash), size_bytes, is_inline=payload is not None
+        )
         sql = "UPDATE blobs SET size_bytes = ?, checksum = ?, payload = ? WHERE blob_id = ?"
         self._execute(sql, (size_bytes, checksum, payload, blob.blob_id))
         self.has_changed = True
@@ -126,7 +128,8 @@ class SqliteWriter(SqliteReader):
     def stage_generation(self, lease: str) -> int:
         # The highest row of files decides too: rows of a dead generation may still be there.
         sql = """SELECT 1 + max((SELECT generation FROM commits ORDER BY sequence DESC LIMIT 1),
-            coalesce((SELECT max(generation) FROM generations), 0), coalesce((SELECT max(generation) FROM files), 0))"""
+            coalesce((SELECT max(generation) FROM generations), 0),
+            coalesce((SELECT max(generation) FROM files), 0))"""
         generation = int(self._scalar(sql))
         self._changes("INSERT INTO generations VALUES (?, ?)", generation, lease)
         return generation

@@ -41,8 +41,10 @@ class Intake:
         self.hash_bytes = hash_function(catalog.hash_algorithm)
 
     def store(self, data: bytes, change: Change[T], content_hash: str = "") -> T:
-        """Store ``data`` and run ``change`` in the transaction that records it. ``content_hash``, if
-        given, is known to be the right one."""
+        """Store ``data`` and run ``change`` in the transaction that records it.
+
+        ``content_hash``, if given, is known to be the right one.
+        """
         content_hash = content_hash or self.hash_bytes(data)
         if len(data) <= INLINE_MAX_BYTES:
             return self._catalog.write(lambda tx: change(tx, settle_inline(tx, content_hash, data)))

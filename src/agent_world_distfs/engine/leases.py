@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Self
 
 from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import is_row_stored
@@ -64,7 +65,7 @@ class Lease:
         """Keep nothing any more, in short transactions."""
         _end(self._catalog, self.name)
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

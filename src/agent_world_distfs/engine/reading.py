@@ -50,9 +50,7 @@ def open_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> BlobRead
 
 
 def _loss(catalog: Catalog, row: BlobRow) -> WorldError:
-    path, is_pinned = catalog.read(
-        lambda tx: (tx.path_naming(row.blob_id), tx.is_pinned(row.content_hash))
-    )
+    path, is_pinned = catalog.read(lambda tx: (tx.path_naming(row.blob_id), tx.is_pinned(row.content_hash)))
     if path is not None or is_pinned:
         return BlobMissingError(row.content_hash, path)
     return BlobNotFoundError(row.content_hash)
@@ -81,7 +79,7 @@ def read_path(catalog: Catalog, files: BlobFiles, path: str) -> tuple[FileMetada
         require_hash(row.content_hash, hash_function(catalog.hash_algorithm)(row.payload))
         return metadata, row.payload
     with open_path(catalog, files, path) as reader:
-        assert reader.metadata is not None  # noqa: S101  # opened by path
+        assert reader.metadata is not None  # opened by path
         return reader.metadata, reader.read()
 
 

@@ -35,7 +35,9 @@ def replace_index(
     state: IndexState,
     before_flip: Callable[[CatalogWriter], None],
 ) -> ManifestImportReport:
-    """Make ``entries`` the index. ``state``: of these entries. ``before_flip``: runs in the transaction that flips.
+    """Make ``entries``, whose state is ``state``, the index.
+
+    ``before_flip`` runs in the transaction that flips; what it raises undoes all.
 
     Raises:
         BlobNotFoundError, BlobHashMismatchError: a blob that an entry names is not stored, or rotten.

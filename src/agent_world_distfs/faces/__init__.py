@@ -1,0 +1,1 @@
+"""Ways in for people and programs. Only these print, read the environment or exit."""

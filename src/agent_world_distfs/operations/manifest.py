@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.engine.intake import Intake
-from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.manifest_spool import spool_manifest
+from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import blob_of, chunks, compare, replace_index, verify_blobs
 from agent_world_distfs.errors import IndexConflictError, InvalidInputError, ManifestError
 from agent_world_distfs.hashing import CHUNK_BYTES, check_hash, new_hasher
@@ -98,7 +98,7 @@ def _demand(
 ) -> Callable[[CatalogReader], None]:
     """A check that the index is the one of manifest ``expected``: by digest, in no time."""
     if expected is None:
-        return lambda tx: None
+        return lambda _: None
     with _open_manifest(catalog, files, expected) as reader:
         state = catalog.digest_of(_entries(reader))
 
@@ -110,7 +110,7 @@ def _demand(
 
 
 def _conflict(catalog: Catalog, expected: FileIndexManifestRef | None) -> IndexConflictError:
-    assert expected is not None  # noqa: S101  # nothing else is demanded
+    assert expected is not None  # nothing else is demanded
     hasher, size_bytes = new_hasher(catalog.hash_algorithm), 0
     with spool_manifest(catalog) as current:
         while chunk := current.read(CHUNK_BYTES):
@@ -138,14 +138,18 @@ def _open_manifest(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef
     """The bytes of a manifest, verified as a whole, to be read as often as needed."""
     reader = open_hash(catalog, files, check_ref(ref).content_hash)
     try:
-        if reader.size_bytes != ref.size_bytes:
-            raise ManifestError(f"it has {reader.size_bytes} bytes, the reference says {ref.size_bytes}")
-        while reader.read(CHUNK_BYTES):
-            pass
+        _verify_manifest(reader, ref)
     except BaseException:
         reader.close()
         raise
     return reader
+
+
+def _verify_manifest(reader: BlobReader, ref: FileIndexManifestRef) -> None:
+    if reader.size_bytes != ref.size_bytes:
+        raise ManifestError(f"it has {reader.size_bytes} bytes, the reference says {ref.size_bytes}")
+    while reader.read(CHUNK_BYTES):
+        pass
 
 
 def _entries(reader: BlobReader) -> Iterator[FileMetadata]:

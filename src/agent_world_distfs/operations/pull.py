@@ -12,9 +12,9 @@ from typing import IO
 
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
-from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.errors import BlobHashMismatchError, BlobNotFoundError
 from agent_world_distfs.hashing import as_bytes, hash_function
 from agent_world_distfs.manifest_format import decode_manifest
@@ -138,4 +138,4 @@ def pull_entries(
     state = catalog.digest_of(entries())
     with Lease(catalog, files) as lease:
         fetch_entries(lease, source, entries, catalog.hash_algorithm, progress)
-        return replace_index(catalog, files, entries, state, lambda tx: None)
+        return replace_index(catalog, files, entries, state, lambda _: None)
