@@ -220,8 +220,8 @@ class CatalogWriter(CatalogReader, Protocol):
         """Forget a blob that nothing at all names; False, and nothing done, if something does."""
         ...
 
-    def set_file(self, path: str, blob: BlobRow | BlobBrief, updated_at_ms: int) -> FileMetadata:
-        """Make ``path`` name ``blob``."""
+    def set_file(self, path: str, blob: BlobRow | BlobBrief, now_ms: int) -> FileMetadata:
+        """Make ``path`` name ``blob``, as of ``now_ms`` or, if that is later, as of its last write."""
         ...
 
     def remove_file(self, path: str) -> bool:

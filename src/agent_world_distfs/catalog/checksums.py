@@ -37,9 +37,9 @@ class Checksums:
         """Of a pin."""
         return blake3(b"p" + content_hash, key=self._key).digest(LENGTH)
 
-    def commit(self, words: str, digest: bytes) -> bytes:
+    def commit(self, columns: bytes) -> bytes:
         """Of a commit row."""
-        return blake3(b"c" + words.encode() + digest, key=self._key).digest(LENGTH)
+        return blake3(b"c" + columns, key=self._key).digest(LENGTH)
 
 
 def add_to_digest(digest: bytes, added: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from agent_world_distfs.catalog.checksums import Checksums
@@ -11,6 +12,8 @@ KEPT_COMMITS = 4096
 
 SELECT_LAST_COMMIT = "SELECT * FROM commits ORDER BY sequence DESC LIMIT 1"
 INSERT_COMMIT = "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_pack = struct.Struct("<5q").pack
 
 
 @dataclass(slots=True)
@@ -36,11 +39,9 @@ class Commit:
 
     def checksum(self, checksums: Checksums) -> bytes:
         """Of all columns."""
-        words = (
-            f"{self.sequence} {self.nonce.hex()} {self.epoch} {self.next_blob_id} {self.generation} "
-            f"{self.total_files} {self.moved_to or ''}"
-        )
-        return checksums.commit(words, self.digest)
+        numbers = _pack(self.sequence, self.epoch, self.next_blob_id, self.generation, self.total_files)
+        moved_to = b"" if self.moved_to is None else b">" + self.moved_to.encode()
+        return checksums.commit(numbers + self.nonce + self.digest + moved_to)
 
     def row(self, checksums: Checksums) -> tuple[int, bytes, str | None, int, int, int, int, bytes, bytes]:
         """The values of the row, the checksum last."""

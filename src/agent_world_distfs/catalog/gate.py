@@ -140,15 +140,16 @@ class Gate:
             raise StoreBusyError(self._timeout_s)
         self._turnstile.acquire(deadline, self._timeout_s)
         self._gate.acquire(deadline, self._timeout_s)
-        self._is_held = True
         self._turnstile.release()
+        self._is_held = True
 
     def release(self) -> None:
         """Let go of whatever of the lock this thread holds; harmless if it holds nothing."""
         if not self._mutex.acquire(blocking=False):
             return  # another thread's
         try:
-            self._turnstile.release()
+            if not self._is_held:  # left on the way in
+                self._turnstile.release()
             self._gate.release()
             self._is_held = False
         finally:

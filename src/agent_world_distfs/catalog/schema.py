@@ -93,8 +93,8 @@ def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
     """Write a new, empty catalog to ``path``, where nothing is yet; flushed, closed, without a log."""
     connection = apsw.Connection(path)
     try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # first: it holds only for an empty file
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         with connection:
             for statement in TABLES.values():

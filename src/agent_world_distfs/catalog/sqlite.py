@@ -182,7 +182,7 @@ class SqliteCatalog:
 
     def _leave(self) -> None:
         """Give up the write lock, if this thread has it, with nothing left open behind it."""
-        if self._gate.is_held_here() and self._writer is not None and self._writer.in_transaction:
+        if self._writer is not None and self._writer.in_transaction and self._gate.is_held_here():
             try:
                 self._writer.execute("ROLLBACK")
             except apsw.Error:

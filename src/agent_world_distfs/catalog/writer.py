@@ -14,6 +14,7 @@ from agent_world_distfs.errors import StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata
 
+_REPLACED = "SELECT updated_at_ms, checksum FROM files WHERE generation = ? AND path = ?"
 _SET_FILE = """INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     blob_id = excluded.blob_id, updated_at_ms = excluded.updated_at_ms, checksum = excluded.checksum"""
 
@@ -34,7 +35,7 @@ class SqliteWriter(SqliteReader):
         state = self._state
         state.sequence += 1
         state.nonce = os.urandom(8)
-        self._execute(INSERT_COMMIT, state.row(self._checksums))
+        self._cursor.execute(INSERT_COMMIT, state.row(self._checksums))
         if state.sequence % KEPT_COMMITS == 0:
             self._execute("DELETE FROM commits WHERE sequence <= ?", (state.sequence - KEPT_COMMITS,))
         return state.transaction_id
@@ -44,7 +45,7 @@ class SqliteWriter(SqliteReader):
     def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
         raw, blob_id = bytes.fromhex(content_hash), self._state.next_blob_id
         checksum = self._checksums.blob(raw, size_bytes, is_inline=payload is not None)
-        self._execute(
+        self._cursor.execute(
             "INSERT INTO blobs VALUES (?, ?, ?, ?, ?)", (blob_id, raw, size_bytes, checksum, payload)
         )
         self._state.next_blob_id += 1
@@ -75,33 +76,30 @@ class SqliteWriter(SqliteReader):
 
     # --- files ---------------------------------------------------------------------------------
 
-    def set_file(self, path: str, blob: BlobRow | BlobBrief, updated_at_ms: int) -> FileMetadata:
+    def set_file(self, path: str, blob: BlobRow | BlobBrief, now_ms: int) -> FileMetadata:
         state, raw = self._state, bytes.fromhex(blob.content_hash)
-        replaced = self._checksum_of(path)
+        replaced = self._row(_REPLACED, state.generation, path)
+        updated_at_ms = now_ms if replaced is None else max(now_ms, replaced[0])
         checksum = self._checksums.file(path, raw, blob.size_bytes, updated_at_ms)
-        self._execute(_SET_FILE, (state.generation, path, blob.blob_id, updated_at_ms, checksum))
+        self._cursor.execute(_SET_FILE, (state.generation, path, blob.blob_id, updated_at_ms, checksum))
         if replaced is None:
             state.total_files += 1
         else:
-            state.digest = take_from_digest(state.digest, replaced)
+            state.digest = take_from_digest(state.digest, replaced[1])
         state.digest = add_to_digest(state.digest, checksum)
         self.has_changed = True
         return FileMetadata(path, blob.content_hash, blob.size_bytes, updated_at_ms)
 
     def remove_file(self, path: str) -> bool:
-        removed = self._checksum_of(path)
+        state = self._state
+        removed = self._row(_REPLACED, state.generation, path)
         if removed is None:
             return False
-        self._execute("DELETE FROM files WHERE generation = ? AND path = ?", (self._state.generation, path))
-        self._state.total_files -= 1
-        self._state.digest = take_from_digest(self._state.digest, removed)
+        self._cursor.execute("DELETE FROM files WHERE generation = ? AND path = ?", (state.generation, path))
+        state.total_files -= 1
+        state.digest = take_from_digest(state.digest, removed[1])
         self.has_changed = True
         return True
-
-    def _checksum_of(self, path: str) -> bytes | None:
-        sql = "SELECT checksum FROM files WHERE generation = ? AND path = ?"
-        row = self._execute(sql, (self._state.generation, path)).fetchone()
-        return None if row is None else row[0]
 
     # --- pins and leases -----------------------------------------------------------------------
 
@@ -121,7 +119,7 @@ class SqliteWriter(SqliteReader):
         sql = """DELETE FROM leases WHERE lease = ?1
             AND blob_id IN (SELECT blob_id FROM leases WHERE lease = ?1 LIMIT ?2)"""
         self._changes(sql, lease, limit)
-        return self._execute("SELECT 1 FROM leases WHERE lease = ?", (lease,)).fetchone() is None
+        return self._row("SELECT 1 FROM leases WHERE lease = ?", lease) is None
 
     # --- generations ---------------------------------------------------------------------------
 

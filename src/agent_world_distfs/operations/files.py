@@ -29,14 +29,9 @@ def check_expected(path: str, expected: Expected, actual: FileMetadata | None) -
 
 def name_blob(tx: CatalogWriter, path: str, expected: Expected, blob: BlobRow | BlobBrief) -> FileMetadata:
     """Make ``path`` name a blob that is stored, if it holds what is expected."""
-    actual = tx.stat_file(path)
-    check_expected(path, expected, actual)
-    return tx.set_file(path, blob, _next_time(actual))
-
-
-def _next_time(actual: FileMetadata | None) -> int:
-    now = now_ms()
-    return now if actual is None else max(now, actual.updated_at_ms)
+    if expected is not None:
+        check_expected(path, expected, tx.stat_file(path))
+    return tx.set_file(path, blob, now_ms())
 
 
 def remove_path(tx: CatalogWriter, path: str, expected: Expected) -> bool:
