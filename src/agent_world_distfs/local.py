@@ -19,7 +19,6 @@ import secrets
 from typing import Any, Literal
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory
-from agent_world_distfs.blobs.failures import translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import FORMAT, create_catalog
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
@@ -34,6 +33,7 @@ from agent_world_distfs.errors import (
     WorldError,
 )
 from agent_world_distfs.filesystem_kind import require_lockable
+from agent_world_distfs.os_failures import translate
 from agent_world_distfs.records import HashAlgorithm, UpgradeReport
 from agent_world_distfs.store import CasStore
 

@@ -23,11 +23,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
-from agent_world_distfs.blobs.failures import translate
 from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.forks import watch_forks
 from agent_world_distfs.hashing import is_content_hash
+from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
 
 RESERVE_BYTES = 1 << 20

@@ -1,0 +1,63 @@
+"""The operating system's errors in our words: no bare OSError reaches a caller."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from agent_world_distfs.errors import (
+    StorageError,
+    StorageFullError,
+    StorageIOError,
+    StorageReadOnlyError,
+    UnavailableError,
+    WorldError,
+)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_UNAVAILABLE = {
+    errno.EMFILE: "too many open files",
+    errno.ENFILE: "too many open files",
+    errno.ENOMEM: "out of memory",
+}
+
+
+def translate(error: OSError, path: str) -> WorldError:
+    """The error to raise, from this one, where the store or what is being written failed."""
+    if error.errno in _READ_ONLY:
+        return StorageReadOnlyError(_where(error, path), _reason(error))
+    return translate_reading(error, path)
+
+
+def translate_reading(error: OSError, path: str) -> WorldError:
+    """The same where files of the caller are only read: that they may not be says nothing of writing."""
+    where, reason = _where(error, path), _reason(error)
+    if error.errno in _FULL:
+        return StorageFullError(where, reason)
+    if error.errno == errno.EIO:
+        return StorageIOError(where, reason)
+    if error.errno in _UNAVAILABLE:
+        return UnavailableError(f"{where}: {_UNAVAILABLE[error.errno]}")
+    return StorageError(where, reason)
+
+
+def _where(error: OSError, path: str) -> str:
+    """The path that failed; ``path`` where the call that failed named none or one below a descriptor."""
+    return error.filename if isinstance(error.filename, str) else path
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+@contextmanager
+def translated(path: str, to_ours: Callable[[OSError, str], WorldError] = translate) -> Iterator[None]:
+    """Within it, what the operating system refuses is one of ours; ours pass, though some are OSErrors."""
+    try:
+        yield
+    except WorldError:
+        raise
+    except OSError as error:
+        raise to_ours(error, path) from error
