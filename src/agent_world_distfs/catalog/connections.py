@@ -18,7 +18,6 @@ from agent_world_distfs.errors import ForkedStoreError
 
 _BUSY_MS = 10_000
 _CACHE_KIB = 16_384
-_CHECKPOINT_PAGES = 4_000
 
 
 def open_connection(
@@ -43,7 +42,7 @@ def open_connection(
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+        connection.wal_autocheckpoint(0)  # the catalog does it, outside the write lock
     except BaseException:
         connection.close()
         raise

@@ -47,6 +47,12 @@ T = TypeVar("T")
 
 _FORK_WAIT_S = 10.0
 
+CHECKPOINT_PAGES = 1_000
+"""From this length of the log on, whoever committed copies it into the database, beside other writers."""
+
+BLOCKING_CHECKPOINT_PAGES = 8_000
+"""From this length on the others wait for it, so that the log cannot grow without end."""
+
 
 class SqliteCatalog:
     """A ``Catalog`` in one SQLite database, shared by the processes of one machine."""
@@ -69,6 +75,7 @@ class SqliteCatalog:
         self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
+        self._log_pages = 0
         self._is_closed = False
         self._pid = os.getpid()
         self._is_held_for_fork = False
@@ -122,7 +129,10 @@ class SqliteCatalog:
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write``."""
-        return self._locked(lambda: self._change(change, self._synchronous))
+        result = self._locked(lambda: self._change(change, self._synchronous))
+        if self._log_pages >= CHECKPOINT_PAGES:
+            self._shorten_log()
+        return result
 
     def write_then(self, change: Callable[[SqliteWriter], T], then: Callable[[T], None]) -> T:
         """See ``Catalog.write_then``."""
@@ -158,6 +168,8 @@ class SqliteCatalog:
             self._settle()
         connection = self._writer_connection(synchronous)
         try:
+            if self._log_pages >= BLOCKING_CHECKPOINT_PAGES:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             connection.execute("BEGIN IMMEDIATE")
             writer = SqliteWriter(connection, self._checksums)
             result = change(writer)
@@ -193,6 +205,7 @@ class SqliteCatalog:
         if self._writer is None:
             self._writer = open_connection(self._path, synchronous=synchronous, read_only=False)
             self._writer_synchronous = synchronous
+            self._writer.set_wal_hook(self._note_log_pages)
         if self._writer_synchronous != synchronous:
             self._writer.execute(f"PRAGMA synchronous = {synchronous}")
             self._writer_synchronous = synchronous
@@ -203,6 +216,20 @@ class SqliteCatalog:
         if writer is not None:
             with contextlib.suppress(apsw.Error):
                 writer.close()
+
+    def _note_log_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _shorten_log(self) -> None:
+        """Copy the log into the database. The commit before it holds already: a failure here only delays."""
+        self._log_pages = 0  # one attempt per threshold; the next commit says how long the log is
+        with contextlib.suppress(apsw.Error, WorldError):
+            connection = self._readers.take()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            finally:
+                self._readers.give_back(connection)
 
     def _settle(self) -> None:
         """Flush database and log and truncate the log; afterwards nothing in it is in doubt.

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from agent_world_distfs.engine.intake import Intake, settle_inline
-from agent_world_distfs.engine.reading import is_row_stored
+from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, Readable
 
@@ -48,8 +48,8 @@ class Lease:
         def change(tx: CatalogWriter) -> list[str]:
             missing = []
             for content_hash in content_hashes:
-                row = tx.find_brief(content_hash)
-                if row is None or not is_row_stored(tx, self._files, content_hash):
+                row = find_stored(tx, self._files, content_hash)
+                if row is None:
                     missing.append(content_hash)
                 else:
                     tx.add_lease(self.name, row.blob_id)

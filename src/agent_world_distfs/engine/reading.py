@@ -14,7 +14,7 @@ from typing import BinaryIO
 from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, PathNotFoundError, WorldError
 from agent_world_distfs.hashing import hash_function, require_hash
-from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogReader
+from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogReader
 from agent_world_distfs.records import FileMetadata
 
 
@@ -103,15 +103,17 @@ def verify_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> None:
 
 def is_stored(catalog: Catalog, files: BlobFiles, content_hash: str) -> bool:
     """Whether the blob has a row and its bytes are there; they are not read."""
-    return catalog.read(lambda tx: is_row_stored(tx, files, content_hash))
+    return catalog.read(lambda tx: find_stored(tx, files, content_hash)) is not None
 
 
-def is_row_stored(tx: CatalogReader, files: BlobFiles, content_hash: str) -> bool:
-    """The same inside a transaction."""
+def find_stored(tx: CatalogReader, files: BlobFiles, content_hash: str) -> BlobBrief | None:
+    """The blob's row if its bytes are there, too; under the write lock they stay until the row is named."""
     row = tx.find_brief(content_hash)
-    if row is None:
-        return False
+    return row if row is not None and _has_bytes(files, row) else None
+
+
+def _has_bytes(files: BlobFiles, row: BlobBrief) -> bool:
     if row.is_inline:
         return True
-    form = files.stat(content_hash)
+    form = files.stat(row.content_hash)
     return form is not None and form.is_regular and form.size_bytes == row.size_bytes

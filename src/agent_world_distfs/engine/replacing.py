@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from agent_world_distfs.engine.leases import END_BATCH, Lease
-from agent_world_distfs.engine.reading import is_row_stored, verify_hash
+from agent_world_distfs.engine.reading import find_stored, verify_hash
 from agent_world_distfs.errors import BlobNotFoundError, ManifestError
 from agent_world_distfs.hashing import hash_function, require_hash
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter, IndexState
@@ -24,7 +24,7 @@ from agent_world_distfs.records import FileMetadata, ManifestImportReport
 Entries = Callable[[], Iterable[FileMetadata]]
 """Gives the same entries each time it is called: ascending by the UTF-8 bytes of the path, unique."""
 
-CHUNK = 1_000
+CHUNK = 300
 """Entries staged in one transaction: some milliseconds of the write lock."""
 
 
@@ -76,8 +76,8 @@ def _stage(catalog: Catalog, files: BlobFiles, generation: int, chunk: list[File
 
 def blob_of(tx: CatalogReader, files: BlobFiles, file: FileMetadata) -> int:
     """The id of the blob that an entry names, which is stored and of the size that it says."""
-    row = tx.find_brief(file.content_hash)
-    if row is None or not is_row_stored(tx, files, file.content_hash):
+    row = find_stored(tx, files, file.content_hash)
+    if row is None:
         raise BlobNotFoundError(file.content_hash)
     if row.size_bytes != file.size_bytes:
         raise ManifestError(f"says {file.size_bytes} bytes of a blob that has {row.size_bytes}")

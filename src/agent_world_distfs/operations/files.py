@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent_world_distfs.clock import now_ms
-from agent_world_distfs.engine.reading import is_row_stored
+from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.errors import (
     BlobMissingError,
     BlobNotFoundError,
@@ -60,7 +60,7 @@ def copy_path(
     held = tx.stat_file(source)
     if held is None:
         raise PathNotFoundError(source)
-    if not is_row_stored(tx, files, held.content_hash):
+    if find_stored(tx, files, held.content_hash) is None:
         raise BlobMissingError(held.content_hash, source)
     return link_path(tx, files, target, held.content_hash, expected)
 
@@ -81,7 +81,7 @@ def pin_blob(tx: CatalogWriter, files: BlobFiles, content_hash: str) -> None:
 
 
 def _stored(tx: CatalogReader, files: BlobFiles, content_hash: str) -> BlobBrief:
-    row = tx.find_brief(content_hash)
-    if row is None or not is_row_stored(tx, files, content_hash):
+    row = find_stored(tx, files, content_hash)
+    if row is None:
         raise BlobNotFoundError(content_hash)
     return row
