@@ -1,0 +1,111 @@
+"""What the tests share: stores, child processes, small disks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
+
+from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
+from children import Child  # noqa: E402
+
+MakeDisk = Callable[[int], Path]
+"""A file system of so many bytes."""
+
+Start = Callable[..., Child]
+"""A child process that runs a program; ended with the test if it has not ended before."""
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> dict[HashAlgorithm, Path]:
+    """An empty store of each algorithm: copying one costs a fraction of making one."""
+    made = {}
+    for algorithm in HashAlgorithm:
+        made[algorithm] = tmp_path_factory.mktemp("pristine") / "store"
+        LocalCasStore(made[algorithm], hash_algorithm=algorithm).close()
+    return made
+
+
+@pytest.fixture(params=list(HashAlgorithm), ids=lambda algorithm: algorithm.value)
+def algorithm(request: pytest.FixtureRequest) -> HashAlgorithm:
+    """Either algorithm."""
+    chosen: HashAlgorithm = request.param
+    return chosen
+
+
+@pytest.fixture
+def location(tmp_path: Path, pristine: dict[HashAlgorithm, Path]) -> Path:
+    """Where an empty store is (BLAKE3)."""
+    return shutil.copytree(pristine[HashAlgorithm.BLAKE3], tmp_path / "store")
+
+
+@pytest.fixture
+def store(location: Path) -> Iterator[LocalCasStore]:
+    """An empty store (BLAKE3)."""
+    with LocalCasStore(location) as store:
+        yield store
+
+
+@pytest.fixture
+def either_store(
+    tmp_path: Path, pristine: dict[HashAlgorithm, Path], algorithm: HashAlgorithm
+) -> Iterator[LocalCasStore]:
+    """An empty store of each algorithm in turn."""
+    with LocalCasStore(shutil.copytree(pristine[algorithm], tmp_path / algorithm.value)) as store:
+        yield store
+
+
+@pytest.fixture
+def other_store(tmp_path: Path, pristine: dict[HashAlgorithm, Path]) -> Iterator[LocalCasStore]:
+    """A second empty store (BLAKE3)."""
+    with LocalCasStore(shutil.copytree(pristine[HashAlgorithm.BLAKE3], tmp_path / "other")) as store:
+        yield store
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts child processes."""
+    children: list[Child] = []
+
+    def start(program: str, *arguments: object, **options: Any) -> Child:
+        children.append(Child(program, *arguments, **options))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.end()
+
+
+@pytest.fixture
+def make_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeDisk]:
+    """Makes small file systems in memory (root only)."""
+    mounted: list[Path] = []
+
+    def make(size_bytes: int) -> Path:
+        if os.geteuid() != 0:
+            cannot_run("only root can mount a small file system")
+        place = tmp_path_factory.mktemp("disk")
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            cannot_run(f"no file system could be mounted: {done.stderr.strip()}")
+        mounted.append(place)
+        return place
+
+    yield make
+    for place in mounted:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def cannot_run(reason: str) -> None:
+    """Skip the test where a person develops, fail it in CI: there a skipped proof is a lost one."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"cannot run here, and CI may not skip it: {reason}")
+    pytest.skip(reason)
