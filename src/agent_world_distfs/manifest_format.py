@@ -279,6 +279,5 @@ def _decode_end(window: _Window) -> None:
     if _argument(version[1]) != MANIFEST_VERSION:
         kind = f"the version is unknown, this reads version {MANIFEST_VERSION}"
         raise window.error(kind, version.start(1), "end")
-    window.fill()
-    if window.position < len(window.data):
+    if window.position < len(window.data):  # what was filled for the end reaches far beyond it
         raise window.error("bytes follow the manifest", window.position, "end")
