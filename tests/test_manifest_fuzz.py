@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,6 @@ import pytest
 from agent_world_distfs.errors import ManifestError
 from agent_world_distfs.manifest_format import decode_manifest, encode_manifest
 from agent_world_distfs.records import FileMetadata
-
-RUNS = int(os.environ.get("DISTFS_FUZZ_RUNS", "20000"))
 
 HASH = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
 
@@ -189,10 +186,11 @@ def test_the_oracle_takes_what_is_good() -> None:
     assert all(map(is_manifest, SEEDS))
 
 
-def test_reader_and_oracle_agree_on_mutations() -> None:
-    chance = random.Random(20_240_607)
+@pytest.mark.parametrize("runs", [20_000, pytest.param(1_000_000, marks=pytest.mark.proof)])
+def test_reader_and_oracle_agree_on_mutations(runs: int) -> None:
+    chance = random.Random(runs)
     accepted = 0
-    for _ in range(RUNS):
+    for _ in range(runs):
         data = change_value(chance) if chance.random() < 0.3 else mutate(chance)
         try:
             files = decode(data)
@@ -202,4 +200,4 @@ def test_reader_and_oracle_agree_on_mutations() -> None:
             assert is_manifest(data), data.hex()
             assert encode(*files) == data
             accepted += 1
-    assert RUNS // 20 < accepted < RUNS  # a fuzz that is always refused tests one branch
+    assert runs // 20 < accepted < runs  # a fuzz that is always refused tests one branch
