@@ -13,13 +13,9 @@ from agent_world_distfs.errors import (
     UnavailableError,
 )
 from agent_world_distfs.hashing import CHUNK_BYTES, check_hash, new_hasher
-from agent_world_distfs.operations.original.directory import (
-    BLOBS_NAME,
-    failures_translated,
-    open_regular,
-    opened_blobs,
-)
+from agent_world_distfs.operations.original.directory import BLOBS_NAME, open_regular, opened_blobs
 from agent_world_distfs.operations.original.snapshot import OriginalSnapshot
+from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.records import BlobStat, HashAlgorithm
 
 if TYPE_CHECKING:
@@ -48,7 +44,7 @@ def open_original_blob(directory: str | os.PathLike[str], content_hash: str) -> 
     """
     name = check_hash(content_hash) + ".blob"
     location = os.path.join(directory, BLOBS_NAME, name)
-    with failures_translated(location):
+    with translated(location, translate_reading):
         try:
             with opened_blobs(directory) as blobs:
                 source = _PlainContent(open_regular(name, blobs), location)
@@ -91,12 +87,12 @@ class _PlainContent(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        with failures_translated(self._location):
+        with translated(self._location, translate_reading):
             return os.readv(self._descriptor, [buffer])
 
     def read_header(self) -> bytes:
         """The first bytes, as many as a header has; where reading stands does not change."""
-        with failures_translated(self._location):
+        with translated(self._location, translate_reading):
             return os.pread(self._descriptor, HEADER_BYTES, 0)
 
     def skip_header(self) -> None:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent_world_distfs.errors import CorruptError, StorageError, StorageIOError, WorldError
+from agent_world_distfs.errors import CorruptError
 
 BLOBS_NAME = "blobs"
 
@@ -45,15 +45,3 @@ def open_regular(path: str, parent: int | None = None) -> int:
     if not stat.S_ISREG(os.stat(path, dir_fd=parent, follow_symlinks=False).st_mode):
         raise CorruptError(f"{os.path.basename(path)} is not a regular file")
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
-
-
-@contextmanager
-def failures_translated(location: str) -> Iterator[None]:
-    """Within it, what the file system refuses is a StorageError; our own errors pass."""
-    try:
-        yield
-    except WorldError:  # first: some of them are OSErrors too
-        raise
-    except OSError as error:
-        kind = StorageIOError if error.errno == errno.EIO else StorageError
-        raise kind(location, error.strerror or "cannot be read") from error

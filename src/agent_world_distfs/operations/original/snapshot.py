@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 from agent_world_distfs.errors import CatalogError, CorruptError, IncompatibleStoreError, PathInvalidError
 from agent_world_distfs.hashing import is_content_hash
-from agent_world_distfs.operations.original.directory import (
-    failures_translated,
-    open_regular,
-    opened_blobs,
-)
+from agent_world_distfs.operations.original.directory import open_regular, opened_blobs
+from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.paths import normalize_path
 from agent_world_distfs.records import FileMetadata
 
@@ -56,7 +53,7 @@ def read_snapshot(directory: str | os.PathLike[str]) -> OriginalSnapshot:
         CatalogError: its index or its pins are not what they should be.
     """
     location = os.fspath(directory)
-    with failures_translated(location):
+    with translated(location, translate_reading):
         try:
             index = _read_object(location, INDEX_NAME)
             pins = _read_object(location, PINS_NAME)
