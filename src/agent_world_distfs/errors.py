@@ -32,8 +32,11 @@ class NotFoundError(WorldError, FileNotFoundError):
         return f"{self.strerror}: {self.filename}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # OSError pickles its three arguments; the subclasses take one.
-        return (type(self), (self.filename,))
+        # OSError pickles errno, text and name; the constructors here take other values.
+        return (type(self), self._values(), self.__dict__)
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.filename, self.strerror or "")
 
 
 class BlobNotFoundError(NotFoundError):
@@ -43,6 +46,9 @@ class BlobNotFoundError(NotFoundError):
         super().__init__(content_hash, "no such blob")
         self.content_hash = content_hash
 
+    def _values(self) -> tuple[str, ...]:
+        return (self.content_hash,)
+
 
 class PathNotFoundError(NotFoundError):
     """The index has no file at this path."""
@@ -50,6 +56,9 @@ class PathNotFoundError(NotFoundError):
     def __init__(self, path: str) -> None:
         super().__init__(path, "no such path")
         self.path = path
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.path,)
 
     def __str__(self) -> str:
         return f"no such path: {self.path!r}"
@@ -228,7 +237,7 @@ class StoreMovedError(IncompatibleStoreError):
         super().__init__(location, "the store has moved there")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.location,))
+        return (type(self), (self.location,), self.__dict__)
 
 
 # --- mend the place ---------------------------------------------------------------------------
