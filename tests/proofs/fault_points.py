@@ -1,0 +1,113 @@
+"""Runs one operation of a store in a child process, with a fault at one system call.
+
+A zygote process has everything imported. For each point it forks a child, which opens the store,
+warms up and stops; ``strace`` attaches with one injection (``kill`` at, or an error from, the n-th
+call of one name), and the child goes on with the operation. A run without injection lists the
+points. The store is looked at afterwards by whoever asked for the run.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# Whatever changes the disk or takes a lock, and what an operation reads before it does.
+CALLS = (
+    "openat,read,pread64,write,pwrite64,fsync,fdatasync,ftruncate,truncate,fallocate,link,linkat,rename,"
+    "renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,flock,fcntl,close,newfstatat,getdents64"
+).split(",")
+CHANGING = (
+    "openat,write,pwrite64,fsync,fdatasync,ftruncate,truncate,link,linkat,rename,renameat,renameat2,"
+    "unlink,unlinkat,mkdir,rmdir"
+).split(",")
+
+
+@dataclass(frozen=True)
+class Point:
+    """The ``number``-th (from 1) call of a name."""
+
+    call: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.call}:{self.number}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended. ``said``: what it reported: ``ok``, or the kind of error that it got."""
+
+    said: str
+    status: int
+
+    @property
+    def was_killed(self) -> bool:
+        return os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == signal.SIGKILL
+
+
+class Zygote:
+    """Forks children that run operations of ``tests.proofs.operations``."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("zygote.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Zygote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def run(self, operation: str, root: Path, trace: Path, *strace: str) -> Outcome:
+        """Run an operation on the store at ``root`` under strace with these arguments."""
+        pid = int(self._ask(f"start {operation} {root}"))
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-q", "-o", str(trace), "-p", str(pid), *strace],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        _wait_until_traced(pid, tracer)
+        said, status = self._ask("go").rsplit(" ", 1)
+        tracer.communicate(timeout=30)
+        return Outcome(said.strip(), int(status))
+
+
+def _wait_until_traced(pid: int, tracer: subprocess.Popen[str]) -> None:
+    while tracer.poll() is None:
+        status = Path(f"/proc/{pid}/status").read_text()
+        if re.search(r"^TracerPid:\s*[1-9]", status, re.M):
+            return
+    raise RuntimeError(f"strace cannot attach: {tracer.communicate()[1]}")
+
+
+def list_points(zygote: Zygote, operation: str, root: Path, trace: Path, calls: list[str]) -> list[Point]:
+    """All points of an operation, from a run without a fault."""
+    outcome = zygote.run(operation, root, trace, "-e", f"trace={','.join(calls)}")
+    assert outcome.said == "ok", outcome
+    counts = collections.Counter(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.M))
+    return [Point(call, n) for call in calls for n in range(1, counts[call] + 1)]
+
+
+def copy_store(source: Path, target: Path) -> Path:
+    """A closed store, copied."""
+    shutil.copytree(source, target)
+    return target

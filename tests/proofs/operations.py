@@ -1,0 +1,118 @@
+"""The operations that faults are injected into: what is there before, what is done, what must hold after."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_world_distfs import ABSENT, FileIndexManifestRef, LocalCasStore, WorldError
+
+SMALL, LARGE, OTHER = b"small", b"large" * 5_000, b"other" * 5_000
+KEPT = {"kept/small": b"kept", "kept/large": b"kept" * 6_000}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """``act`` runs in the child; ``after`` gives the files that must be there once it was acknowledged.
+
+    ``before``: what they were; a fault may leave either, never anything else.
+    """
+
+    act: Callable[[LocalCasStore, Path], object]
+    changes: dict[str, tuple[bytes | None, bytes | None]]
+
+
+def _prepare(store: LocalCasStore) -> None:
+    for path, data in KEPT.items():
+        store.write_file(path, data)
+    store.write_file("old/small", SMALL)
+    store.write_file("old/large", LARGE)
+    store.write_file("old/pinned", b"pinned" * 3_000)
+    store.pin(store.hash_bytes(b"pinned" * 3_000))
+    store.put_bytes(b"orphan")
+    store.put_bytes(b"orphan" * 3_000)
+
+
+def prepare(root: Path) -> FileIndexManifestRef:
+    """A store with some of everything, closed; also ``root.other``, a store to pull from."""
+    with LocalCasStore(root) as store:
+        _prepare(store)
+        ref = store.export_file_index_manifest(pin=True)
+        store.write_file("new-since-manifest", b"n")
+    with LocalCasStore(str(root) + ".other") as other:
+        other.write_file("pulled/small", b"pulled")
+        other.write_file("pulled/large", b"pulled" * 4_000)
+    return ref
+
+
+def _manifest(store: LocalCasStore) -> FileIndexManifestRef:
+    for content_hash in store.list_pins():
+        with contextlib.suppress(WorldError):
+            ref = FileIndexManifestRef(content_hash, len(store.get(content_hash)))
+            store.read_file_index_manifest(ref)
+            return ref
+    raise AssertionError("no manifest pinned")
+
+
+def _pull(store: LocalCasStore, root: Path) -> None:
+    with LocalCasStore(str(root) + ".other", create=False) as other:
+        store.pull_index(other)
+
+
+def _hash(store: LocalCasStore, data: bytes) -> str:
+    return store.hash_bytes(data)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "write-new-small": Operation(
+        lambda s, _: s.write_file("new", SMALL + b"!"), {"new": (None, SMALL + b"!")}
+    ),
+    "write-new-large": Operation(lambda s, _: s.write_file("new", OTHER), {"new": (None, OTHER)}),
+    "overwrite-small": Operation(lambda s, _: s.write_file("old/small", b"n"), {"old/small": (SMALL, b"n")}),
+    "overwrite-large": Operation(
+        lambda s, _: s.write_file("old/large", OTHER), {"old/large": (LARGE, OTHER)}
+    ),
+    "write-same-large": Operation(lambda s, _: s.write_file("new", LARGE), {"new": (None, LARGE)}),
+    "write-stream": Operation(
+        lambda s, _: s.write_file_stream("new", io.BytesIO(OTHER)), {"new": (None, OTHER)}
+    ),
+    "write-if-match": Operation(
+        lambda s, _: s.write_file_if_match("old/small", _hash(s, SMALL), b"n"), {"old/small": (SMALL, b"n")}
+    ),
+    "write-if-absent": Operation(
+        lambda s, _: s.write_file_if_match("new", ABSENT, OTHER), {"new": (None, OTHER)}
+    ),
+    "delete": Operation(lambda s, _: s.delete_file("old/large"), {"old/large": (LARGE, None)}),
+    "delete-files": Operation(
+        lambda s, _: s.delete_files(["old/large", "old/small"]),
+        {"old/large": (LARGE, None), "old/small": (SMALL, None)},
+    ),
+    "link": Operation(lambda s, _: s.link_file("new", _hash(s, LARGE)), {"new": (None, LARGE)}),
+    "copy": Operation(lambda s, _: s.copy_file("old/large", "new"), {"new": (None, LARGE)}),
+    "rename": Operation(
+        lambda s, _: s.rename_file("old/large", "new"), {"old/large": (LARGE, None), "new": (None, LARGE)}
+    ),
+    "pin": Operation(lambda s, _: s.pin(_hash(s, LARGE)), {}),
+    "unpin": Operation(lambda s, _: s.unpin(_hash(s, b"pinned" * 3_000)), {}),
+    "prune": Operation(lambda s, _: s.prune_orphan_blobs(), {}),
+    "export": Operation(lambda s, _: s.export_file_index_manifest(), {}),
+    "import": Operation(
+        lambda s, _: s.import_file_index_manifest(_manifest(s)), {"new-since-manifest": (b"n", None)}
+    ),
+    "pull": Operation(
+        _pull,
+        {
+            "pulled/small": (None, b"pulled"),
+            "pulled/large": (None, b"pulled" * 4_000),
+            "old/small": (SMALL, None),
+            "kept/small": (b"kept", None),
+            "kept/large": (b"kept" * 6_000, None),
+        },
+    ),
+    "audit": Operation(lambda s, _: s.audit_file_index(verify=True), {}),
+    "close": Operation(lambda s, _: s.close(), {}),
+    "open": Operation(lambda _, root: LocalCasStore(root).close(), {}),
+}
