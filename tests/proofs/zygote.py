@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -13,23 +14,23 @@ from operations import OPERATIONS
 from agent_world_distfs import LocalCasStore
 
 
-def child(operation: str, root: str, go: int, report: int) -> None:
+def child(operation: str, root: str, go: int, report: socket.socket) -> None:
     """Open, warm up, wait, act, report."""
     act = OPERATIONS[operation].act
     try:
         with LocalCasStore(root, lock_timeout_s=20) as store:
             store.write_file("warm/small", b"w")
             store.write_file("warm/large", b"w" * 20_000)
-            os.write(report, b".")  # ready
+            report.send(b".")  # ready
             os.read(go, 1)
             try:
                 act(store, Path(root))
             except Exception as error:  # noqa: BLE001  # the kind of it is the report
-                os.write(report, f"{type(error).__name__}".encode())
+                report.send(type(error).__name__.encode())
             else:
-                os.write(report, b"ok")
+                report.send(b"ok")
     except Exception as error:  # noqa: BLE001
-        os.write(report, f" close:{type(error).__name__}".encode())
+        report.send(f" close:{type(error).__name__}".encode())
 
 
 def main() -> None:
@@ -37,24 +38,25 @@ def main() -> None:
     for line in sys.stdin:
         _, operation, root = line.split(maxsplit=2)
         go_read, go_write = os.pipe()
-        report_read, report_write = os.pipe()
+        # A socket, so that reporting is no system call that a fault may hit.
+        reported, report = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             os.close(go_write)
-            child(operation, root.strip(), go_read, report_write)
+            child(operation, root.strip(), go_read, report)
             os._exit(0)
         os.close(go_read)
-        os.close(report_write)
-        os.read(report_read, 1)
+        report.close()
+        reported.recv(1)
         print(pid, flush=True)
         sys.stdin.readline()
         os.write(go_write, b"x")
         said = b""
-        while part := os.read(report_read, 100):
+        while part := reported.recv(100):
             said += part
         _, status = os.waitpid(pid, 0)
         os.close(go_write)
-        os.close(report_read)
+        reported.close()
         print(said.decode() or "nothing", status, flush=True)
 
 

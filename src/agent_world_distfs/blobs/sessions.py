@@ -119,8 +119,11 @@ class Sessions:
         """End this process's session; the next use begins another."""
         name, fd, self._name, self._fd = self._name, self._fd, "", -1
         if name:
-            self._remove(name)
-            os.close(fd)
+            try:
+                with contextlib.suppress(OSError):  # what stays is tidied like a dead session's
+                    self._remove(name)
+            finally:
+                os.close(fd)
 
     def start_anew_in_child(self) -> None:
         """In a forked child: leave the parent's session to the parent."""
