@@ -36,7 +36,7 @@ from agent_world_distfs.errors import (
     WorldError,
 )
 from agent_world_distfs.local import LocalCasStore
-from agent_world_distfs.opening import open_store, upgrade_store
+from agent_world_distfs.opening import adopt_original, open_store, upgrade_store
 from agent_world_distfs.protocols import BlobStore, FileStore
 from agent_world_distfs.records import (
     ABSENT,
@@ -110,6 +110,7 @@ __all__ = [
     "UnavailableError",
     "UpgradeReport",
     "WorldError",
+    "adopt_original",
     "open_store",
     "upgrade_store",
 ]

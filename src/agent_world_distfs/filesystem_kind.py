@@ -79,5 +79,5 @@ def locks_hold(directory: str) -> bool:
     with tempfile.NamedTemporaryFile(dir=directory, prefix=".lock-probe-") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         fcntl.lockf(file, fcntl.LOCK_EX)
-        done = subprocess.run([sys.executable, "-c", _TRY, file.name], check=False, capture_output=True)  # noqa: S603
+        done = subprocess.run([sys.executable, "-c", _TRY, file.name], check=False, capture_output=True)
         return done.returncode == 3

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.local import LocalCasStore, upgrade_local_store
-from agent_world_distfs.records import HashAlgorithm, UpgradeReport
+from agent_world_distfs.operations import original
+from agent_world_distfs.records import AdoptReport, HashAlgorithm, Progress, UpgradeReport
 
 
 def open_store(
@@ -27,6 +29,31 @@ def open_store(
         create=create,
         read_only=read_only,
     )
+
+
+def adopt_original(
+    directory: str | os.PathLike[str],
+    target: str | os.PathLike[str] | LocalCasStore,
+    *,
+    hash_algorithm: HashAlgorithm | None = None,
+    progress: Progress | None = None,
+) -> AdoptReport:
+    """Take over a store of the original into ``target``, a location or an open store with an empty index.
+
+    The algorithm is found from the original's blobs unless it is given. See ``CasStore.adopt_original``.
+
+    Raises:
+        InvalidInputError: the open store names its blobs by another algorithm.
+    """
+    algorithm = hash_algorithm or original.find_algorithm(directory, original.read_snapshot(directory))
+    if isinstance(target, LocalCasStore):
+        if algorithm not in (None, target.hash_algorithm):
+            raise InvalidInputError(
+                f"the store names blobs by {target.hash_algorithm.value}, the original does not"
+            )
+        return target.adopt_original(directory, progress=progress)
+    with open_store(target, hash_algorithm=algorithm) as store:
+        return store.adopt_original(directory, progress=progress)
 
 
 def upgrade_store(location: str | os.PathLike[str]) -> UpgradeReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import TracebackType
@@ -13,12 +14,13 @@ from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.errors import InvalidInputError, StorageFullError
 from agent_world_distfs.hashing import as_bytes, check_hash, require_hash
-from agent_world_distfs.operations import audit, collect, files, listing, manifest, pull
+from agent_world_distfs.operations import audit, collect, files, listing, manifest, original, pull, tree_in
 from agent_world_distfs.paths import check_prefix, normalize_path
 from agent_world_distfs.protocols import BlobFiles, BlobRow, BlobStore, Catalog, CatalogWriter
 from agent_world_distfs.records import (
     ABSENT,
     Absent,
+    AdoptReport,
     BlobStat,
     Data,
     Expected,
@@ -31,6 +33,7 @@ from agent_world_distfs.records import (
     Progress,
     PruneReport,
     Readable,
+    TreeImportReport,
 )
 
 T = TypeVar("T")
@@ -336,6 +339,48 @@ class CasStore:
             raise InvalidInputError(
                 f"the source names blobs by {theirs.value}, this store by {self.hash_algorithm.value}"
             )
+
+    # --- real directories ----------------------------------------------------------------------
+
+    def import_tree(
+        self,
+        directory: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        mirror: bool = False,
+        progress: Progress | None = None,
+    ) -> TreeImportReport:
+        """Lay the regular files below a real directory over the index below ``prefix``, in one commit.
+
+        ``prefix`` is a directory of the index, by default its top. What holds the same content already
+        keeps its time. With ``mirror`` paths below ``prefix`` that the directory does not have are
+        removed in the same commit. Progress in files.
+
+        Raises:
+            NotFoundError: there is no such directory.
+            InvalidInputError: it is no directory; or it is a store, holds this store or lies in it.
+            UnavailableError: a file did not hold still while it was read.
+            StorageError: something in it cannot be read. Whichever it is, nothing is named.
+        """
+        tree = tree_in.scan_tree(directory, prefix, self.location)
+        return tree_in.import_tree(self._catalog, self._files, tree, mirror=mirror, progress=progress)
+
+    def adopt_original(
+        self, directory: str | os.PathLike[str], *, progress: Progress | None = None
+    ) -> AdoptReport:
+        """Take over a store of the original: files with their times, pins, and every blob, verified.
+
+        The index here must be empty. What is damaged there is left out and reported; blobs that
+        nothing names there come as orphans. The original is never changed. Progress in blobs.
+
+        Raises:
+            InvalidInputError: the index here is not empty.
+            IncompatibleStoreError: no store of the original, or its blobs are named by another algorithm.
+            CatalogError: its index or pins cannot be read.
+            UnavailableError: it changed meanwhile, or unpacking wants the extra ``adopt``.
+        """
+        snapshot = original.read_snapshot(directory)
+        return original.adopt(self._catalog, self._files, directory, snapshot, progress)
 
     # --- the life of the object ----------------------------------------------------------------
 

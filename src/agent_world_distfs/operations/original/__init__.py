@@ -24,6 +24,7 @@ read at one moment may be in between. Two equal snapshots, before and after the 
 held still. Nothing here writes, follows a symlink inside the store or waits for a fifo.
 """
 
+from agent_world_distfs.operations.original.adopt import adopt
 from agent_world_distfs.operations.original.content import (
     find_algorithm,
     open_original_blob,
@@ -34,6 +35,7 @@ from agent_world_distfs.operations.original.snapshot import BlobFingerprint, Ori
 __all__ = [
     "BlobFingerprint",
     "OriginalSnapshot",
+    "adopt",
     "find_algorithm",
     "open_original_blob",
     "read_snapshot",

@@ -1,0 +1,137 @@
+"""Real directories, entered by descriptors: below the one that the caller named, no symlink is followed.
+
+Names are bytes: what the file system holds, whatever the locale. However deep a tree is, two
+descriptors are open at a time and no path grows too long, since each step is one name below another
+directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+from agent_world_distfs.errors import InvalidInputError, NotFoundError
+from agent_world_distfs.os_failures import translate_reading
+from agent_world_distfs.paths import normalize_path
+
+Segments = tuple[bytes, ...]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def as_host_path(path: str | os.PathLike[str]) -> str:
+    """The absolute path of a file or directory of this host.
+
+    Raises:
+        TypeError: not a path.
+        InvalidInputError: empty, or with a NUL.
+    """
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise InvalidInputError(f"not a path of this host: {text!r}")
+    return os.path.abspath(text)
+
+
+def as_directory(prefix: str) -> str:
+    """The prefix of all paths below a directory of the index: ``docs/`` for ``docs``, empty for the top."""
+    return normalize_path(prefix) + "/" if prefix else ""
+
+
+def require_apart(path: str, location: str) -> None:
+    """Raise InvalidInputError if one of two directories is the other or lies in it; they need not exist.
+
+    A location that is no absolute path is not one of this host, and lies nowhere.
+    """
+    if os.path.isabs(location) and (_is_within(path, location) or _is_within(location, path)):
+        raise InvalidInputError(f"{path}: this and the store's directory {location} may not hold one another")
+
+
+def _is_within(inner: str, outer: str) -> bool:
+    """By identity, so that no second name and no folding of names hides it."""
+    try:
+        wanted = os.stat(outer)
+    except OSError:
+        return False
+    inner = os.path.realpath(inner)
+    while True:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(inner), wanted):
+                return True
+        above = os.path.dirname(inner)
+        if above == inner:
+            return False
+        inner = above
+
+
+def open_directory(path: str) -> int:
+    """A descriptor of a directory that the caller named, through symlinks if need be.
+
+    Raises:
+        NotFoundError: nothing is there.
+        InvalidInputError: it is no directory.
+        StorageError: it cannot be read.
+    """
+    try:
+        return os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        raise NotFoundError(path, "no such directory") from None
+    except NotADirectoryError:
+        raise InvalidInputError(f"{path} is not a directory") from None
+    except OSError as error:
+        raise translate_reading(error, path) from error
+
+
+@contextlib.contextmanager
+def opened_below(root: int, segments: Segments) -> Iterator[int]:
+    """A descriptor of the directory that the names lead to from ``root``.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: one of them is not there, or is something else, such as
+            a symlink.
+    """
+    descriptor = os.open(b".", _DIRECTORY, dir_fd=root)
+    try:
+        for segment in segments:
+            above, descriptor = descriptor, _open_child(descriptor, segment)
+            os.close(above)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_child(directory: int, name: bytes) -> int:
+    try:
+        return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # what some systems say of a symlink, where Linux says ENOTDIR
+            raise NotADirectoryError(error.errno, error.strerror, name) from error
+        raise
+
+
+def remove_tree(parent: int, name: bytes) -> None:
+    """Remove a directory and all that is in it; what its symlinks point to is left alone."""
+    pending: list[Segments] = [(name,)]
+    while pending:
+        segments = pending[-1]
+        with opened_below(parent, segments) as directory:
+            found = _remove_files(directory)
+        if found:
+            pending.extend((*segments, below) for below in found)
+            continue
+        pending.pop()
+        with opened_below(parent, segments[:-1]) as above:
+            os.rmdir(segments[-1], dir_fd=above)
+
+
+def _remove_files(directory: int) -> list[bytes]:
+    """The names of the directories, which are left."""
+    found = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found.append(os.fsencode(entry.name))
+            else:
+                os.unlink(entry.name, dir_fd=directory)
+    return found

@@ -1,0 +1,134 @@
+"""The command itself: its sections, and how a run ends."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+from click.shell_completion import shell_complete
+
+from agent_world_distfs.faces.cli import blobs, exchange, files, trees, upkeep
+from agent_world_distfs.faces.cli.failures import ExitCode, report
+from agent_world_distfs.faces.cli.options import StoreCommand, shared_options, write_examples
+from agent_world_distfs.faces.cli.session import Session
+
+PROGRAM = "distfs"
+COMPLETE_VARIABLE = "_DISTFS_COMPLETE"
+
+SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
+    "Files, the paths of the index": (
+        files.write,
+        files.read,
+        files.rm,
+        files.mv,
+        files.cp,
+        files.ls,
+        files.stat,
+    ),
+    "Blobs, the bytes under their hash": (blobs.put, blobs.get, blobs.pin, blobs.unpin, blobs.pins),
+    "Directories": (trees.import_tree, trees.checkout),
+    "Between stores": (exchange.export, exchange.import_, exchange.pull, exchange.adopt),
+    "Upkeep": (upkeep.init, upkeep.audit, upkeep.prune, upkeep.upgrade),
+}
+
+
+class _Application(click.Group):
+    """The group of all commands. Every way out of ``main`` is an exit code of ours."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
+        sys.exit(run(sys.argv[1:] if args is None else args))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(each.name or "", each.get_short_help_str(80)) for each in commands])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(
+            formatter,
+            "export DISTFS_STORE=world",
+            "echo hello | distfs write greetings/hello.txt",
+            "distfs read greetings/hello.txt",
+            "distfs write --help",
+        )
+
+
+@click.group(
+    cls=_Application,
+    name=PROGRAM,
+    params=shared_options(envvar="DISTFS_STORE"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="agent-world-distfs", prog_name=PROGRAM, message="%(prog)s %(version)s")
+def cli() -> None:
+    """The file layer that many processes share.
+
+    Bytes are stored once, under the hash of their content; an index of paths names them; and a write that
+    says what it expects never overwrites somebody else's. A store is a plain directory: no server.
+    """
+
+
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line of this process, and exit."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        # As an exception, so that a half-written TARGET is cleared away.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        cli.main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: a second Ctrl-C has nothing to stop
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    session = Session()
+    try:
+        code = _complete_or_invoke(list(arguments), session)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what did not arrive was not done
+        return code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - reported, each with its exit code
+        # Parsing may have stopped before it came to --json.
+        is_early = isinstance(error, click.UsageError) and "--json" in _before_double_dash(arguments)
+        failure = report(error, as_json=session.wants_json or is_early)
+        _let_go_of_output(is_wanted=failure not in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE))
+        return failure
+
+
+def _complete_or_invoke(arguments: list[str], session: Session) -> int:
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        return shell_complete(cli, {"obj": session}, PROGRAM, COMPLETE_VARIABLE, instruction)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a character is no failure
+    try:
+        with cli.make_context(PROGRAM, arguments, obj=session) as context:
+            return cli.invoke(context) or ExitCode.OK
+    except click.exceptions.Exit as done:  # --help and --version
+        return done.exit_code
+
+
+def _before_double_dash(arguments: Sequence[str]) -> Sequence[str]:
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _let_go_of_output(*, is_wanted: bool) -> None:
+    """See to it that the interpreter has nothing to write when it ends, where it could only complain."""
+    if sys.stdout is None:  # closed by the caller
+        return
+    with suppress(OSError):
+        if is_wanted:
+            sys.stdout.flush()
+            return
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

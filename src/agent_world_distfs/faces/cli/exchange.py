@@ -1,0 +1,128 @@
+"""Commands between stores: export import pull adopt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from agent_world_distfs import (
+    AdoptReport,
+    FileIndexManifestRef,
+    HashAlgorithm,
+    ManifestImportReport,
+    adopt_original,
+    open_store,
+)
+from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.failures import ExitCode
+from agent_world_distfs.faces.cli.options import command, takes_hash_algorithm, takes_place, takes_ref
+from agent_world_distfs.faces.cli.session import Session, pass_session
+
+
+@command("export", "distfs export", "distfs export --pin > yesterday.ref")
+@click.option("--pin", is_flag=True, help="Also pin the manifest, so that no prune takes it.")
+@pass_session
+def export(session: Session, *, pin: bool) -> None:
+    """Write the whole index down as a manifest.
+
+    Prints its reference, HASH:SIZE. A manifest is a blob that lists every path with its content hash, size
+    and time. The same index gives the same reference. It names the bytes but does not keep them: files
+    removed later are gone with the next prune.
+    """
+    with session.open_store() as store:
+        ref = store.export_file_index_manifest(pin=pin)
+    session.answer({"ref": str(ref), **output.fields(ref), "is_pinned": pin}, [str(ref)])
+
+
+@command("import", "distfs import $(cat yesterday.ref)", "distfs import $REF --dry-run")
+@takes_ref("ref")
+@click.option("--dry-run", is_flag=True, help="Check all and say what would change, but change nothing.")
+@takes_ref("--expect", help="Only if the index is still this one.")
+@pass_session
+def import_(
+    session: Session, *, ref: FileIndexManifestRef, dry_run: bool, expect: FileIndexManifestRef | None
+) -> None:
+    """Replace the whole index by the manifest REF, in one step.
+
+    REF is HASH:SIZE as printed by export. The manifest and every blob that it names must be in this store,
+    and are verified first; `distfs pull` fetches them from another store.
+    """
+    with session.open_store() as store:
+        report = store.import_file_index_manifest(ref, dry_run=dry_run, expected_current=expect)
+    session.answer(output.fields(report) | {"dry_run": dry_run}, _changes(report, dry_run=dry_run))
+
+
+@command(
+    "pull",
+    "distfs pull ../other-store",
+    "distfs pull ../other-store $(distfs export --store ../other-store)",
+)
+@takes_place("source")
+@takes_ref("ref", required=False)
+@pass_session
+def pull(session: Session, source: str, ref: FileIndexManifestRef | None) -> None:
+    """Make the index the one of another store.
+
+    SOURCE is the directory of the other store; REF one of its manifests, HASH:SIZE; without it, the index
+    it has now. Blobs that are missing here are fetched, and verified on the way. Interrupted, run it again: it goes on where it stopped.
+    A store that is missing here is made, with the hash algorithm of SOURCE.
+    """
+    # The index that the other store has now is leased there, which writes; a manifest is only read.
+    with (
+        open_store(source, create=False, read_only=ref is not None) as there,
+        session.make_store(there.hash_algorithm if session.is_missing() else None) as here,
+        session.watching("pull", "files") as progress,
+    ):
+        if ref is None:
+            report = here.pull_index(there, progress=progress)
+        else:
+            report = here.pull_manifest(there, ref, progress=progress)
+    session.answer(report, _changes(report))
+
+
+def _changes(report: ManifestImportReport, *, dry_run: bool = False) -> Iterator[str]:
+    changes = f"{report.added:,} added, {report.changed:,} changed, {report.removed:,} removed"
+    would_be = "would have" if dry_run else "has"
+    yield f"The index {would_be} {output.counted(report.total_files, 'file')}: {changes}."
+
+
+@command(
+    "adopt",
+    "distfs adopt ../old-store --store world",
+    "distfs adopt ../old-store --store world --hash-algorithm sha256",
+)
+@takes_place("directory")
+@takes_hash_algorithm("The algorithm of DIRECTORY; found from its blobs by default.")
+@pass_session
+def adopt(session: Session, directory: str, hash_algorithm: HashAlgorithm | None) -> int:
+    """Take over a store of the original, Rust implementation.
+
+    DIRECTORY holds files_index.json, pins.json and blobs/. It is never changed. Paths, times and pins are
+    kept, every blob is verified. The store here must have no files; it is made if it is missing. What is
+    damaged there is left out and reported, and the exit code is 5. Interrupted, run it again.
+    """
+    with session.watching("adopt", "blobs") as progress:
+        report = adopt_original(directory, session.place(), hash_algorithm=hash_algorithm, progress=progress)
+    session.answer(output.fields(report) | {"is_whole": report.is_whole()}, _adopted(report))
+    return ExitCode.OK if report.is_whole() else ExitCode.CORRUPT
+
+
+def _adopted(report: AdoptReport) -> Iterator[str]:
+    counts = ((report.total_files, "file"), (report.total_blobs, "blob"), (report.total_pins, "pin"))
+    taken = ", ".join(output.counted(count, noun) for count, noun in counts)
+    yield f"Took over {taken} ({report.hash_algorithm.value})."
+    if report.orphan_blob_hashes:
+        yield f"{output.counted(len(report.orphan_blob_hashes), 'blob')} that nothing names came too."
+    for found, what in (
+        (report.missing_blob_hashes, "named there but gone"),
+        (report.corrupt_blob_hashes, "there with other bytes than their name says"),
+    ):
+        if found:
+            yield f"{output.counted(len(found), 'blob')} {what}:"
+            yield from output.listed(found, len(found))
+    if report.skipped_paths:
+        yield "Left out for that: " + output.counted(len(report.skipped_paths), "file")
+        yield from output.listed(map(output.shown_path, report.skipped_paths), len(report.skipped_paths))
+    if report.skipped_pin_hashes:
+        yield f"Left out for that: {output.counted(len(report.skipped_pin_hashes), 'pin')}."

@@ -1,0 +1,116 @@
+"""How errors end a command: one table of exit codes, one sentence or one JSON object on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from enum import IntEnum
+from typing import TypeGuard
+
+import click
+
+from agent_world_distfs.errors import (
+    ConflictError,
+    CorruptError,
+    IncompatibleStoreError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    StorageError,
+    UnavailableError,
+    WorldError,
+)
+from agent_world_distfs.faces.cli.output import json_text, printable
+
+
+class ExitCode(IntEnum):
+    """What the exit status of ``distfs`` means: by what the caller does next."""
+
+    OK = 0
+    OTHER = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    CORRUPT = 5
+    UNAVAILABLE = 6
+    INCOMPATIBLE = 7
+    OUTCOME_UNKNOWN = 8
+    INTERRUPTED = 130
+    CLOSED_PIPE = 141
+
+
+# The first row that fits counts: several of ours are OSErrors too.
+EXIT_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (click.UsageError, ExitCode.USAGE),
+    (InvalidInputError, ExitCode.USAGE),
+    (NotFoundError, ExitCode.NOT_FOUND),
+    (ConflictError, ExitCode.CONFLICT),
+    (CorruptError, ExitCode.CORRUPT),
+    (UnavailableError, ExitCode.UNAVAILABLE),
+    (StorageError, ExitCode.UNAVAILABLE),
+    (IncompatibleStoreError, ExitCode.INCOMPATIBLE),
+    (OutcomeUnknownError, ExitCode.OUTCOME_UNKNOWN),
+    (BrokenPipeError, ExitCode.CLOSED_PIPE),
+    (FileNotFoundError, ExitCode.NOT_FOUND),  # the caller's own SOURCE, or the directory of TARGET
+    (OSError, ExitCode.UNAVAILABLE),
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code for ``error``."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), ExitCode.OTHER)
+
+
+def report(error: BaseException, *, as_json: bool) -> ExitCode:
+    """Say on standard error what went wrong, and return the exit code."""
+    code = exit_code(error)
+    if sys.stderr is None:  # closed by the caller, and print would take standard output instead
+        return code
+    if os.environ.get("DISTFS_DEBUG"):
+        traceback.print_exception(error, file=sys.stderr)
+    if code not in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE):
+        print(json_text({"error": document(error)}) if as_json else _for_people(error), file=sys.stderr)
+    return code
+
+
+def document(error: BaseException) -> dict[str, object]:
+    """What JSON says of an error: its class, its sentence, and its public values."""
+    if isinstance(error, click.UsageError):
+        return {"kind": "UsageError", "message": error.format_message()}
+    values = {name: value for name, value in vars(error).items() if not name.startswith("_")}
+    if isinstance(error, ConflictError) and error.conflicts != (error,):
+        values["conflicts"] = [document(conflict) for conflict in error.conflicts]
+    if type(error) is NotFoundError:  # a store, a pin: it has no value but the name of OSErrors
+        values["name"] = error.filename
+    if _is_from_the_system(error):
+        values.update(path=error.filename, errno=error.errno)
+    return {"kind": type(error).__name__, "message": _sentence(error), **values}
+
+
+def _for_people(error: BaseException) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message()  # the help text itself
+    lines = [f"distfs: {printable(_sentence(error))}"]
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        lines.insert(0, error.ctx.get_usage())
+        lines.append(f"Try '{error.ctx.command_path} --help'.")
+    if exit_code(error) is ExitCode.OTHER and not os.environ.get("DISTFS_DEBUG"):
+        lines.append("This should not happen; DISTFS_DEBUG=1 shows where it did.")
+    return "\n".join(lines)
+
+
+def _is_from_the_system(error: BaseException) -> TypeGuard[OSError]:
+    """An OSError about the caller's own files, and not one of ours that is an OSError too."""
+    return isinstance(error, OSError) and not isinstance(error, WorldError)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, click.UsageError):
+        return error.format_message()
+    if _is_from_the_system(error) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    if exit_code(error) is ExitCode.OTHER:
+        return f"unexpected {type(error).__name__}: {error}"
+    return str(error)

@@ -1,0 +1,185 @@
+"""What commands take: the options that all share, conditions, and the types of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from agent_world_distfs import ABSENT, FileIndexManifestRef, HashAlgorithm
+from agent_world_distfs.faces.cli.completion import complete_path
+from agent_world_distfs.faces.cli.session import Session
+from agent_world_distfs.faces.cli.streams import STANDARD
+from agent_world_distfs.hashing import check_hash
+from agent_world_distfs.paths import check_prefix, normalize_path
+from agent_world_distfs.records import Expected
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class StoreCommand(click.Command):
+    """A command on a store: every one takes ``--store`` and ``--json``, and ends its help with examples."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(shared_options())
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, *self.examples)
+
+
+def write_examples(formatter: click.HelpFormatter, *examples: str) -> None:
+    """End a help with examples, as they are to be typed."""
+    with formatter.section("Examples"):
+        for example in examples:
+            formatter.write(f"  {example}\n")
+
+
+def command(name: str, *examples: str) -> Callable[[Callable[..., Any]], StoreCommand]:
+    """Make a function the command ``name``. ``examples``: lines for a shell, shown by its help."""
+    return click.command(name, cls=StoreCommand, examples=examples)
+
+
+def shared_options(*, envvar: str | None = None) -> list[click.Parameter]:
+    """``--store`` and ``--json``, which stand before the command's name or after it."""
+    return [
+        click.Option(
+            ["--store"],
+            metavar="LOCATION",
+            envvar=envvar,
+            show_envvar=True,
+            is_eager=True,  # completion and errors of the other parameters need both
+            expose_value=False,
+            callback=_remember_location,
+            help="The directory of the store.",
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_remember_json,
+            help="Print one JSON document; errors too are JSON.",
+        ),
+    ]
+
+
+def _session(context: click.Context) -> Session:
+    return context.find_root().ensure_object(Session)
+
+
+def _remember_location(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        _session(context).location = value
+
+
+def _remember_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        _session(context).wants_json = True
+
+
+# --- arguments --------------------------------------------------------------------------------
+# Bad input is refused before a store is opened, let alone made, with the errors of the library.
+
+
+def takes_path(name: str, **settings: Any) -> Callable[[Decorated], Decorated]:
+    """A path of the index."""
+    return click.argument(name, callback=_each(normalize_path), shell_complete=complete_path, **settings)
+
+
+def takes_prefix(name: str) -> Callable[[Decorated], Decorated]:
+    """The beginning of paths, as plain text; by default empty."""
+    return click.argument(name, default="", callback=_each(check_prefix), shell_complete=complete_path)
+
+
+def takes_directory(name: str) -> Callable[[Decorated], Decorated]:
+    """A directory of the index; by default its top, the empty text."""
+    return click.argument(
+        name, default="", callback=_each(_normalize_directory), shell_complete=complete_path
+    )
+
+
+def takes_hash() -> Callable[[Decorated], Decorated]:
+    """HASH, as ``content_hash``."""
+    return click.argument("content_hash", metavar="HASH", callback=_each(check_hash))
+
+
+def takes_source() -> Callable[[Decorated], Decorated]:
+    """SOURCE, a file of the caller; by default standard input."""
+    return click.argument("source", type=click.Path(allow_dash=True), default=STANDARD)
+
+
+def takes_target() -> Callable[[Decorated], Decorated]:
+    """TARGET, a file of the caller; by default standard output."""
+    return click.argument("target", type=click.Path(allow_dash=True), default=STANDARD)
+
+
+def takes_place(name: str) -> Callable[[Decorated], Decorated]:
+    """A directory of the caller."""
+    return click.argument(name, type=click.Path())
+
+
+def takes_ref(*declarations: str, **settings: Any) -> Callable[[Decorated], Decorated]:
+    """A manifest reference, HASH:SIZE, as an argument or, with dashes, as an option."""
+    check = _each(FileIndexManifestRef.parse)
+    if declarations[0].startswith("-"):
+        return click.option(*declarations, metavar="REF", callback=check, **settings)
+    return click.argument(*declarations, callback=check, **settings)
+
+
+def _normalize_directory(directory: str) -> str:
+    return normalize_path(directory) if directory else ""
+
+
+def _each(check: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """``check`` as a callback of click; the value may be missing, or several."""
+
+    def callback(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(check, value))
+        return None if value is None else check(value)
+
+    return callback
+
+
+# --- options ----------------------------------------------------------------------------------
+
+
+def takes_hash_algorithm(help_text: str) -> Callable[[Decorated], Decorated]:
+    """``--hash-algorithm``, by the names that the library gives them."""
+    names = {algorithm.value: algorithm for algorithm in HashAlgorithm}
+    return click.option(
+        "--hash-algorithm",
+        type=click.Choice(list(names)),
+        callback=lambda context, parameter, value: names.get(value),
+        help=help_text,
+    )
+
+
+def takes_condition(what: str) -> Callable[[Decorated], Decorated]:
+    """``--if-match`` and ``--if-absent``; ``what`` names the path that they are about in the help."""
+
+    def decorate(function: Decorated) -> Decorated:
+        absent = click.option("--if-absent", is_flag=True, help=f"Only if {what} is not in the index.")
+        match = click.option(
+            "--if-match",
+            metavar="HASH",
+            callback=_each(check_hash),
+            help=f"Only if {what} holds the content HASH.",
+        )
+        return match(absent(function))
+
+    return decorate
+
+
+def expected(if_match: str | None, if_absent: bool) -> Expected:
+    """The two options of a condition as the library takes them.
+
+    Raises:
+        click.UsageError: both are given.
+    """
+    if if_match is not None and if_absent:
+        raise click.UsageError("--if-match and --if-absent exclude each other")
+    return ABSENT if if_absent else if_match

@@ -1,0 +1,132 @@
+r"""How results are written: text that is safe on a terminal, JSON that is exact.
+
+Text: a path may hold anything but NUL, terminal escapes included. One that is not plainly printable is
+shown as a JSON string (``"a\u001bb"``), so that no byte of it reaches the terminal raw, no two paths
+look alike, and a line is always one line.
+
+JSON: one document, ASCII only, so that every path is exact in every locale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, BinaryIO, TextIO
+
+from agent_world_distfs.records import FileIndexManifestRef
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def standard_output() -> TextIO:
+    """``sys.stdout``; an OSError if the caller closed it, since what is printed must arrive."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+    return sys.stdout
+
+
+def standard_output_bytes() -> BinaryIO:
+    """Standard output for content, in bytes."""
+    return standard_output().buffer
+
+
+def print_line(line: str) -> None:
+    """Write one line to standard output."""
+    standard_output().write(line + "\n")
+
+
+def print_json(document: object) -> None:
+    """Write ``document``, records included, as the one JSON document of this run."""
+    print_line(json_text(document))
+
+
+def print_json_array(name: str, items: Iterable[object]) -> None:
+    """Write ``{"<name>": [...]}``, an element a line, in bounded memory however many there are."""
+    output = standard_output()
+    output.write(f"{{{json_text(name)}: [")
+    separator = "\n"
+    for item in items:
+        output.write(separator + json_text(item))
+        separator = ",\n"
+    output.write("\n]}\n")
+
+
+def json_text(value: object) -> str:
+    """``value`` as ASCII JSON; records are objects, references ``HASH:SIZE``, enums their value."""
+    return json.dumps(value, default=_jsonable)
+
+
+def fields(record: Any) -> dict[str, object]:
+    """The fields of a record, in order, as a document."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, FileIndexManifestRef):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value):
+        return fields(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """``text`` with everything escaped that is no visible character: one line, harmless to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def shown_path(path: str) -> str:
+    """A path for people: as it is if it is plainly printable, else as a JSON string."""
+    if path.isprintable() and path == path.strip() and path[:1] not in ("", '"') and _is_encodable(path):
+        return path
+    return json.dumps(path)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown_time(updated_at_ms: int) -> str:
+    """Milliseconds since 1970 as ``2026-01-31T12:00:00.000Z``; beyond the calendar as a plain number."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=updated_at_ms)
+    except OverflowError:
+        return f"{updated_at_ms}ms"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def shown_size(size_bytes: int) -> str:
+    """A size for people, ``1.5 MiB``; below 1 KiB exact."""
+    size = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size_bytes} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 file``, ``2 files``, ``1,000 files``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(items: Iterable[str], total: int, *, at_most: int = 20) -> Iterator[str]:
+    """Indented lines for the first items of ``total``, and one for the rest."""
+    for position, item in enumerate(items):
+        if position == at_most:
+            yield f"  ... and {total - at_most:,} more (--json lists all)"
+            return
+        yield f"  {item}"

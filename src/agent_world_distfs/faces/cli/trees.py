@@ -1,0 +1,63 @@
+"""Commands between real directories and the index: import-tree checkout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import click
+
+from agent_world_distfs import CheckoutReport, TreeImportReport
+from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.options import command, takes_directory, takes_place
+from agent_world_distfs.faces.cli.session import Session, pass_session
+
+
+@command("import-tree", "distfs import-tree docs/", "distfs import-tree build/site site --mirror")
+@takes_place("directory")
+@takes_directory("prefix")
+@click.option("--mirror", is_flag=True, help="Also remove files below PREFIX that DIRECTORY does not have.")
+@pass_session
+def import_tree(session: Session, *, directory: str, prefix: str, mirror: bool) -> None:
+    """Store every file below DIRECTORY, all of them in one step.
+
+    They are laid over the index below PREFIX, a directory of the index (by default its top): files that are
+    only in the index stay, unless --mirror is given. What is no regular file is left out and reported. The
+    store is made if it is missing.
+    """
+    os.scandir(directory).close()  # refused before a store is made for it
+    with session.make_store() as store, session.watching("import-tree", "files") as progress:
+        report = store.import_tree(directory, prefix, mirror=mirror, progress=progress)
+    session.answer(report, _imported(report))
+
+
+def _imported(report: TreeImportReport) -> Iterator[str]:
+    read = f"{output.counted(report.total_files, 'file')} ({output.shown_size(report.total_bytes)})"
+    yield f"Read {read}: {report.added:,} added, {report.changed:,} changed, {report.removed:,} removed."
+    if report.skipped_paths:
+        yield f"Left out {len(report.skipped_paths):,}, no regular files:"
+        yield from output.listed(map(output.shown_path, report.skipped_paths), len(report.skipped_paths))
+
+
+@command("checkout", "distfs checkout site/", "distfs checkout site/ docs --replace")
+@takes_place("target")
+@takes_directory("prefix")
+@click.option("--replace", is_flag=True, help="Replace TARGET; what it was is kept as TARGET.before-<id>.")
+@pass_session
+def checkout(session: Session, *, target: str, prefix: str, replace: bool) -> None:
+    """Write the files of the index out as the directory TARGET.
+
+    PREFIX is a directory of the index: docs takes docs/..., never docs2/... By default everything is
+    written. TARGET must be missing or empty, unless --replace is given. Paths that no directory can hold
+    together, such as a beside a/b, are reported before the first byte is written.
+    """
+    with session.read_store() as store, session.watching("checkout", "files") as progress:
+        report = store.checkout(target, prefix, replace=replace, progress=progress)
+    session.answer(output.fields(report) | {"target": target}, _checked_out(report, target))
+
+
+def _checked_out(report: CheckoutReport, target: str) -> Iterator[str]:
+    written = f"{output.counted(report.total_files, 'file')} ({output.shown_size(report.total_bytes)})"
+    yield f"Wrote {written} to {output.printable(target)}."
+    if report.previous is not None:
+        yield f"What was there is kept in {output.printable(report.previous)}."

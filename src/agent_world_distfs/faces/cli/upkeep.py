@@ -1,0 +1,85 @@
+"""Commands that look after a store: init audit prune upgrade."""
+
+from __future__ import annotations
+
+import click
+
+from agent_world_distfs import HashAlgorithm, PruneReport, UpgradeReport, upgrade_store
+from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.failures import ExitCode
+from agent_world_distfs.faces.cli.findings import describe
+from agent_world_distfs.faces.cli.options import command, takes_hash_algorithm
+from agent_world_distfs.faces.cli.session import Session, pass_session
+
+
+@command("init", "distfs init --store world", "distfs init --store world --hash-algorithm sha256")
+@takes_hash_algorithm("What names the content, for ever; blake3 by default.")
+@pass_session
+def init(session: Session, hash_algorithm: HashAlgorithm | None) -> None:
+    """Make a store. One that is there already is left as it is, if its hash algorithm is the same.
+
+    write, put, import-tree, adopt and pull make a missing store too.
+    """
+    is_new = session.is_missing()
+    with session.make_store(hash_algorithm) as store:
+        location, algorithm = store.location, store.hash_algorithm
+    did = "Made a store" if is_new else "There is a store already"
+    session.answer(
+        {"location": location, "hash_algorithm": algorithm, "created": is_new},
+        [f"{did} in {output.printable(location)} ({algorithm.value})."],
+    )
+
+
+@command("audit", "distfs audit", "distfs audit --verify --strict")
+@click.option("--verify", is_flag=True, help="Also hash every byte.")
+@click.option("--strict", is_flag=True, help="Exit with 5 for orphans too.")
+@pass_session
+def audit(session: Session, *, verify: bool, strict: bool) -> int:
+    """Compare index and bytes, and say what to do about each finding.
+
+    The exit code is 0 if the store is sound (nothing missing, damaged or corrupt), else 5. Orphans, bytes
+    that nothing names, are no damage: every overwrite leaves some, and `distfs prune` takes them.
+    """
+    with session.read_store() as store, session.watching("audit") as progress:
+        report = store.audit_file_index(verify=verify, progress=progress)
+        verdict = {"is_sound": report.is_sound(), "is_clean": report.is_clean()}
+        session.answer(output.fields(report) | verdict, describe(report, store))
+    is_fine = report.is_clean() if strict else report.is_sound()
+    return ExitCode.OK if is_fine else ExitCode.CORRUPT
+
+
+@command("prune", "distfs prune --dry-run", "distfs prune")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, but remove nothing.")
+@pass_session
+def prune(session: Session, *, dry_run: bool) -> None:
+    """Remove the bytes that no path and no pin names.
+
+    Safe while others write: bytes that a running process has stored and not named yet are kept.
+    """
+    store = session.read_store() if dry_run else session.open_store()
+    with store, session.watching("prune", "blobs") as progress:
+        report = store.prune_orphan_blobs(dry_run=dry_run, progress=progress)
+    session.answer(output.fields(report) | {"dry_run": dry_run}, [_pruned(report, dry_run=dry_run)])
+
+
+def _pruned(report: PruneReport, *, dry_run: bool) -> str:
+    did = "Would remove" if dry_run else "Removed"
+    taken = output.counted(report.pruned_blobs, "orphan blob")
+    return f"{did} {taken}, {output.shown_size(report.freed_bytes)}."
+
+
+@command("upgrade", "distfs upgrade --store world")
+@pass_session
+def upgrade(session: Session) -> None:
+    """Bring a store of an older format up to date.
+
+    All of it in one step, or nothing. Refused while another process has the store open. Older versions of distfs cannot open it afterwards.
+    """
+    report = upgrade_store(session.place())
+    session.answer(report, [_upgraded(report)])
+
+
+def _upgraded(report: UpgradeReport) -> str:
+    if report.format_before == report.format_after:
+        return f"The store has format {report.format_after} already."
+    return f"The store had format {report.format_before} and now has format {report.format_after}."

@@ -1,0 +1,156 @@
+"""Taking a store of the original over: its files with their times, its pins, and every blob.
+
+Blobs are brought under a lease and verified on the way; then the original is looked at again, and
+only if it held still the index is flipped, pins included, in one transaction. Dying before that
+leaves an empty index: run it again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
+from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.engine.replacing import replace_index
+from agent_world_distfs.errors import (
+    BlobHashMismatchError,
+    BlobNotFoundError,
+    CorruptError,
+    InvalidInputError,
+    UnavailableError,
+)
+from agent_world_distfs.hashing import hash_function
+from agent_world_distfs.operations.original.content import open_original_blob, require_algorithm
+from agent_world_distfs.operations.original.snapshot import OriginalSnapshot, read_snapshot
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter
+from agent_world_distfs.records import AdoptReport, FileMetadata, Progress
+
+BATCH = 500
+"""Small blobs stored in one transaction."""
+
+
+@dataclass(slots=True)
+class _Brought:
+    """``sizes``: of the blobs that came over, by hash."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    corrupt: set[str] = field(default_factory=set)
+
+
+def adopt(
+    catalog: Catalog,
+    files: BlobFiles,
+    directory: str | os.PathLike[str],
+    snapshot: OriginalSnapshot,
+    progress: Progress | None,
+) -> AdoptReport:
+    """Take over what ``snapshot`` says of ``directory``; progress in blobs.
+
+    Raises:
+        InvalidInputError: the index here is not empty.
+        IncompatibleStoreError: some blobs are named by another algorithm than this store's.
+        UnavailableError: the original did not hold still.
+    """
+    catalog.read(_require_empty)
+    with Lease(catalog, files) as lease:
+        brought = _Bringing(catalog, lease, directory, progress).bring_all(sorted(snapshot.blobs))
+        if read_snapshot(directory) != snapshot:
+            raise UnavailableError(
+                f"{os.fsdecode(directory)} changed while it was read: stop what writes to it"
+            )
+        entries = [file for file in snapshot.files if brought.sizes.get(file.content_hash) == file.size_bytes]
+        pins = [content_hash for content_hash in snapshot.pins if content_hash in brought.sizes]
+
+        def before_flip(tx: CatalogWriter) -> None:
+            _require_empty(tx)
+            _pin_all(tx, files, pins)
+
+        replace_index(catalog, files, lambda: entries, catalog.digest_of(entries), before_flip)
+    return _report(catalog, snapshot, brought, entries, pins)
+
+
+def _require_empty(tx: CatalogReader) -> None:
+    if tx.count_files():
+        raise InvalidInputError("the index of the store that takes over is not empty")
+
+
+def _pin_all(tx: CatalogWriter, files: BlobFiles, pins: Iterable[str]) -> None:
+    for content_hash in pins:
+        row = find_stored(tx, files, content_hash)
+        if row is None:
+            raise BlobNotFoundError(content_hash)
+        tx.add_pin(row)
+
+
+class _Bringing:
+    """Copies blobs, small ones many in one transaction."""
+
+    def __init__(
+        self, catalog: Catalog, lease: Lease, directory: str | os.PathLike[str], progress: Progress | None
+    ) -> None:
+        self._algorithm = catalog.hash_algorithm
+        self._hash_bytes = hash_function(catalog.hash_algorithm)
+        self._lease = lease
+        self._directory = directory
+        self._progress = progress
+        self._waiting: list[tuple[str, bytes]] = []
+        self._brought = _Brought()
+
+    def bring_all(self, hashes: list[str]) -> _Brought:
+        for done, content_hash in enumerate(hashes, 1):
+            try:
+                self._bring(content_hash)
+            except BlobNotFoundError:
+                continue  # gone since: the second look at the original will tell
+            except CorruptError:
+                require_algorithm(self._directory, content_hash, self._algorithm)
+                self._brought.corrupt.add(content_hash)
+            if len(self._waiting) >= BATCH:
+                self._store_waiting()
+            if self._progress is not None:
+                self._progress(done, len(hashes))
+        self._store_waiting()
+        return self._brought
+
+    def _bring(self, content_hash: str) -> None:
+        with open_original_blob(self._directory, content_hash) as content:
+            head = content.read(INLINE_MAX_BYTES + 1)
+        if len(head) > INLINE_MAX_BYTES:
+            with open_original_blob(self._directory, content_hash) as content:
+                stat = self._lease.put_stream(content, content_hash)
+            self._brought.sizes[content_hash] = stat.size_bytes
+            return
+        if self._hash_bytes(head) != content_hash:
+            raise BlobHashMismatchError(content_hash, self._hash_bytes(head))
+        self._waiting.append((content_hash, head))
+        self._brought.sizes[content_hash] = len(head)
+
+    def _store_waiting(self) -> None:
+        self._lease.put_all(self._waiting)
+        self._waiting.clear()
+
+
+def _report(
+    catalog: Catalog,
+    snapshot: OriginalSnapshot,
+    brought: _Brought,
+    entries: list[FileMetadata],
+    pins: list[str],
+) -> AdoptReport:
+    named = {file.content_hash for file in entries}.union(pins)
+    wanted = {file.content_hash for file in snapshot.files}.union(snapshot.pins)
+    kept_paths = {file.path for file in entries}
+    return AdoptReport(
+        catalog.hash_algorithm,
+        len(entries),
+        len(brought.sizes),
+        len(pins),
+        tuple(sorted(brought.sizes.keys() - named)),
+        tuple(sorted(wanted - brought.sizes.keys() - brought.corrupt)),
+        tuple(sorted(brought.corrupt)),
+        tuple(file.path for file in snapshot.files if file.path not in kept_paths),
+        tuple(content_hash for content_hash in snapshot.pins if content_hash not in brought.sizes),
+    )

@@ -1,0 +1,18 @@
+"""A real directory into the index: all of its content first, then every name in one commit.
+
+The content is stored under a lease, small files many to a transaction. Then one transaction names
+all of it, and for a mirror takes away what the directory does not have: nobody sees half of a tree,
+and a process that dies before that leaves blobs that the next collection takes.
+
+Each file is stored as it was at one moment: if it changed while it was read, as far as its size and
+times show, it is read again. The tree as a whole is not frozen: files are read one after another.
+
+A directory that holds a store is left out. SQLite's locks are POSIX locks, which a process loses
+when it closes any descriptor of the file: reading a store that this very process has open would
+open its database to others.
+"""
+
+from agent_world_distfs.operations.tree_in.carrying import import_tree
+from agent_world_distfs.operations.tree_in.scan import Branch, Tree, scan_tree
+
+__all__ = ["Branch", "Tree", "import_tree", "scan_tree"]
