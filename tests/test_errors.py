@@ -272,8 +272,8 @@ def test_a_busy_store_is_a_timeout() -> None:
 def test_every_promised_name_is_importable_from_the_top_level() -> None:
     values = (
         "ABSENT Absent AdoptReport BlobReader BlobStat BlobStore Data FileIndexAuditReport FileIndexManifest "
-        "FileIndexManifestRef FileMetadata FileStore HashAlgorithm LocalCasStore ManifestImportReport Progress "
-        "PruneReport open_store"
+        "FileIndexManifestRef FileMetadata FileStore HashAlgorithm LocalCasStore ManifestImportReport "
+        "Progress PruneReport open_store"
     )
     promised = {*(kind.__name__ for kind in DEFINED), *values.split()}
     assert promised <= set(agent_world_distfs.__all__)

@@ -422,4 +422,4 @@ def _check_limit(limit: int) -> int:
         raise TypeError(f"limit is a number or None, not {type(limit).__name__}")
     if limit < 0:
         raise InvalidInputError(f"limit is negative: {limit}")
-    return limit
+    return min(limit, (1 << 63) - 1)  # of 64 bits are the catalog's numbers

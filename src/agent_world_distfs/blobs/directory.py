@@ -82,6 +82,8 @@ class DirectoryBlobs:
         except FileExistsError:
             second = self._temporary_path()
             os.link(temporary, second)
+            with contextlib.suppress(NotADirectoryError):
+                os.rmdir(path)  # no rename replaces a directory; one that holds something is left alone
             os.rename(second, path)
         flush_directory(os.path.dirname(path))
 

@@ -34,8 +34,8 @@ _ENTRIES = """SELECT f.path, b.content_hash, b.size_bytes, f.updated_at_ms
 
 _BRIEF = "SELECT b.blob_id, b.content_hash, b.size_bytes, b.payload IS NOT NULL FROM blobs b"
 
-_UNNAMED = (  # noqa: S608  # constants only
-    _BRIEF
+_UNNAMED = (
+    _BRIEF  # noqa: S608  # constants only
     + """ WHERE b.blob_id > ?1 AND b.blob_id <= ?2
     AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_id = b.blob_id
         AND f.generation IN (SELECT value FROM json_each(?3)))

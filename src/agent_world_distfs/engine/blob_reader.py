@@ -7,6 +7,7 @@ from typing import BinaryIO, NoReturn
 
 from agent_world_distfs.errors import BlobHashMismatchError
 from agent_world_distfs.hashing import CHUNK_BYTES, Hasher, new_hasher
+from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import FileMetadata, HashAlgorithm
 
 
@@ -65,19 +66,24 @@ class BlobReader(io.BufferedIOBase):
         return self._read_part(wanted) if wanted else b""
 
     def _read_part(self, wanted: int) -> bytes:
-        part = self._source.read(min(wanted, CHUNK_BYTES))
+        part = self._read_source(min(wanted, CHUNK_BYTES))
         if not part:
             self._fail()
-        if self._position == self._hashed_bytes:
-            self._hasher.update(part)
-            self._hashed_bytes += len(part)
-        self._position += len(part)
+        end = self._position + len(part)
+        if self._position <= self._hashed_bytes < end:  # also where a seek went back meanwhile
+            self._hasher.update(part[self._hashed_bytes - self._position :])
+            self._hashed_bytes = end
         if self._hashed_bytes == self.size_bytes and not self._is_verified:
             self._verify()
+        self._position = end
         return part
 
+    def _read_source(self, size: int) -> bytes:
+        with translated(f"blob {self.content_hash}"):
+            return self._source.read(size)
+
     def _verify(self) -> None:
-        if self._hasher.hexdigest() != self.content_hash or self._source.read(1):
+        if self._hasher.hexdigest() != self.content_hash or self._read_source(1):
             self._fail()
         self._is_verified = True
 
@@ -85,7 +91,7 @@ class BlobReader(io.BufferedIOBase):
         """Say what all the stored bytes hash to: they are others, fewer or more than they should be."""
         hasher = new_hasher(self._algorithm)
         self._source.seek(0)
-        while part := self._source.read(CHUNK_BYTES):
+        while part := self._read_source(CHUNK_BYTES):
             hasher.update(part)
         raise BlobHashMismatchError(self.content_hash, hasher.hexdigest())
 
@@ -113,7 +119,8 @@ class BlobReader(io.BufferedIOBase):
         position = base[whence] + offset
         if position < 0:
             raise ValueError("negative position")
-        self._position = self._source.seek(position)
+        self._source.seek(min(position, self.size_bytes))  # what is beyond may be beyond the system, too
+        self._position = position
         return position
 
     def close(self) -> None:

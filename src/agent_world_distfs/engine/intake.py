@@ -15,7 +15,9 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher, require_hash
+from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter, Incoming
 from agent_world_distfs.records import BlobStat, Readable
 
@@ -99,9 +101,9 @@ class Intake:
             return None
         try:
             stored = self._files.open(content_hash)
-        except OSError:
+        except (FileNotFoundError, CatalogError):
             return None
-        with stored:
+        with stored, translated(f"blob {content_hash}"):
             form = self._files.stat(content_hash)
             hasher = new_hasher(self._catalog.hash_algorithm)
             while chunk := stored.read(CHUNK_BYTES):

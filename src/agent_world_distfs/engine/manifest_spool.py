@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO
 
 from agent_world_distfs.manifest_format import encode_manifest
+from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import Catalog, CatalogReader
 
 SPOOL_BYTES = 1 << 20
@@ -21,8 +22,9 @@ def spool_manifest(catalog: Catalog) -> IO[bytes]:
             spool.write(chunk)
 
     try:
-        catalog.read(write)
-        spool.seek(0)
+        with translated(gettempdir()):
+            catalog.read(write)
+            spool.seek(0)
     except BaseException:
         spool.close()
         raise

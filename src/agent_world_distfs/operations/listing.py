@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from itertools import islice
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO
 
+from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import Catalog, CatalogReader
 from agent_world_distfs.records import FileMetadata
 
@@ -22,7 +23,8 @@ def iter_index(catalog: Catalog, prefix: str) -> Iterator[FileMetadata]:
     and with it the whole log, in use.
     """
     with SpooledTemporaryFile(SPOOL_BYTES) as spool:
-        pages = catalog.read(lambda tx: _spool(tx, prefix, spool))
+        with translated(gettempdir()):
+            pages = catalog.read(lambda tx: _spool(tx, prefix, spool))
         spool.seek(0)
         for _ in range(pages):
             yield from pickle.load(spool)  # noqa: S301  # written above, to a file without a name
