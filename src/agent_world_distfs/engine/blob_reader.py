@@ -40,6 +40,11 @@ class BlobReader(io.BufferedIOBase):
         if size_bytes == 0:
             self._verify()
 
+    @property
+    def name(self) -> str:
+        """What was opened, as files have it: the path, or the content hash."""
+        return self.content_hash if self.metadata is None else self.metadata.path
+
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, size: int | None = -1, /) -> bytes:
