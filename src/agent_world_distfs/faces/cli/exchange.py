@@ -65,8 +65,8 @@ def pull(session: Session, source: str, ref: FileIndexManifestRef | None) -> Non
     """Make the index the one of another store.
 
     SOURCE is the directory of the other store; REF one of its manifests, HASH:SIZE; without it, the index
-    it has now. Blobs that are missing here are fetched, and verified on the way. Interrupted, run it again: it goes on where it stopped.
-    A store that is missing here is made, with the hash algorithm of SOURCE.
+    it has now. Blobs that are missing here are fetched, and verified on the way. Interrupted, run it again:
+    it goes on where it stopped. A store that is missing here is made, with the hash algorithm of SOURCE.
     """
     # The index that the other store has now is leased there, which writes; a manifest is only read.
     with (

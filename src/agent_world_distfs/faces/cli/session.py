@@ -51,6 +51,10 @@ class Session:
         """The store, which must exist, to read it: others may be writing, and no right to write is needed."""
         return open_store(self.place(), create=False, read_only=True)
 
+    def hold_store(self) -> LocalCasStore:
+        """The store, which must exist, to read much of it: leased while that goes on, where we may write."""
+        return open_store(self.place(), create=False, read_only=not os.access(self.place(), os.W_OK))
+
     def answer(self, document: object, text: Iterable[str] = ()) -> None:
         """Print the result: the document for a program, the lines for a person."""
         if self.wants_json:

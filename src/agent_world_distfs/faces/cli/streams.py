@@ -28,7 +28,7 @@ STANDARD = "-"
 
 @contextmanager
 def open_source(source: str) -> Iterator[BinaryIO]:
-    """The bytes of SOURCE, unbuffered: a buffer that waits for more to fill itself would not notice Ctrl-C."""
+    """The bytes of SOURCE, unbuffered: a buffer that waits for more to fill it would not notice Ctrl-C."""
     if source != STANDARD:
         with open(source, "rb", buffering=0) as file:
             yield cast(BinaryIO, file)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 
 import click
 
-from agent_world_distfs import CheckoutReport, TreeImportReport
+from agent_world_distfs import CheckoutReport, InvalidInputError, TreeImportReport
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.options import command, takes_directory, takes_place
 from agent_world_distfs.faces.cli.session import Session, pass_session
@@ -25,10 +26,16 @@ def import_tree(session: Session, *, directory: str, prefix: str, mirror: bool) 
     only in the index stay, unless --mirror is given. What is no regular file is left out and reported. The
     store is made if it is missing.
     """
-    os.scandir(directory).close()  # refused before a store is made for it
+    _require_directory(directory)
     with session.make_store() as store, session.watching("import-tree", "files") as progress:
         report = store.import_tree(directory, prefix, mirror=mirror, progress=progress)
     session.answer(report, _imported(report))
+
+
+def _require_directory(directory: str) -> None:
+    """Refuse what is no directory before a store is made for it."""
+    if not stat.S_ISDIR(os.stat(directory).st_mode):
+        raise InvalidInputError(f"{directory}: not a directory")
 
 
 def _imported(report: TreeImportReport) -> Iterator[str]:
@@ -51,7 +58,7 @@ def checkout(session: Session, *, target: str, prefix: str, replace: bool) -> No
     written. TARGET must be missing or empty, unless --replace is given. Paths that no directory can hold
     together, such as a beside a/b, are reported before the first byte is written.
     """
-    with session.read_store() as store, session.watching("checkout", "files") as progress:
+    with session.hold_store() as store, session.watching("checkout", "files") as progress:
         report = store.checkout(target, prefix, replace=replace, progress=progress)
     session.answer(output.fields(report) | {"target": target}, _checked_out(report, target))
 

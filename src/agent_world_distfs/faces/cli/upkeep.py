@@ -73,7 +73,8 @@ def _pruned(report: PruneReport, *, dry_run: bool) -> str:
 def upgrade(session: Session) -> None:
     """Bring a store of an older format up to date.
 
-    All of it in one step, or nothing. Refused while another process has the store open. Older versions of distfs cannot open it afterwards.
+    All of it in one step, or nothing. Refused while another process has the store open. Older versions of
+    distfs cannot open it afterwards.
     """
     report = upgrade_store(session.place())
     session.answer(report, [_upgraded(report)])
