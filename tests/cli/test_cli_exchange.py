@@ -1,0 +1,183 @@
+"""export import pull adopt."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent_world_distfs import FileIndexManifestRef
+from cli.running import Distfs
+
+ORIGINAL = Path(__file__).parent.parent / "data" / "original-store" / "reference-store"
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Distfs:
+    """A second store with one file."""
+    place = tmp_path / "place-of-the-other"
+    place.mkdir()
+    other = Distfs(tmp_path / "other", place)
+    other.write("a", b"a")
+    return other
+
+
+# --- export import ----------------------------------------------------------------------------
+
+
+def test_export_prints_a_reference_that_import_takes(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    ref = distfs("export").text.strip()
+    assert str(FileIndexManifestRef.parse(ref)) == ref
+    distfs.write("a", b"2")
+    distfs.write("b", b"3")
+    document = distfs.json("import", ref)
+    assert document == {"total_files": 1, "added": 0, "changed": 1, "removed": 1, "dry_run": False}
+    assert distfs("read", "a").stdout == b"1"
+    assert distfs("export").text.strip() == ref
+
+
+def test_the_document_of_an_export_names_the_reference(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    ref = FileIndexManifestRef.parse(distfs("export").text.strip())
+    assert distfs.json("export") == {
+        "ref": str(ref),
+        "content_hash": ref.content_hash,
+        "size_bytes": ref.size_bytes,
+        "is_pinned": False,
+    }
+
+
+def test_export_pins_the_manifest_when_told_to(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    content_hash = distfs.json("export", "--pin")["content_hash"]
+    assert distfs("pins").lines == [content_hash]
+
+
+def test_a_dry_run_of_an_import_changes_nothing(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    ref = distfs("export").text.strip()
+    distfs("rm", "a")
+    assert distfs("import", ref, "--dry-run").text == (
+        "The index would have 1 file: 1 added, 0 changed, 0 removed.\n"
+    )
+    assert distfs.json("import", ref, "--dry-run")["dry_run"] is True
+    assert distfs.json("ls") == {"files": []}
+    assert distfs("import", ref).text == "The index has 1 file: 1 added, 0 changed, 0 removed.\n"
+
+
+def test_an_import_that_expects_another_index_exits_with_4(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    first = distfs("export").text.strip()
+    distfs.write("a", b"2")
+    second = distfs("export").text.strip()
+    error = distfs.error("import", first, "--expect", first, code=4)
+    assert (error["kind"], error["expected"], error["actual"]) == ("IndexConflictError", first, second)
+    distfs("import", first, "--expect", second)
+    assert distfs("read", "a").stdout == b"1"
+
+
+@pytest.mark.parametrize("ref", ["abc", "0" * 64, "0" * 64 + ":", "0" * 64 + ":01", "0" * 64 + ":-1"])
+@pytest.mark.parametrize("arguments", [["import"], ["import", "0" * 64 + ":0", "--expect"], ["pull", "."]])
+def test_what_is_no_reference_exits_with_2(distfs: Distfs, arguments: list[str], ref: str) -> None:
+    assert distfs.error(*arguments, ref, code=2)["kind"] == "InvalidInputError"
+    assert not distfs.location.exists()
+
+
+def test_a_manifest_that_is_not_there_exits_with_3_and_one_that_is_none_with_5(distfs: Distfs) -> None:
+    blob = distfs.json("put", stdin=b"no manifest")
+    distfs("import", "0" * 64 + ":1", code=3)
+    assert (
+        distfs.error("import", f"{blob['content_hash']}:{blob['size_bytes']}", code=5)["kind"]
+        == "ManifestError"
+    )
+
+
+# --- pull -------------------------------------------------------------------------------------
+
+
+def test_pull_takes_the_index_that_the_other_store_has_now(distfs: Distfs, other: Distfs) -> None:
+    before = other.json("audit")
+    distfs.write("mine", b"mine")
+    document = distfs.json("pull", other.location)
+    assert document == {"total_files": 1, "added": 1, "changed": 0, "removed": 1}
+    assert distfs("read", "a").stdout == b"a"
+    assert other.json("audit") == before
+
+
+def test_pull_takes_a_manifest_of_the_other_store(distfs: Distfs, other: Distfs) -> None:
+    ref = other("export").text.strip()
+    other.write("b", b"b")
+    assert (
+        distfs("pull", other.location, ref).text == "The index has 1 file: 1 added, 0 changed, 0 removed.\n"
+    )
+    distfs("stat", "b", code=3)
+
+
+def test_pull_makes_a_store_with_the_algorithm_of_the_other(distfs: Distfs, tmp_path: Path) -> None:
+    other = Distfs(tmp_path / "sha", tmp_path)
+    other("init", "--hash-algorithm", "sha256")
+    distfs("pull", other.location)
+    assert distfs.json("init")["hash_algorithm"] == "sha256"
+
+
+def test_pull_between_different_algorithms_exits_with_2(distfs: Distfs, other: Distfs) -> None:
+    distfs("init", "--hash-algorithm", "sha256")
+    assert distfs.error("pull", other.location, code=2)["kind"] == "InvalidInputError"
+
+
+def test_pull_from_nowhere_exits_with_3_and_makes_no_store(distfs: Distfs) -> None:
+    source = distfs.place / "nowhere"
+    assert distfs.error("pull", source, code=3)["name"] == str(source)
+    assert not source.exists()
+    assert not distfs.location.exists()
+
+
+def test_a_blob_that_the_other_store_lacks_exits_with_3(distfs: Distfs, other: Distfs) -> None:
+    ref = other("export").text.strip()
+    other("rm", "a")
+    other("pin", ref.split(":")[0])
+    other("prune")
+    assert distfs.error("pull", other.location, ref, code=3)["kind"] == "BlobNotFoundError"
+
+
+# --- adopt ------------------------------------------------------------------------------------
+
+
+def test_adopt_takes_over_a_store_of_the_original(distfs: Distfs) -> None:
+    document = distfs.json("adopt", ORIGINAL)
+    assert document["is_whole"] is True
+    assert document["total_files"] == len(distfs.json("ls")["files"]) > 0
+    distfs("audit", "--verify")
+
+
+def test_adopt_says_what_it_took(distfs: Distfs) -> None:
+    assert distfs("adopt", ORIGINAL).text.startswith("Took over ")
+
+
+def test_adopt_of_what_is_no_store_of_the_original_makes_no_store(distfs: Distfs) -> None:
+    for directory in (distfs.place, distfs.place / "missing"):
+        assert distfs.error("adopt", directory, code=7)["location"] == str(directory)
+    assert not distfs.location.exists()
+
+
+def test_adopt_reports_damage_and_exits_with_5(distfs: Distfs) -> None:
+    original = distfs.place / "original"
+    shutil.copytree(ORIGINAL, original)
+    damaged = max((original / "blobs").iterdir(), key=lambda blob: blob.stat().st_size)
+    damaged.write_bytes(b"other bytes")
+    document = distfs.json("adopt", original, code=5)
+    assert document["is_whole"] is False
+    assert document["corrupt_blob_hashes"] == [damaged.stem]
+    distfs.location = distfs.place / "another"
+    distfs.environment["DISTFS_STORE"] = str(distfs.location)
+    text = distfs("adopt", original, code=5).text
+    assert f"  {damaged.stem}\n" in text
+    assert "Left out for that: " in text
+
+
+def test_adopt_into_an_index_that_has_files_is_refused(distfs: Distfs) -> None:
+    distfs.write("mine", b"mine")
+    distfs("adopt", ORIGINAL, code=2)
+    assert distfs("read", "mine").stdout == b"mine"

@@ -1,0 +1,147 @@
+"""Help and reference: each command explains itself, and docs/commands.md tells all of it and no more."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from agent_world_distfs.faces.cli import cli
+from agent_world_distfs.faces.cli.failures import ExitCode
+from agent_world_distfs.faces.cli.options import StoreCommand
+from cli.running import Distfs
+
+ROOT = Path(__file__).parent.parent.parent
+ORIGINAL = ROOT / "tests" / "data" / "original-store" / "reference-store"
+REFERENCE = (ROOT / "docs" / "commands.md").read_text("utf-8")
+ISSUED = {
+    *("init", "write", "read", "rm", "mv", "cp", "ls", "stat", "put", "get", "pin", "unpin", "pins"),
+    *("audit", "prune", "export", "import", "pull", "adopt", "import-tree", "checkout", "upgrade"),
+}
+SHARED = {"--store", "--json", "--help"}
+
+
+def sections() -> dict[str, str]:
+    """The sections of the reference about one command each, by its name."""
+    parts = re.split(r"^### `distfs ([a-z-]+)[^\n]*`\n", REFERENCE, flags=re.MULTILINE)
+    return dict(
+        zip(
+            parts[1::2], (re.split(r"^## ", part, flags=re.MULTILINE)[0] for part in parts[2::2]), strict=True
+        )
+    )
+
+
+def options(command: click.Command) -> set[str]:
+    """The option names that are the command's own."""
+    names = {
+        name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts
+    }
+    return names - SHARED
+
+
+def usage(command: click.Command) -> str:
+    """The arguments as the help shows them: ``PATH [SOURCE]``."""
+    context = click.Context(command, info_name=command.name)
+    return " ".join(
+        parameter.make_metavar(context)
+        for parameter in command.params
+        if isinstance(parameter, click.Argument)
+    )
+
+
+def test_the_commands_are_those_that_are_promised() -> None:
+    assert set(cli.commands) == ISSUED
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_each_help_has_examples_and_both_shared_options(distfs: Distfs, name: str) -> None:
+    for flag in ("--help", "-h"):
+        text = distfs(name, flag).text
+        assert f"Usage: distfs {name} [OPTIONS]" in text
+        assert "--store LOCATION" in text
+        assert "--json" in text
+        assert re.search(rf"^Examples:\n  .*distfs {name}\b", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_examples_of_the_help_are_valid_command_lines(name: str) -> None:
+    command = cli.commands[name]
+    assert isinstance(command, StoreCommand)
+    for example in command.examples:
+        plain = re.sub(r"\$\(cat [^)]*\)|\$REF|\$\(distfs export[^)]*\)", "0" * 64 + ":1", example)
+        plain = re.sub(r"\$HASH|\$\([^)]*\)", "0" * 64, plain)
+        for line in re.findall(r"distfs ([^|>]*)", plain):
+            verb, *words = line.split()
+            if verb == name:
+                command.make_context(name, words)
+
+
+def test_the_top_help_lists_every_command_in_a_section(distfs: Distfs) -> None:
+    text = distfs("--help").text
+    for name in cli.commands:
+        assert re.search(rf"^  {name} +\S", text, re.MULTILINE), name
+
+
+def test_the_reference_tells_of_every_command_and_no_other() -> None:
+    assert sorted(sections()) == sorted(cli.commands)
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_reference_tells_of_every_option_and_no_other(name: str) -> None:
+    told = set(re.findall(r"^- `(--[a-z-]+)", sections()[name], re.MULTILINE))
+    assert told == options(cli.commands[name])
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_reference_shows_the_arguments_as_the_help_does(name: str) -> None:
+    heading = re.search(rf"^### `distfs {name}( [^\n]*)?`$", REFERENCE, re.MULTILINE)
+    assert heading is not None
+    assert (heading[1] or "").strip() == usage(cli.commands[name])
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_reference_shows_the_document_of_each_command(name: str) -> None:
+    assert "```json\n" in sections()[name]
+
+
+def test_the_reference_tells_of_every_exit_code_and_no_other() -> None:
+    told = re.findall(r"^\| (\d+) \|", REFERENCE, re.MULTILINE)
+    assert [int(code) for code in told] == sorted(ExitCode)
+
+
+# --- its examples run -------------------------------------------------------------------------
+
+
+def sessions() -> list[tuple[str, str]]:
+    """The command lines of the reference, in order, with what they print."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", REFERENCE, re.MULTILINE | re.DOTALL)
+    steps = re.findall(r"^\$ (.*?)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
+    return [(line, printed) for line, printed in steps]
+
+
+def pattern(printed: str) -> str:
+    """What is printed as a regular expression; ``...`` stands for anything within a line."""
+    return r"[^\n]*".join(map(re.escape, printed.split("...")))
+
+
+def test_the_examples_of_the_reference_run_and_print_what_they_show(tmp_path: Path) -> None:
+    steps = sessions()
+    assert len(steps) > 20
+    shutil.copytree(ORIGINAL, tmp_path / "old-store")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for name in ("DISTFS_STORE", "DISTFS_DEBUG"):
+        environment.pop(name, None)
+    mark = "--- end of step ---"
+    script = "".join(f"{line} 2>&1; echo '{mark}'\n" for line, _ in steps)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    printed = done.stdout.split(f"{mark}\n")[:-1]
+    for (line, expected), actual in zip(steps, printed, strict=True):
+        assert re.fullmatch(pattern(expected), actual), f"$ {line}\n{actual}"

@@ -1,0 +1,180 @@
+"""SOURCE and TARGET: replaced in one step, verified before, untouched on error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.running import Distfs
+
+BIG = os.urandom(3_000_000)
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """A umask that no file of the tests has by accident."""
+    before = os.umask(0o026)
+    yield
+    os.umask(before)
+
+
+def names(directory: Path) -> set[str]:
+    """What stands in ``directory``, private names included."""
+    return set(os.listdir(directory))
+
+
+def corrupt(distfs: Distfs, content_hash: str) -> None:
+    """Flip a bit near the end of a large blob's file."""
+    [blob] = distfs.location.rglob(content_hash)
+    data = bytearray(blob.read_bytes())
+    data[-100] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(data)
+
+
+def test_a_target_is_replaced_and_nothing_else_is_left(distfs: Distfs) -> None:
+    target = distfs.file("target", b"old")
+    distfs.write("a", BIG)
+    distfs("read", "a", target)
+    assert target.read_bytes() == BIG
+    assert names(distfs.place) == {"target"}
+
+
+def test_whoever_has_the_old_target_open_keeps_it_whole(distfs: Distfs) -> None:
+    target = distfs.file("target", b"old")
+    distfs.write("a", b"new")
+    with target.open("rb") as reader:
+        distfs("read", "a", target)
+        assert reader.read() == b"old"
+
+
+@pytest.mark.parametrize("command", ["read", "get"])
+def test_corrupt_bytes_leave_the_target_untouched_and_exit_with_5(distfs: Distfs, command: str) -> None:
+    content_hash = distfs.write("a", BIG)
+    corrupt(distfs, content_hash)
+    target = distfs.file("target", b"old")
+    error = distfs.error(command, {"read": "a", "get": content_hash}[command], target, code=5)
+    assert (error["kind"], error["expected"]) == ("BlobHashMismatchError", content_hash)
+    assert target.read_bytes() == b"old"
+    assert names(distfs.place) == {"target"}
+
+
+def test_corrupt_bytes_on_standard_output_end_early_and_exit_with_5(distfs: Distfs) -> None:
+    corrupt(distfs, distfs.write("a", BIG))
+    assert len(distfs("read", "a", code=5).stdout) < len(BIG)
+
+
+def test_what_is_missing_leaves_no_target(distfs: Distfs) -> None:
+    distfs("init")
+    distfs("read", "nowhere", distfs.place / "target", code=3)
+    assert names(distfs.place) == set()
+
+
+def test_a_new_target_has_the_permissions_of_the_umask(distfs: Distfs, umask: None) -> None:
+    distfs.write("a", b"data")
+    distfs("read", "a", distfs.place / "target")
+    assert stat.S_IMODE((distfs.place / "target").stat().st_mode) == 0o640
+
+
+def test_a_target_that_was_private_stays_private(distfs: Distfs, umask: None) -> None:
+    target = distfs.file("target", b"old")
+    target.chmod(0o600)
+    distfs.write("a", b"data")
+    distfs("read", "a", target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("is_dangling", [False, True])
+def test_a_symbolic_link_stays_and_what_it_names_is_replaced(distfs: Distfs, is_dangling: bool) -> None:
+    named = distfs.place / "dir" / "named"
+    named.parent.mkdir()
+    if not is_dangling:
+        named.write_bytes(b"old")
+    link = distfs.place / "link"
+    link.symlink_to("dir/named")
+    distfs.write("a", b"data")
+    distfs("read", "a", link)
+    assert link.is_symlink()
+    assert named.read_bytes() == b"data"
+
+
+def test_a_named_pipe_is_written_to_and_not_replaced(distfs: Distfs) -> None:
+    pipe = distfs.place / "pipe"
+    os.mkfifo(pipe)
+    distfs.write("a", BIG)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    distfs("read", "a", pipe)
+    reader.join()
+    assert received == [BIG]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_device_is_written_to_and_not_replaced(distfs: Distfs) -> None:
+    distfs.write("a", b"data")
+    distfs("read", "a", "/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_a_directory_as_target_is_refused_before_anything_is_written(distfs: Distfs) -> None:
+    distfs.write("a", b"data")
+    error = distfs.error("read", "a", distfs.place, code=6)
+    assert (error["kind"], error["path"]) == ("IsADirectoryError", str(distfs.place))
+    assert names(distfs.place) == set()
+
+
+def test_a_target_in_a_directory_that_is_missing_exits_with_3(distfs: Distfs) -> None:
+    distfs.write("a", b"data")
+    target = distfs.place / "missing" / "target"
+    error = distfs.error("read", "a", target, code=3)
+    assert (error["kind"], error["path"]) == ("FileNotFoundError", str(target))
+
+
+def test_a_target_that_cannot_be_written_exits_with_6(distfs: Distfs) -> None:
+    distfs.write("a", b"data")
+    target = distfs.file("no-directory", b"") / "target"
+    assert distfs.error("read", "a", target, code=6)["kind"] == "NotADirectoryError"
+
+
+def test_a_full_disk_below_the_target_leaves_it_untouched(
+    distfs: Distfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target = distfs.file("target", b"old")
+    distfs.write("a", b"data")
+    monkeypatch.setattr(os, "fsync", full)
+    assert distfs.error("read", "a", target, code=6)["errno"] == errno.ENOSPC
+    assert target.read_bytes() == b"old"
+    assert names(distfs.place) == {"target"}
+
+
+@pytest.mark.parametrize("command", [["write", "a"], ["put"]], ids=["write", "put"])
+def test_a_source_that_is_missing_exits_with_3_and_makes_no_store(distfs: Distfs, command: list[str]) -> None:
+    source = distfs.place / "missing"
+    error = distfs.error(*command, source, code=3)
+    assert (error["kind"], error["path"]) == ("FileNotFoundError", str(source))
+    assert distfs(*command, source, code=3).stderr == f"distfs: {source}: No such file or directory\n"
+    assert not distfs.location.exists()
+
+
+def test_a_source_that_is_a_directory_exits_with_6(distfs: Distfs) -> None:
+    assert distfs.error("write", "a", distfs.place, code=6)["kind"] == "IsADirectoryError"
+
+
+def test_a_source_may_be_a_named_pipe(distfs: Distfs) -> None:
+    pipe = distfs.place / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(BIG))
+    writer.start()
+    distfs("write", "a", pipe)
+    writer.join()
+    assert distfs("read", "a").stdout == BIG
