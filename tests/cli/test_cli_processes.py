@@ -91,6 +91,14 @@ def test_a_closed_pipe_is_silent(distfs: Distfs) -> None:
             assert process.wait(30) == 141
 
 
+def test_an_error_that_nobody_reads_keeps_its_exit_code(distfs: Distfs) -> None:
+    distfs("init")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    distfs.process("stat", "nowhere", stderr=theirs, code=3)
+    os.close(theirs)
+
+
 def test_output_that_cannot_be_written_is_no_success(distfs: Distfs) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full")

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from click.shell_completion import shell_complete
 from agent_world_distfs.faces.cli import blobs, exchange, files, trees, upkeep
 from agent_world_distfs.faces.cli.failures import ExitCode, report
 from agent_world_distfs.faces.cli.options import StoreCommand, shared_options, write_examples
+from agent_world_distfs.faces.cli.output import discard
 from agent_world_distfs.faces.cli.session import Session
 
 PROGRAM = "distfs"
@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
         # Parsing may have stopped before it came to --json.
         is_early = isinstance(error, click.UsageError) and "--json" in _before_double_dash(arguments)
         failure = report(error, as_json=session.wants_json or is_early)
-        _let_go_of_output(is_wanted=failure not in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE))
+        _end_output(is_wanted=failure not in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE))
         return failure
 
 
@@ -122,13 +122,14 @@ def _before_double_dash(arguments: Sequence[str]) -> Sequence[str]:
     return arguments[: arguments.index("--")] if "--" in arguments else arguments
 
 
-def _let_go_of_output(*, is_wanted: bool) -> None:
-    """See to it that the interpreter has nothing to write when it ends, where it could only complain."""
+def _end_output(*, is_wanted: bool) -> None:
+    """Write what an error left unwritten, if that is wanted and possible."""
     if sys.stdout is None:  # closed by the caller
         return
-    with suppress(OSError):
+    try:
         if is_wanted:
             sys.stdout.flush()
             return
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass  # the error that ended the run, or one that hides behind it
+    discard(sys.stdout)

@@ -21,7 +21,7 @@ from agent_world_distfs.errors import (
     UnavailableError,
     WorldError,
 )
-from agent_world_distfs.faces.cli.output import json_text, printable
+from agent_world_distfs.faces.cli.output import discard, json_text, printable
 
 
 class ExitCode(IntEnum):
@@ -64,14 +64,18 @@ def exit_code(error: BaseException) -> ExitCode:
 
 
 def report(error: BaseException, *, as_json: bool) -> ExitCode:
-    """Say on standard error what went wrong, and return the exit code."""
+    """Say on standard error what went wrong, and return the exit code, even if nobody listens."""
     code = exit_code(error)
     if sys.stderr is None:  # closed by the caller, and print would take standard output instead
         return code
-    if os.environ.get("DISTFS_DEBUG"):
-        traceback.print_exception(error, file=sys.stderr)
-    if code not in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE):
-        print(json_text({"error": document(error)}) if as_json else _for_people(error), file=sys.stderr)
+    try:
+        if os.environ.get("DISTFS_DEBUG"):
+            traceback.print_exception(error, file=sys.stderr)
+        if code not in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE):
+            print(json_text({"error": document(error)}) if as_json else _for_people(error), file=sys.stderr)
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
     return code
 
 

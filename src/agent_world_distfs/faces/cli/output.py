@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, BinaryIO, TextIO
@@ -34,6 +35,12 @@ def standard_output() -> TextIO:
 def standard_output_bytes() -> BinaryIO:
     """Standard output for content, in bytes."""
     return standard_output().buffer
+
+
+def discard(stream: TextIO) -> None:
+    """Let go of what ``stream`` still holds: the interpreter, when it ends, could only complain of it."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_line(line: str) -> None:
