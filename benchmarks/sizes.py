@@ -106,7 +106,7 @@ def _watch_lock(store: LocalCasStore) -> list[float]:
         held.append(time.perf_counter())
 
     def release_watched() -> None:
-        if gate._is_held:
+        if gate.is_held_here():
             held[-1] = time.perf_counter() - held[-1]
         release()
 

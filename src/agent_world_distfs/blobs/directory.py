@@ -19,21 +19,17 @@ import contextlib
 import io
 import os
 import stat as stat_module
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.errors import CatalogError
-from agent_world_distfs.forks import watch_forks
 from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
 
 RESERVE_BYTES = 1 << 20
 """What is kept back on the disk, so that a full one can be emptied: removing writes to the log first."""
-
-_FORK_WAIT_S = 10.0
 
 
 class DirectoryBlobs:
@@ -43,11 +39,8 @@ class DirectoryBlobs:
         self._blobs = os.path.join(root, "blobs")
         self._reserve = os.path.join(root, "reserve")
         self._sessions = Sessions(os.path.join(root, "tmp"))
-        self._mutex = threading.Lock()
         self._numbers = count()
         self._durable_shards: set[str] = set()
-        self._is_held_for_fork = False
-        watch_forks(self)
 
     @staticmethod
     def create(root: str) -> None:
@@ -70,8 +63,7 @@ class DirectoryBlobs:
             raise translate(error, self._blobs) from error
 
     def _temporary_path(self) -> str:
-        with self._mutex:
-            return os.path.join(self._sessions.own_directory(), str(next(self._numbers)))
+        return os.path.join(self._sessions.own_directory(), str(next(self._numbers)))
 
     def give_name(self, temporary: str, content_hash: str) -> None:
         """Durably give a flushed temporary file its name, besides the one it has."""
@@ -178,8 +170,7 @@ class DirectoryBlobs:
     def session(self) -> str:
         """See ``BlobFiles.session``."""
         try:
-            with self._mutex:
-                return self._sessions.own()
+            return self._sessions.own()
         except OSError as error:
             raise translate(error, self._blobs) from error
 
@@ -199,22 +190,7 @@ class DirectoryBlobs:
 
     def close(self) -> None:
         """See ``BlobFiles.close``."""
-        with self._mutex:
-            self._sessions.end()
-
-    def before_fork(self) -> None:
-        """See ``forks``."""
-        self._is_held_for_fork = self._mutex.acquire(timeout=_FORK_WAIT_S)
-
-    def after_fork_in_parent(self) -> None:
-        """See ``forks``."""
-        if self._is_held_for_fork:
-            self._mutex.release()
-
-    def after_fork_in_child(self) -> None:
-        """See ``forks``."""
-        self._mutex = threading.Lock()
-        self._sessions.start_anew_in_child()
+        self._sessions.end()
 
 
 class IncomingFile:

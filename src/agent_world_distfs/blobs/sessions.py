@@ -17,7 +17,12 @@ import fcntl
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable
+
+from agent_world_distfs.forks import watch_forks
+
+_FORK_WAIT_S = 10.0
 
 
 class Sessions:
@@ -27,11 +32,16 @@ class Sessions:
         self._directory = directory
         self._name = ""
         self._fd = -1
+        self._beginning = threading.Lock()  # only for the first use: an interrupt must leave nothing locked
+        self._is_held_for_fork = False
+        watch_forks(self)
 
     def own(self) -> str:
         """The name of this process's session, begun on first use."""
         if not self._name:
-            self._begin()
+            with self._beginning:
+                if not self._name:
+                    self._begin()
         return self._name
 
     def own_directory(self) -> str:
@@ -125,8 +135,20 @@ class Sessions:
             finally:
                 os.close(fd)
 
-    def start_anew_in_child(self) -> None:
-        """In a forked child: leave the parent's session to the parent."""
+    # --- forks ---------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """See ``forks``."""
+        self._is_held_for_fork = self._beginning.acquire(timeout=_FORK_WAIT_S)
+
+    def after_fork_in_parent(self) -> None:
+        """See ``forks``."""
+        if self._is_held_for_fork:
+            self._beginning.release()
+
+    def after_fork_in_child(self) -> None:
+        """See ``forks``: leaves the parent's session to the parent."""
+        self._beginning = threading.Lock()
         fd, self._name, self._fd = self._fd, "", -1
         if fd >= 0:
             os.close(fd)

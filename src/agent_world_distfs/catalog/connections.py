@@ -18,6 +18,7 @@ from agent_world_distfs.errors import ForkedStoreError
 
 _BUSY_MS = 10_000
 _CACHE_KIB = 16_384
+_POLL_S = 0.0005
 
 
 def open_connection(
@@ -49,40 +50,56 @@ def open_connection(
     return connection
 
 
+class Loan:
+    """One connection in use by one operation."""
+
+    __slots__ = ("__weakref__", "connection")
+
+    connection: apsw.Connection
+
+
 class ReaderPool:
-    """Connections for reading, handed out one to an operation."""
+    """Connections for reading, handed out one to an operation.
+
+    Without a lock, so that an interrupt cannot leave one locked. Whoever takes a connection first
+    shows its loan, then looks whether a fork is held for; whoever holds for a fork first says so,
+    then looks for loans: one of the two sees the other. Loans are known weakly: one that an
+    interrupt lost is not waited for.
+    """
 
     def __init__(self, path: str, *, read_only: bool, immutable: bool) -> None:
         self._path = path
         self._read_only = read_only
         self._immutable = immutable
         self._idle: list[apsw.Connection] = []
-        # Weak: a connection that an interrupt loses on its way is closed, not waited for.
-        self._lent: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
-        self._changed = threading.Condition()
-        self._is_held_for_fork = False
+        self._loans: weakref.WeakSet[Loan] = weakref.WeakSet()
+        self._may_lend = threading.Event()
+        self._may_lend.set()
         self._pid = os.getpid()
 
-    def take(self) -> apsw.Connection:
+    def take(self) -> Loan:
         """A connection that nobody else has; give it back."""
         if self._pid != os.getpid():
             raise ForkedStoreError
-        with self._changed:
-            while self._is_held_for_fork:
-                self._changed.wait()
-            connection = self._idle.pop() if self._idle else self._open()
-            self._lent.add(connection)
-        return connection
+        loan = Loan()
+        self._loans.add(loan)
+        while not self._may_lend.is_set():
+            self._loans.discard(loan)
+            self._may_lend.wait()
+            self._loans.add(loan)
+        try:
+            loan.connection = self._idle.pop()
+        except IndexError:
+            loan.connection = self._open()
+        return loan
 
-    def give_back(self, connection: apsw.Connection) -> None:
+    def give_back(self, loan: Loan) -> None:
         """End what the connection still runs and keep it for the next."""
+        connection = loan.connection
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        with self._changed:
-            self._lent.discard(connection)
-            self._idle.append(connection)
-            if self._is_held_for_fork:
-                self._changed.notify_all()
+        self._idle.append(connection)
+        self._loans.discard(loan)
 
     def _open(self) -> apsw.Connection:
         return open_connection(
@@ -92,32 +109,26 @@ class ReaderPool:
     def hold_for_fork(self, timeout_s: float) -> bool:
         """Hand out no more, wait for those that are out, close all; False if that took too long."""
         deadline = time.monotonic() + timeout_s
-        with self._changed:
-            self._is_held_for_fork = True
-            while len(self._lent):
-                if not self._changed.wait(deadline - time.monotonic()):
-                    return False
-            self._close_idle()
+        self._may_lend.clear()
+        while len(self._loans):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        self.close()
         return True
 
     def let_go_after_fork(self) -> None:
         """Hand out again, in the process that forked."""
-        with self._changed:
-            self._is_held_for_fork = False
-            self._changed.notify_all()
+        self._may_lend.set()
 
     def start_anew_in_child(self) -> None:
         """Hand out again, in a child before which all connections were closed."""
-        self._changed = threading.Condition()
-        self._lent = weakref.WeakSet()
-        self._is_held_for_fork = False
+        self._loans = weakref.WeakSet()
+        self._may_lend = threading.Event()
+        self._may_lend.set()
         self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the idle connections; those that are out close when they come back or are forgotten."""
-        with self._changed:
-            self._close_idle()
-
-    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()

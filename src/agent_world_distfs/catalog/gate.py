@@ -34,21 +34,27 @@ class LockFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
+        self._waiter: _Waiter | None = None
 
     def acquire(self, deadline: float, timeout_s: float) -> None:
-        """Take the lock; StoreBusyError after ``deadline`` (monotonic)."""
+        """Take the lock; StoreBusyError after ``deadline`` (monotonic). Whatever it raises, ``release``."""
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiter, self._fd = _Waiter(self._fd), -1
-            self._fd = waiter.wait(deadline, timeout_s)
+            self._waiter, self._fd = _Waiter(self._fd), -1
+            self._fd = self._waiter.wait(deadline, timeout_s)
+            self._waiter = None
 
     def release(self) -> None:
-        """Let the lock go; harmless if it is not held."""
+        """Let the lock go; harmless if it is not held. Interrupted, it can be called again."""
         if self._fd >= 0:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if self._waiter is not None:
+            if self._fd < 0:
+                self._waiter.abandon()
+            self._waiter = None
 
     def fileno(self) -> int:
         """The open descriptor."""
@@ -62,24 +68,21 @@ class LockFile:
 
 
 class _Waiter:
-    """Waits for a lock in a thread, so that the wait can end before the lock comes."""
+    """Waits for a lock in a thread, so that the wait can end before the lock comes.
+
+    Who of the two comes first, the lock or the end of the patience, is settled by one atomic step.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._mutex = threading.Lock()
-        self._is_done = threading.Event()
-        self._is_abandoned = False
+        self._is_over = threading.Event()
+        self._first: dict[str, str] = {}
         self._error: OSError | None = None
 
     def wait(self, deadline: float, timeout_s: float) -> int:
-        is_handed_over = False
-        try:
-            threading.Thread(target=self._block, name="distfs-lock", daemon=True).start()
-            is_handed_over = self._is_done.wait(max(0.0, deadline - time.monotonic()))
-        finally:
-            if not is_handed_over:
-                self._abandon()
-        if not is_handed_over:
+        """The descriptor, locked. Whatever this raises, call ``abandon``."""
+        threading.Thread(target=self._block, name="distfs-lock", daemon=True).start()
+        if not self._is_over.wait(max(0.0, deadline - time.monotonic())):
             raise StoreBusyError(timeout_s)
         if self._error is not None:
             raise self._error
@@ -93,16 +96,15 @@ class _Waiter:
             self._error = error
         finally:
             _waiting.discard(self._fd)
-        with self._mutex:
-            if self._is_abandoned or self._error is not None:
-                os.close(self._fd)
-            self._is_done.set()
+        if self._first.setdefault("first", "lock") != "lock":
+            os.close(self._fd)
+        self._is_over.set()
 
-    def _abandon(self) -> None:
-        with self._mutex:
-            self._is_abandoned = True
-            if self._is_done.is_set() and self._error is None:
-                os.close(self._fd)
+    def abandon(self) -> None:
+        """Not wanted any more: let the lock go, if it came, or else as soon as it comes."""
+        if self._first.setdefault("first", "end") == "lock":
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            os.close(self._fd)
 
 
 class Gate:
@@ -115,7 +117,7 @@ class Gate:
         # Reentrant only so that it knows its owner: an interrupt may come between taking the lock
         # and noting that it was taken.
         self._mutex = threading.RLock()
-        self._is_held = False
+        self._holder: int | None = None
 
     @staticmethod
     def create(directory: str) -> None:
@@ -136,35 +138,35 @@ class Gate:
             StoreBusyError: not free in time, or held by this very thread (a signal handler that writes).
         """
         deadline = time.monotonic() + self._timeout_s
-        if not self._mutex.acquire(timeout=self._timeout_s) or self._is_held:
+        if self.is_held_here() or not self._mutex.acquire(timeout=self._timeout_s):
             raise StoreBusyError(self._timeout_s)
         self._turnstile.acquire(deadline, self._timeout_s)
         self._gate.acquire(deadline, self._timeout_s)
         self._turnstile.release()
-        self._is_held = True
+        self._holder = threading.get_ident()
 
     def release(self) -> None:
-        """Let go of whatever of the lock this thread holds; harmless if it holds nothing."""
+        """Let go of whatever of the lock this thread holds; harmless if it holds nothing.
+
+        Interrupted at any point, it can be called again.
+        """
         if not self._mutex.acquire(blocking=False):
             return  # another thread's
-        try:
-            if not self._is_held:  # left on the way in
-                self._turnstile.release()
-            self._gate.release()
-            self._is_held = False
-        finally:
-            self._mutex.release()
-            with contextlib.suppress(RuntimeError):  # where acquire() failed before it had the mutex
+        if self._holder is None:  # left on the way in
+            self._turnstile.release()
+        self._gate.release()
+        self._holder = None
+        self._free_mutex()
+
+    def _free_mutex(self) -> None:
+        """However often this thread took it: an interrupt may have come between taking and noting."""
+        with contextlib.suppress(RuntimeError):
+            while True:
                 self._mutex.release()
 
     def is_held_here(self) -> bool:
         """Whether this thread has the lock."""
-        if not self._mutex.acquire(blocking=False):
-            return False
-        try:
-            return self._is_held
-        finally:
-            self._mutex.release()
+        return self._holder == threading.get_ident()
 
     # --- the byte: is the log to be trusted? Only under the lock --------------------------------
 
@@ -180,17 +182,16 @@ class Gate:
 
     def hold(self, timeout_s: float) -> bool:
         """Keep this process's threads out and close the lock files; False if that did not work in time."""
-        if not self._mutex.acquire(timeout=timeout_s):
+        if self.is_held_here():  # asked by a signal handler inside a transaction of this very thread
             return False
-        if self._is_held:  # asked by a signal handler inside a transaction of this very thread
-            self._mutex.release()
+        if not self._mutex.acquire(timeout=timeout_s):
             return False
         self._close()
         return True
 
     def let_go(self) -> None:
         """Let this process's threads in again, after ``hold``."""
-        self._mutex.release()
+        self._free_mutex()
 
     def start_anew_in_child(self) -> None:
         """Close what was inherited; threads that held or waited for the lock are not here."""
@@ -199,7 +200,7 @@ class Gate:
             with contextlib.suppress(OSError):
                 os.close(_waiting.pop())
         self._mutex = threading.RLock()
-        self._is_held = False
+        self._holder = None
 
     def _close(self) -> None:
         self._turnstile.close()

@@ -89,12 +89,12 @@ class SqliteCatalog:
 
     def _recognise(self) -> tuple[HashAlgorithm, Checksums]:
         try:
-            connection = self._readers.take()
+            loan = self._readers.take()
             try:
-                check_schema(connection, os.path.dirname(self._path))
-                row = connection.execute("SELECT checksum_key, hash_algorithm FROM store").fetchone()
+                check_schema(loan.connection, os.path.dirname(self._path))
+                row = loan.connection.execute("SELECT checksum_key, hash_algorithm FROM store").fetchone()
             finally:
-                self._readers.give_back(connection)
+                self._readers.give_back(loan)
         except apsw.Error as error:
             raise translate(error, self._path, self._timeout_s) from error
         if row is None or row[1] not in [algorithm.value for algorithm in HashAlgorithm]:
@@ -107,12 +107,12 @@ class SqliteCatalog:
         """See ``Catalog.read``."""
         self._check_usable()
         try:
-            connection = self._readers.take()
+            loan = self._readers.take()
             try:
-                connection.execute("BEGIN")
-                return query(SqliteReader(connection, self._checksums))
+                loan.connection.execute("BEGIN")
+                return query(SqliteReader(loan.connection, self._checksums))
             finally:
-                self._readers.give_back(connection)
+                self._readers.give_back(loan)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error, self._path, self._timeout_s) from error
 
@@ -225,11 +225,11 @@ class SqliteCatalog:
         """Copy the log into the database. The commit before it holds already: a failure here only delays."""
         self._log_pages = 0  # one attempt per threshold; the next commit says how long the log is
         with contextlib.suppress(apsw.Error, WorldError):
-            connection = self._readers.take()
+            loan = self._readers.take()
             try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             finally:
-                self._readers.give_back(connection)
+                self._readers.give_back(loan)
 
     def _settle(self) -> None:
         """Flush database and log and truncate the log; afterwards nothing in it is in doubt.

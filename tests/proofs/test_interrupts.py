@@ -1,0 +1,105 @@
+"""Ctrl-C, or an exhausted memory, at every line that an operation executes: nothing stays locked or half done."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from operations import KEPT, OPERATIONS, prepare
+
+import agent_world_distfs
+from agent_world_distfs import LocalCasStore
+
+pytestmark = [
+    pytest.mark.proof,
+    # A file that an interrupt took from its "with" is closed when it is forgotten, and Python says so.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+PACKAGE = str(Path(agent_world_distfs.__file__).parent)
+NAMES = [name for name in OPERATIONS if name not in ("open", "close", "pull", "import")]
+
+
+class RaiseAtLine:
+    """Raises once, at the n-th line executed in the package."""
+
+    def __init__(self, number: int, error: type[BaseException]) -> None:
+        self.left = number
+        self._error = error
+        self.has_raised = False
+
+    def __enter__(self) -> RaiseAtLine:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line" and not self.has_raised:
+            self.left -= 1
+            if self.left == 0:
+                self.has_raised = True
+                raise self._error
+        return self._trace
+
+
+def count_lines(name: str, root: Path) -> int:
+    """How many lines an operation executes, uninterrupted."""
+    with LocalCasStore(root) as store, RaiseAtLine(sys.maxsize, KeyboardInterrupt) as tracer:
+        OPERATIONS[name].act(store, root)
+    return sys.maxsize - tracer.left
+
+
+def interrupt_everywhere(name: str, error: type[BaseException], root: Path, step: int) -> int:
+    """Run an operation again and again on one store, interrupted one step further each time."""
+    changes = OPERATIONS[name].changes
+    with LocalCasStore(root, lock_timeout_s=2) as store, LocalCasStore(root, lock_timeout_s=2) as witness:
+        number = 1
+        while True:
+            for path, (before, _) in changes.items():
+                if before is None:
+                    witness.delete_file(path)
+                else:
+                    witness.write_file(path, before)
+            with RaiseAtLine(number, error) as tracer:
+                try:
+                    OPERATIONS[name].act(store, root)
+                except error:
+                    pass
+            gc.collect(0)
+            witness.write_file("witness", b"%d" % number)  # the lock is free at once
+            found = {path: store.read_file(path) if store.stat_file(path) else None for path in changes}
+            assert found in (
+                {path: before for path, (before, _) in changes.items()},
+                {path: after for path, (_, after) in changes.items()},
+            ), f"half of it was done at line {number}"
+            store.write_file("again", b"%d" % number)  # and the handle is usable
+            if not tracer.has_raised:
+                return number
+            number += step
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("name", NAMES)
+def test_interrupted_at_every_line(name: str, error: type[BaseException], tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    prepare(root)
+    trial = tmp_path / "trial"
+    prepare(trial)
+    # Long operations repeat themselves, shard by shard: an odd step meets every line of the loop.
+    step = count_lines(name, trial) // 400 * 2 + 1
+    assert interrupt_everywhere(name, error, root, step) > 20
+    with LocalCasStore(root) as store:
+        assert store.audit_file_index(verify=True).is_sound()
+        for path, data in KEPT.items():
+            assert store.read_file(path) == data
+        store.prune_orphan_blobs()
+        assert store.audit_file_index(verify=True).is_clean()
+    assert [entry.name for entry in (root / "tmp").iterdir()] == []
