@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from textwrap import dedent
 from typing import Any, NoReturn
 
@@ -133,3 +134,10 @@ def _state(pid: int) -> str:
     """One letter, as in proc_pid_stat(5)."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
         return stat.read().rpartition(")")[2].split()[0]
+
+
+Start = Callable[..., Child]
+"""Starts a child process that runs a program; it ends with the test if it has not ended before."""
+
+MakeDisk = Callable[[int], Path]
+"""Makes a file system of so many bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,7 @@ import pytest
 pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
 
 from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
-from children import Child  # noqa: E402
-
-MakeDisk = Callable[[int], Path]
-"""A file system of so many bytes."""
-
-Start = Callable[..., Child]
-"""A child process that runs a program; ended with the test if it has not ended before."""
+from children import Child, MakeDisk, Start  # noqa: E402
 
 
 @pytest.fixture(scope="session")

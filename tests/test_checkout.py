@@ -32,7 +32,7 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.engine.file_spool import FileSpool
 from agent_world_distfs.operations.tree_out import kept, names
-from conftest import MakeDisk, Start
+from children import MakeDisk, Start
 from killing import killed_at_lines
 
 LARGE = bytes(range(256)) * 200

@@ -27,9 +27,10 @@ from agent_world_distfs import (
     TreeImportReport,
     UnavailableError,
 )
+from agent_world_distfs.engine import directories
 from agent_world_distfs.operations import tree_in
 from agent_world_distfs.operations.tree_in import carrying, scan
-from conftest import MakeDisk, Start
+from children import MakeDisk, Start
 from killing import killed_at_lines
 
 LARGE = bytes(range(256)) * 200
@@ -458,7 +459,7 @@ def test_a_directory_that_goes_while_the_tree_is_looked_through_is_not_taken_for
     store: LocalCasStore, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.import_tree(tree)
-    genuine = scan.opened_below
+    genuine = directories.opened_below
 
     def opened_below(root: int, segments: tuple[bytes, ...]) -> Any:
         if segments == (b"docs",):

@@ -18,7 +18,7 @@ from agent_world_distfs import (
     StorageFullError,
     StoreClosedError,
 )
-from conftest import MakeDisk, Start
+from children import MakeDisk, Start
 
 ODD = [
     "a",

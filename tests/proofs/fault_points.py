@@ -19,14 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Whatever changes the disk or takes a lock, and what an operation reads before it does.
-CALLS = (
-    "openat,read,pread64,write,pwrite64,fsync,fdatasync,ftruncate,truncate,fallocate,link,linkat,rename,"
-    "renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,flock,fcntl,close,newfstatat,getdents64"
-).split(",")
-CHANGING = (
-    "openat,write,pwrite64,fsync,fdatasync,ftruncate,truncate,link,linkat,rename,renameat,renameat2,"
-    "unlink,unlinkat,mkdir,rmdir"
-).split(",")
+CALLS = ["openat", "read", "pread64", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "truncate", "fallocate", "link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "flock", "fcntl", "close", "newfstatat", "getdents64"]
+CHANGING = ["openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "truncate", "link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "rmdir"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ class Zygote:
 def _wait_until_traced(pid: int, tracer: subprocess.Popen[str]) -> None:
     while tracer.poll() is None:
         status = Path(f"/proc/{pid}/status").read_text()
-        if re.search(r"^TracerPid:\s*[1-9]", status, re.M):
+        if re.search(r"^TracerPid:\s*[1-9]", status, re.MULTILINE):
             return
     raise RuntimeError(f"strace cannot attach: {tracer.communicate()[1]}")
 
@@ -103,7 +97,7 @@ def list_points(zygote: Zygote, operation: str, root: Path, trace: Path, calls: 
     """All points of an operation, from a run without a fault."""
     outcome = zygote.run(operation, root, trace, "-e", f"trace={','.join(calls)}")
     assert outcome.said == "ok", outcome
-    counts = collections.Counter(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.M))
+    counts = collections.Counter(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))
     return [Point(call, n) for call in calls for n in range(1, counts[call] + 1)]
 
 
