@@ -6,9 +6,15 @@ No Unicode folding: two spellings are two paths.
 
 from __future__ import annotations
 
+import re
+
 from agent_world_distfs.errors import PathInvalidError
 
 MAX_PATH_BYTES = 4096
+
+# Segments that are not empty, "." or "..", without NUL, with one slash between them.
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\0]+"
+_is_normal = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*").fullmatch
 
 
 def normalize_path(path: str) -> str:
@@ -21,6 +27,8 @@ def normalize_path(path: str) -> str:
     """
     if type(path) is not str:
         path = _as_plain_str(path)
+    if path.isascii() and len(path) <= MAX_PATH_BYTES and _is_normal(path):
+        return path
     if not path.isascii():
         _require_utf8(path)
     if path.startswith("/"):

@@ -15,12 +15,30 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-# Whatever changes the disk or takes a lock, and what an operation reads before it does.
-CALLS = ["openat", "read", "pread64", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "truncate", "fallocate", "link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "flock", "fcntl", "close", "newfstatat", "getdents64"]
-CHANGING = ["openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "truncate", "link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "rmdir"]
+CHANGING = (
+    "openat",
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "truncate",
+    "link",
+    "linkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "rmdir",
+)
+"""The calls that change the disk, or open what will."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,7 @@ class Zygote:
             [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def __enter__(self) -> Zygote:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,7 +111,7 @@ def _wait_until_traced(pid: int, tracer: subprocess.Popen[str]) -> None:
     raise RuntimeError(f"strace cannot attach: {tracer.communicate()[1]}")
 
 
-def list_points(zygote: Zygote, operation: str, root: Path, trace: Path, calls: list[str]) -> list[Point]:
+def list_points(zygote: Zygote, operation: str, root: Path, trace: Path, calls: Sequence[str]) -> list[Point]:
     """All points of an operation, from a run without a fault."""
     outcome = zygote.run(operation, root, trace, "-e", f"trace={','.join(calls)}")
     assert outcome.said == "ok", outcome

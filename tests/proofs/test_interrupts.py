@@ -1,12 +1,13 @@
-"""Ctrl-C, or an exhausted memory, at every line that an operation executes: nothing stays locked or half done."""
+"""Ctrl-C, or no more memory, at every line of every operation: nothing stays locked or half done."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from operations import KEPT, OPERATIONS, prepare
@@ -32,7 +33,7 @@ class RaiseAtLine:
         self._error = error
         self.has_raised = False
 
-    def __enter__(self) -> RaiseAtLine:
+    def __enter__(self) -> Self:
         sys.settrace(self._trace)
         return self
 
@@ -68,11 +69,8 @@ def interrupt_everywhere(name: str, error: type[BaseException], root: Path, step
                     witness.delete_file(path)
                 else:
                     witness.write_file(path, before)
-            with RaiseAtLine(number, error) as tracer:
-                try:
-                    OPERATIONS[name].act(store, root)
-                except error:
-                    pass
+            with RaiseAtLine(number, error) as tracer, contextlib.suppress(error):
+                OPERATIONS[name].act(store, root)
             gc.collect(0)
             witness.write_file("witness", b"%d" % number)  # the lock is free at once
             found = {path: store.read_file(path) if store.stat_file(path) else None for path in changes}
