@@ -29,6 +29,10 @@ def normalize_path(path: str) -> str:
         path = _as_plain_str(path)
     if path.isascii() and len(path) <= MAX_PATH_BYTES and _is_normal(path):
         return path
+    return _normalize(path)
+
+
+def _normalize(path: str) -> str:
     if not path.isascii():
         _require_utf8(path)
     if path.startswith("/"):
