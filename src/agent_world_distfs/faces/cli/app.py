@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from agent_world_distfs.faces.cli import blobs, exchange, files, trees, upkeep
+from agent_world_distfs.faces.cli import blobs, exchange, files, tour, trees, upkeep
 from agent_world_distfs.faces.cli.failures import ExitCode, report
 from agent_world_distfs.faces.cli.options import StoreCommand, shared_options, write_examples
 from agent_world_distfs.faces.cli.output import discard
@@ -22,6 +22,7 @@ PROGRAM = "distfs"
 COMPLETE_VARIABLE = "_DISTFS_COMPLETE"
 
 SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
+    "See it at work": (tour.tour,),
     "Files, the paths of the index": (
         files.write,
         files.read,
@@ -52,6 +53,7 @@ class _Application(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(
             formatter,
+            "distfs tour docs",
             "export DISTFS_STORE=world",
             "echo hello | distfs write greetings/hello.txt",
             "distfs read greetings/hello.txt",
