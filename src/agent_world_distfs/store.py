@@ -14,7 +14,17 @@ from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.errors import InvalidInputError, StorageFullError
 from agent_world_distfs.hashing import as_bytes, check_hash, require_hash
-from agent_world_distfs.operations import audit, collect, files, listing, manifest, original, pull, tree_in
+from agent_world_distfs.operations import (
+    audit,
+    collect,
+    files,
+    listing,
+    manifest,
+    original,
+    pull,
+    tree_in,
+    tree_out,
+)
 from agent_world_distfs.paths import check_prefix, normalize_path
 from agent_world_distfs.protocols import BlobFiles, BlobRow, BlobStore, Catalog, CatalogWriter
 from agent_world_distfs.records import (
@@ -22,6 +32,7 @@ from agent_world_distfs.records import (
     Absent,
     AdoptReport,
     BlobStat,
+    CheckoutReport,
     Data,
     Expected,
     FileIndexAuditReport,
@@ -364,6 +375,33 @@ class CasStore:
         """
         tree = tree_in.scan_tree(directory, prefix, self.location)
         return tree_in.import_tree(self._catalog, self._files, tree, mirror=mirror, progress=progress)
+
+    def checkout(
+        self,
+        target: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        replace: bool = False,
+        progress: Progress | None = None,
+    ) -> CheckoutReport:
+        """Write the files below ``prefix`` out as the directory ``target``: verified, durable, at once.
+
+        ``prefix`` is a directory of the index, by default its top. One snapshot; what is written or
+        collected meanwhile does not show. Modification times are those of the index. ``target`` must
+        be missing or an empty directory; with ``replace`` it may be any, and the old one is kept
+        beside it as ``TARGET.before-<id>``. Progress in files.
+
+        Raises:
+            PathNotFoundError: there is nothing below ``prefix``.
+            NotFoundError: ``target`` is to be in a directory that does not exist.
+            InvalidInputError: ``target`` is not empty, a file, a symlink, or holds this store or lies in
+                it; or paths cannot stand in one directory (``a`` beside ``a/b``); they are listed.
+            BlobMissingError, BlobHashMismatchError: the bytes of a file are gone or rotten.
+            UnavailableError: a read-only store, and a file was overwritten and collected meanwhile.
+            StorageError: the target's disk failed. Whichever it is, the target is as it was.
+        """
+        with tree_out.open_place(target, self.location, replace=replace) as place:
+            return tree_out.checkout(self._catalog, self._files, place, prefix, progress)
 
     def adopt_original(
         self, directory: str | os.PathLike[str], *, progress: Progress | None = None

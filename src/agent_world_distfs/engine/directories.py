@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from agent_world_distfs.errors import InvalidInputError, NotFoundError
 from agent_world_distfs.os_failures import translate_reading
@@ -37,6 +37,12 @@ def as_host_path(path: str | os.PathLike[str]) -> str:
 def as_directory(prefix: str) -> str:
     """The prefix of all paths below a directory of the index: ``docs/`` for ``docs``, empty for the top."""
     return normalize_path(prefix) + "/" if prefix else ""
+
+
+def shared_length(segments: Sequence[object], others: Sequence[object]) -> int:
+    """How many segments two paths begin with together."""
+    pairs = enumerate(zip(segments, others, strict=False))
+    return next((end for end, (one, other) in pairs if one != other), min(len(segments), len(others)))
 
 
 def require_apart(path: str, location: str) -> None:
@@ -108,6 +114,33 @@ def _open_child(directory: int, name: bytes) -> int:
         if error.errno == errno.ELOOP:  # what some systems say of a symlink, where Linux says ENOTDIR
             raise NotADirectoryError(error.errno, error.strerror, name) from error
         raise
+
+
+def flush_tree(root: int) -> None:
+    """Make all regular files below a directory, and their names, durable.
+
+    Afterwards, not as each is written: by then much of it is on its way to the disk already, and
+    one commit of the file system's journal covers many files.
+    """
+    pending: list[Segments] = [()]
+    while pending:
+        segments = pending.pop()
+        with opened_below(root, segments) as directory:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((*segments, os.fsencode(entry.name)))
+                    else:
+                        _flush_file(entry.name, directory)
+            os.fsync(directory)
+
+
+def _flush_file(name: str, directory: int) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_tree(parent: int, name: bytes) -> None:

@@ -1,0 +1,76 @@
+"""One snapshot of the index whose blobs stay while it is written out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from agent_world_distfs.engine.file_spool import FileSpool
+from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.errors import (
+    BlobMissingError,
+    StorageFullError,
+    StorageReadOnlyError,
+    StoreMovedError,
+    UnavailableError,
+)
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
+from agent_world_distfs.records import FileMetadata
+
+SNAPSHOT_ATTEMPTS = 10
+
+
+@contextmanager
+def kept_files(catalog: Catalog, files: BlobFiles, prefix: str) -> Iterator[FileSpool]:
+    """The entries with a prefix, their blobs safe from collection if the store can be written.
+
+    Raises:
+        BlobMissingError: a blob that one of them names is gone.
+        UnavailableError: they are overwritten and collected faster than they can be kept.
+    """
+    with ExitStack() as stack:
+        lease = _begin_lease(catalog, files, stack)
+        for _ in range(SNAPSHOT_ATTEMPTS):
+            with FileSpool(catalog, prefix) as spool:
+                missing = _keep(lease, spool) if lease is not None else None
+                if missing is None:
+                    yield spool
+                    return
+            _check_loss(catalog, files, missing)  # else it was overwritten and collected: take a newer one
+    raise UnavailableError("the index changes too fast to be written out: retry")
+
+
+def _begin_lease(catalog: Catalog, files: BlobFiles, stack: ExitStack) -> Lease | None:
+    try:
+        catalog.write(lambda _: None)  # tells before a session is begun, which leaves files in the store
+    except (StorageReadOnlyError, StoreMovedError):
+        return None
+    return stack.enter_context(Lease(catalog, files))
+
+
+def _keep(lease: Lease, spool: FileSpool) -> FileMetadata | None:
+    """Keep the blobs of all entries; an entry whose blob is not stored any more, if there is one."""
+    try:
+        for page in spool.pages():
+            missing = set(lease.keep({file.content_hash for file in page}))
+            if missing:
+                return next(file for file in page if file.content_hash in missing)
+    except StorageFullError:
+        return None  # the way out of a full disk: no lease can be written, but files can be read
+    return None
+
+
+def _check_loss(catalog: Catalog, files: BlobFiles, file: FileMetadata) -> None:
+    """Raise BlobMissingError if the path still names the blob that is not stored: under the write lock."""
+
+    def is_lost(tx: CatalogWriter) -> bool:
+        held = tx.stat_file(file.path)
+        return (
+            held is not None
+            and held.content_hash == file.content_hash
+            and find_stored(tx, files, file.content_hash) is None
+        )
+
+    if catalog.write(is_lost):
+        raise BlobMissingError(file.content_hash, file.path)

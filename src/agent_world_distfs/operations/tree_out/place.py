@@ -1,0 +1,136 @@
+"""Where a checkout goes: the target, and the staging directory beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent_world_distfs.engine.directories import (
+    as_host_path,
+    open_directory,
+    opened_below,
+    remove_tree,
+    require_apart,
+)
+from agent_world_distfs.errors import InvalidInputError
+from agent_world_distfs.os_failures import translated
+
+_NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
+TREE = b"tree"
+"""In the staging directory: what becomes the target. With the modes that it gets there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A target that may be written. ``parent``: a descriptor of its directory; ``name``: its name there."""
+
+    path: str
+    parent: int
+    name: bytes
+    may_replace: bool
+
+
+@contextlib.contextmanager
+def open_place(target: str | os.PathLike[str], store_location: str, *, replace: bool) -> Iterator[Place]:
+    """The target, if it may be written: it is missing, an empty directory, or to be replaced.
+
+    Raises:
+        NotFoundError: there is no directory that it could be in.
+        InvalidInputError: it is not empty and not to be replaced; it is a file or a symlink; it holds
+            the store or lies in it.
+    """
+    path = as_host_path(target)
+    path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    if not os.path.basename(path):
+        raise InvalidInputError(f"{path} cannot be replaced")
+    require_apart(path, store_location)
+    parent = open_directory(os.path.dirname(path))
+    try:
+        place = Place(path, parent, os.fsencode(os.path.basename(path)), replace)
+        with translated(path):
+            _require_free(place)
+        yield place
+    finally:
+        os.close(parent)
+
+
+def _require_free(place: Place) -> None:
+    try:
+        status = os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        what = "a symlink: name what it points to" if stat.S_ISLNK(status.st_mode) else "not a directory"
+        raise InvalidInputError(f"{place.path} is {what}")
+    with opened_below(place.parent, (place.name,)) as directory, os.scandir(directory) as entries:
+        if next(entries, None) is not None and not place.may_replace:
+            raise _not_empty(place)
+
+
+def _not_empty(place: Place) -> InvalidInputError:
+    return InvalidInputError(f"{place.path} is not empty")
+
+
+@contextlib.contextmanager
+def staged(place: Place) -> Iterator[tuple[bytes, int]]:
+    """A new private directory beside the target, and a descriptor of it; removed at the end."""
+    name = place.name + b".staging-" + secrets.token_hex(4).encode()
+    try:
+        os.mkdir(name, 0o700, dir_fd=place.parent)
+        os.mkdir(os.path.join(name, TREE), dir_fd=place.parent)
+        with opened_below(place.parent, (name,)) as directory:
+            yield name, directory
+    finally:
+        with contextlib.suppress(OSError):  # harmless if it stays
+            remove_tree(place.parent, name)
+
+
+def swap_in(place: Place, staging: bytes) -> str | None:
+    """Make the staged tree the target, durably; returns where the old one is kept, if there was one.
+
+    Raises:
+        InvalidInputError: something is there by now that may not be replaced.
+    """
+    tree = os.path.join(staging, TREE)
+    previous = None
+    try:
+        _rename(place, tree, place.name)
+    except NotADirectoryError:
+        raise InvalidInputError(f"{place.path} is not a directory") from None
+    except OSError as error:
+        if error.errno not in _NOT_EMPTY:
+            raise
+        if not place.may_replace:
+            raise _not_empty(place) from None
+        previous = _replace(place, tree)
+    os.fsync(place.parent)
+    return previous
+
+
+def _replace(place: Place, tree: bytes) -> str:
+    kept = b".before-" + secrets.token_hex(4).encode()
+    try:
+        _rename(place, place.name, place.name + kept)
+        _rename(place, tree, place.name)
+    except BaseException:
+        # Whatever came through of the two: a target that is missing gets the old one back.
+        with contextlib.suppress(OSError):
+            _restore(place, place.name + kept)
+        raise
+    return place.path + kept.decode()
+
+
+def _restore(place: Place, kept: bytes) -> None:
+    try:
+        os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
+    except FileNotFoundError:
+        _rename(place, kept, place.name)
+
+
+def _rename(place: Place, source: bytes, target: bytes) -> None:
+    os.rename(source, target, src_dir_fd=place.parent, dst_dir_fd=place.parent)
