@@ -232,7 +232,7 @@ def test_a_target_that_is_not_empty_is_refused(store: LocalCasStore, place: Path
     (place / "out").mkdir()
     (place / "out" / "mine").write_bytes(b"mine")
     with pytest.raises(InvalidInputError, match="out is not empty"):
-        store.checkout(place / "out")
+        store.checkout(place / "out", progress=lambda *_: pytest.fail("a file was written"))
     assert files_of(place) == {"out/mine": b"mine"}
 
 
@@ -388,10 +388,13 @@ def test_names_that_the_file_system_refuses_are_listed(
 def test_a_disk_that_is_full_when_names_are_tried_is_no_refusal(
     store: LocalCasStore, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(store, {"é": b""})
+    fill(store, {"ü": b""})
+    genuine = names._touch
 
-    def touch(name: str, _: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+    def touch(name: str, directory: int) -> None:
+        if name == "ü":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        genuine(name, directory)
 
     monkeypatch.setattr(names, "_touch", touch)
     with pytest.raises(StorageFullError):

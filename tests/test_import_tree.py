@@ -320,6 +320,23 @@ def test_a_collection_beside_it_takes_nothing_of_it(store: LocalCasStore, locati
     assert store.audit_file_index(verify=True).is_clean()
 
 
+def test_what_it_does_not_store_again_is_kept_too(
+    store: LocalCasStore, location: Path, tmp_path: Path
+) -> None:
+    contents = {"a": LARGE + b"a", "b": LARGE + b"b"}
+    tree = plant(tmp_path / "tree", contents)
+    store.import_tree(tree)
+
+    def overwrite_and_collect(done: int, _: int | None) -> None:
+        if done == 1:
+            with LocalCasStore(location) as other:
+                other.write_file("a", b"other")
+                other.prune_orphan_blobs()
+
+    store.import_tree(tree, progress=overwrite_and_collect)
+    assert held(store) == contents
+
+
 class Meddled:
     """A file that somebody changes while it is read: after the first bytes, before the last."""
 

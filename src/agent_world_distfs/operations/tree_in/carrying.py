@@ -70,7 +70,7 @@ def _name(tx: CatalogWriter, contents: Sequence[_Content], mirrored: str | None)
         row = tx.find_brief(content.content_hash)
         if row is None:
             raise LeaseExpiredError
-        tx.set_file(content.path, row, now if held is None else max(now, held.updated_at_ms))
+        tx.set_file(content.path, row, now)
         added += held is None
         replaced += held is not None
     if mirrored is None:
