@@ -45,7 +45,8 @@ def adopt_original(
     Raises:
         InvalidInputError: the open store names its blobs by another algorithm.
     """
-    algorithm = hash_algorithm or original.find_algorithm(directory, original.read_snapshot(directory))
+    snapshot = original.read_snapshot(directory)  # before a store is made for what turns out to be none
+    algorithm = hash_algorithm or original.find_algorithm(directory, snapshot)
     if isinstance(target, LocalCasStore):
         if algorithm not in (None, target.hash_algorithm):
             raise InvalidInputError(

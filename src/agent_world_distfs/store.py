@@ -11,7 +11,6 @@ from typing import Self, TypeVar
 from agent_world_distfs.engine import reading
 from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.engine.intake import Intake
-from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.errors import InvalidInputError, StorageFullError
 from agent_world_distfs.hashing import as_bytes, check_hash, require_hash
 from agent_world_distfs.operations import (
@@ -341,7 +340,7 @@ class CasStore:
     def pull_index(self, source: CasStore, *, progress: Progress | None = None) -> ManifestImportReport:
         """The same for one snapshot of the source's current index, leased there; nothing is left there."""
         self._check_algorithm(source)
-        with Lease(source._catalog, source._files) as lease, pull.keep_index(lease, source._catalog) as index:
+        with pull.kept_index(source._catalog, source._files) as index:
             return pull.pull_entries(self._catalog, self._files, source, index, progress)
 
     def _check_algorithm(self, source: BlobStore) -> None:

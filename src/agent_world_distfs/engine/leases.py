@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.errors import StorageReadOnlyError, StoreMovedError
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, Readable
 
@@ -72,6 +74,15 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+
+
+def lease_where_writable(catalog: Catalog, files: BlobFiles, stack: ExitStack) -> Lease | None:
+    """A lease that ends with ``stack``; None where the store may not be written, and nothing can be kept."""
+    try:
+        catalog.write(lambda _: None)  # tells before a session is begun, which leaves files in the store
+    except (StorageReadOnlyError, StoreMovedError):
+        return None
+    return stack.enter_context(Lease(catalog, files))
 
 
 def dead_leases(catalog: Catalog, files: BlobFiles) -> frozenset[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
-from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
@@ -104,21 +105,26 @@ def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
     return stream
 
 
-def keep_index(lease: Lease, catalog: Catalog) -> IO[bytes]:
-    """The manifest of one snapshot of a store's index, all of whose blobs are kept by a lease there.
+@contextmanager
+def kept_index(catalog: Catalog, files: BlobFiles) -> Iterator[IO[bytes]]:
+    """The manifest of one snapshot of a store's index, whose blobs stay there meanwhile.
+
+    A store that may not be written cannot keep them: then a blob may turn out to be gone.
 
     Raises:
         BlobNotFoundError: a blob that the index names is lost.
     """
-    missing = [""]
-    for _ in range(SNAPSHOT_ATTEMPTS):
-        spool = spool_manifest(catalog)
-        missing = list(_keep_entries(lease, decode_manifest(spool)))
-        if not missing:
-            spool.seek(0)
-            return spool
-        spool.close()  # overwritten and collected since the snapshot: take a newer one
-    raise BlobNotFoundError(missing[0])
+    with ExitStack() as stack:
+        lease = lease_where_writable(catalog, files, stack)
+        missing = [""]
+        for _ in range(SNAPSHOT_ATTEMPTS):
+            with spool_manifest(catalog) as spool:
+                missing = [] if lease is None else list(_keep_entries(lease, decode_manifest(spool)))
+                if not missing:
+                    yield spool
+                    return
+            # else overwritten and collected since the snapshot: take a newer one
+        raise BlobNotFoundError(missing[0])
 
 
 def _keep_entries(lease: Lease, entries: Iterable[FileMetadata]) -> Iterator[str]:

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from agent_world_distfs.engine.file_spool import FileSpool
-from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.errors import (
     BlobMissingError,
     StorageFullError,
-    StorageReadOnlyError,
-    StoreMovedError,
     UnavailableError,
 )
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
@@ -30,7 +28,7 @@ def kept_files(catalog: Catalog, files: BlobFiles, prefix: str) -> Iterator[File
         UnavailableError: they are overwritten and collected faster than they can be kept.
     """
     with ExitStack() as stack:
-        lease = _begin_lease(catalog, files, stack)
+        lease = lease_where_writable(catalog, files, stack)
         for _ in range(SNAPSHOT_ATTEMPTS):
             with FileSpool(catalog, prefix) as spool:
                 missing = _keep(lease, spool) if lease is not None else None
@@ -39,14 +37,6 @@ def kept_files(catalog: Catalog, files: BlobFiles, prefix: str) -> Iterator[File
                     return
             _check_loss(catalog, files, missing)  # else it was overwritten and collected: take a newer one
     raise UnavailableError("the index changes too fast to be written out: retry")
-
-
-def _begin_lease(catalog: Catalog, files: BlobFiles, stack: ExitStack) -> Lease | None:
-    try:
-        catalog.write(lambda _: None)  # tells before a session is begun, which leaves files in the store
-    except (StorageReadOnlyError, StoreMovedError):
-        return None
-    return stack.enter_context(Lease(catalog, files))
 
 
 def _keep(lease: Lease, spool: FileSpool) -> FileMetadata | None:
