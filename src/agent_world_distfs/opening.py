@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from agent_world_distfs.errors import InvalidInputError
+from agent_world_distfs.engine.directories import as_host_path, require_apart
+from agent_world_distfs.errors import IncompatibleStoreError
 from agent_world_distfs.local import LocalCasStore, upgrade_local_store
 from agent_world_distfs.operations import original
 from agent_world_distfs.records import AdoptReport, HashAlgorithm, Progress, UpgradeReport
@@ -40,21 +41,34 @@ def adopt_original(
 ) -> AdoptReport:
     """Take over a store of the original into ``target``, a location or an open store with an empty index.
 
-    The algorithm is found from the original's blobs unless it is given. See ``CasStore.adopt_original``.
+    The algorithm is found from the original's blobs unless it is given; without any blob it is what
+    the target has. A missing store is made once the original could be read. See
+    ``CasStore.adopt_original`` for the rest.
 
     Raises:
-        InvalidInputError: the open store names its blobs by another algorithm.
+        IncompatibleStoreError: the target names its blobs by another algorithm; or no blob of the
+            original is whole, so that its algorithm has to be given.
+        InvalidInputError: one of the two directories lies in the other.
     """
-    snapshot = original.read_snapshot(directory)  # before a store is made for what turns out to be none
-    algorithm = hash_algorithm or original.find_algorithm(directory, snapshot)
+    algorithm = hash_algorithm or _find_algorithm(directory)
+    location = as_host_path(target.location if isinstance(target, LocalCasStore) else target)
+    require_apart(as_host_path(directory), location)
     if isinstance(target, LocalCasStore):
         if algorithm not in (None, target.hash_algorithm):
-            raise InvalidInputError(
-                f"the store names blobs by {target.hash_algorithm.value}, the original does not"
-            )
+            reason = f"the store names blobs by {target.hash_algorithm.value}, the original by another"
+            raise IncompatibleStoreError(location, reason)
         return target.adopt_original(directory, progress=progress)
-    with open_store(target, hash_algorithm=algorithm) as store:
+    with open_store(location, hash_algorithm=algorithm) as store:
         return store.adopt_original(directory, progress=progress)
+
+
+def _find_algorithm(directory: str | os.PathLike[str]) -> HashAlgorithm | None:
+    snapshot = original.read_snapshot(directory)
+    algorithm = original.find_algorithm(directory, snapshot)
+    if algorithm is None and snapshot.blobs:
+        reason = "no blob verifies under any algorithm: say which one it was to take over what is left"
+        raise IncompatibleStoreError(os.fsdecode(directory), reason)
+    return algorithm
 
 
 def upgrade_store(location: str | os.PathLike[str]) -> UpgradeReport:

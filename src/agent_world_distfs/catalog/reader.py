@@ -51,9 +51,19 @@ class SqliteReader:
 
     def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
         self._connection = connection
-        self._execute = connection.execute
         self._cursor = connection.cursor()  # for single rows: half the price of a cursor each
+        self._cursors = [self._cursor]
         self._checksums = checksums
+
+    def close(self) -> None:
+        """End what was not read to its end: it would hold the snapshot for as long as a traceback is kept."""
+        for cursor in self._cursors:
+            cursor.close(True)  # noqa: FBT003  # positional in apsw: whatever it still runs
+
+    def _execute(self, sql: str, values: apsw.Bindings = ()) -> apsw.Cursor:
+        cursor = self._connection.cursor()
+        self._cursors.append(cursor)
+        return cursor.execute(sql, values)
 
     def _row(self, sql: str, *values: apsw.SQLiteValue) -> Any:
         return self._cursor.execute(sql, values).fetchone()

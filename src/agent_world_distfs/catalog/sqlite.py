@@ -110,7 +110,11 @@ class SqliteCatalog:
             loan = self._readers.take()
             try:
                 loan.connection.execute("BEGIN")
-                return query(SqliteReader(loan.connection, self._checksums))
+                reader = SqliteReader(loan.connection, self._checksums)
+                try:
+                    return query(reader)
+                finally:
+                    reader.close()
             finally:
                 self._readers.give_back(loan)
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -167,20 +171,22 @@ class SqliteCatalog:
         if self._gate.is_suspect():
             self._settle()
         connection = self._writer_connection(synchronous)
+        writer = SqliteWriter(connection, self._checksums)
         try:
             if self._log_pages >= BLOCKING_CHECKPOINT_PAGES:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            connection.execute("BEGIN IMMEDIATE")
-            writer = SqliteWriter(connection, self._checksums)
+            writer.begin()
             result = change(writer)
-            if not writer.has_changed:
-                connection.execute("ROLLBACK")
-                return result
             transaction_id = writer.finish()
         except apsw.IOError:
             self._gate.set_suspect(suspect=True)
             raise
-        self._commit(connection, transaction_id)
+        finally:
+            writer.close()
+        if transaction_id is None:
+            connection.execute("ROLLBACK")
+        else:
+            self._commit(connection, transaction_id)
         return result
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:

@@ -24,14 +24,24 @@ class SqliteWriter(SqliteReader):
 
     def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
         super().__init__(connection, checksums)
-        self._state = self.last_commit()
-        if self._state.moved_to is not None:
-            raise StoreMovedError(self._state.moved_to)
-        self.generation = self._state.generation
         self.has_changed = False
 
-    def finish(self) -> str:
-        """Append the commit's row; returns the transaction's id."""
+    def begin(self) -> None:
+        """Take SQLite's write lock and read the state of the store.
+
+        Raises:
+            StoreMovedError: the store has moved.
+        """
+        self._cursor.execute("BEGIN IMMEDIATE")
+        self._state = self.last_commit()
+        self.generation = self._state.generation
+        if self._state.moved_to is not None:
+            raise StoreMovedError(self._state.moved_to)
+
+    def finish(self) -> str | None:
+        """Append the commit's row; returns the transaction's id, None if there is nothing to commit."""
+        if not self.has_changed:
+            return None
         state = self._state
         state.sequence += 1
         state.nonce = os.urandom(8)

@@ -48,6 +48,7 @@ def collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> Pr
 
 
 def _collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> PruneReport:
+    catalog.write(lambda _: None)  # where nothing may be changed this says so, before anything is
     tidy(catalog, files)
     orphans = find_orphans(catalog, files)
     taken: list[Orphan] = []

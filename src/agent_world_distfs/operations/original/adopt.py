@@ -1,14 +1,14 @@
 """Taking a store of the original over: its files with their times, its pins, and every blob.
 
 Blobs are brought under a lease and verified on the way; then the original is looked at again, and
-only if it held still the index is flipped, pins included, in one transaction. Dying before that
-leaves an empty index: run it again.
+what changed is brought, until it held still. Only then the index is flipped, pins included, in one
+transaction. Dying before that leaves an empty index: run it again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
@@ -24,12 +24,19 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.operations.original.content import open_original_blob, require_algorithm
-from agent_world_distfs.operations.original.snapshot import OriginalSnapshot, read_snapshot
+from agent_world_distfs.operations.original.snapshot import BlobFingerprint, OriginalSnapshot, read_snapshot
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter
 from agent_world_distfs.records import AdoptReport, FileMetadata, Progress
 
 BATCH = 500
 """Small blobs stored in one transaction."""
+
+ROUNDS = 5
+"""How often the original may have changed when it is looked at again."""
+
+
+_DAMAGE = {CorruptError, BlobHashMismatchError}
+"""What is said of a blob of the original."""
 
 
 @dataclass(slots=True)
@@ -56,11 +63,8 @@ def adopt(
     """
     catalog.read(_require_empty)
     with Lease(catalog, files) as lease:
-        brought = _Bringing(catalog, lease, directory, progress).bring_all(sorted(snapshot.blobs))
-        if read_snapshot(directory) != snapshot:
-            raise UnavailableError(
-                f"{os.fsdecode(directory)} changed while it was read: stop what writes to it"
-            )
+        bringing = _Bringing(catalog, lease, directory, progress)
+        snapshot, brought = bringing.bring_until_still(snapshot)
         entries = [file for file in snapshot.files if brought.sizes.get(file.content_hash) == file.size_bytes]
         pins = [content_hash for content_hash in snapshot.pins if content_hash in brought.sizes]
 
@@ -98,22 +102,46 @@ class _Bringing:
         self._progress = progress
         self._waiting: list[tuple[str, bytes]] = []
         self._brought = _Brought()
+        self._seen: dict[str, BlobFingerprint] = {}
 
-    def bring_all(self, hashes: list[str]) -> _Brought:
-        for done, content_hash in enumerate(hashes, 1):
-            try:
-                self._bring(content_hash)
-            except BlobNotFoundError:
-                continue  # gone since: the second look at the original will tell
-            except CorruptError:
-                require_algorithm(self._directory, content_hash, self._algorithm)
-                self._brought.corrupt.add(content_hash)
+    def bring_until_still(self, snapshot: OriginalSnapshot) -> tuple[OriginalSnapshot, _Brought]:
+        """Bring what the original has; returns what it says, before and after the same."""
+        for _ in range(ROUNDS):
+            self._bring_all(snapshot.blobs)
+            again = read_snapshot(self._directory)
+            if again == snapshot:
+                return snapshot, self._brought
+            snapshot = again
+        raise UnavailableError(f"{os.fsdecode(self._directory)} keeps changing: stop what writes to it")
+
+    def _bring_all(self, blobs: Mapping[str, BlobFingerprint]) -> None:
+        for content_hash in [known for known in self._seen if self._seen[known] != blobs.get(known)]:
+            self._forget(content_hash)
+        for done, content_hash in enumerate(sorted(blobs), 1):
+            if content_hash not in self._seen:
+                self._seen[content_hash] = blobs[content_hash]
+                self._try(content_hash)
             if len(self._waiting) >= BATCH:
                 self._store_waiting()
             if self._progress is not None:
-                self._progress(done, len(hashes))
+                self._progress(done, len(blobs))
         self._store_waiting()
-        return self._brought
+
+    def _forget(self, content_hash: str) -> None:
+        del self._seen[content_hash]
+        self._brought.sizes.pop(content_hash, None)
+        self._brought.corrupt.discard(content_hash)
+
+    def _try(self, content_hash: str) -> None:
+        try:
+            self._bring(content_hash)
+        except BlobNotFoundError:
+            return  # gone since: the next look at the original will tell
+        except CorruptError as error:
+            if type(error) not in _DAMAGE:  # a CatalogError, say, is ours
+                raise
+            require_algorithm(self._directory, content_hash, self._algorithm)
+            self._brought.corrupt.add(content_hash)
 
     def _bring(self, content_hash: str) -> None:
         with open_original_blob(self._directory, content_hash) as content:
