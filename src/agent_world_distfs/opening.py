@@ -47,10 +47,10 @@ def adopt_original(
 
     Raises:
         IncompatibleStoreError: the target names its blobs by another algorithm; or no blob of the
-            original is whole, so that its algorithm has to be given.
+            original is whole, so that its algorithm has to be given; or another one is given.
         InvalidInputError: one of the two directories lies in the other.
     """
-    algorithm = hash_algorithm or _find_algorithm(directory)
+    algorithm = _algorithm_of(directory, hash_algorithm)
     location = as_host_path(target.location if isinstance(target, LocalCasStore) else target)
     require_apart(as_host_path(directory), location)
     if isinstance(target, LocalCasStore):
@@ -62,13 +62,17 @@ def adopt_original(
         return store.adopt_original(directory, progress=progress)
 
 
-def _find_algorithm(directory: str | os.PathLike[str]) -> HashAlgorithm | None:
+def _algorithm_of(directory: str | os.PathLike[str], given: HashAlgorithm | None) -> HashAlgorithm | None:
+    """Looked at before a store is made: one of the wrong algorithm would be in the way of the right one."""
     snapshot = original.read_snapshot(directory)
-    algorithm = original.find_algorithm(directory, snapshot)
-    if algorithm is None and snapshot.blobs:
-        reason = "no blob verifies under any algorithm: say which one it was to take over what is left"
+    found = original.find_algorithm(directory, snapshot)
+    if found is not None and given not in (None, found):
+        reason = f"its blobs are named by {found.value}"
         raise IncompatibleStoreError(os.fsdecode(directory), reason)
-    return algorithm
+    if found is None and given is None and snapshot.blobs:
+        reason = "no blob verifies under any algorithm: say which one it was, to take over what is left"
+        raise IncompatibleStoreError(os.fsdecode(directory), reason)
+    return found or given
 
 
 def upgrade_store(location: str | os.PathLike[str]) -> UpgradeReport:

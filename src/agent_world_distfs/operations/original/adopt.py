@@ -61,7 +61,7 @@ def adopt(
         IncompatibleStoreError: some blobs are named by another algorithm than this store's.
         UnavailableError: the original did not hold still.
     """
-    catalog.read(_require_empty)
+    catalog.write(_require_empty)  # a store that cannot be written says so too, before anything is read
     with Lease(catalog, files) as lease:
         bringing = _Bringing(catalog, lease, directory, progress)
         snapshot, brought = bringing.bring_until_still(snapshot)
