@@ -34,6 +34,8 @@ _ENTRIES = """SELECT f.path, b.content_hash, b.size_bytes, f.updated_at_ms
 
 _BRIEF = "SELECT b.blob_id, b.content_hash, b.size_bytes, b.payload IS NOT NULL FROM blobs b"
 
+_BRIEF_BY_HASH = _BRIEF + " WHERE content_hash = ?"
+
 _UNNAMED = (
     _BRIEF  # noqa: S608  # constants only
     + """ WHERE b.blob_id > ?1 AND b.blob_id <= ?2
@@ -61,6 +63,7 @@ class SqliteReader:
             cursor.close(True)  # noqa: FBT003  # positional in apsw: whatever it still runs
 
     def _execute(self, sql: str, values: apsw.Bindings = ()) -> apsw.Cursor:
+        """For many rows, which may be read while other statements run."""
         cursor = self._connection.cursor()
         self._cursors.append(cursor)
         return cursor.execute(sql, values)
@@ -158,7 +161,7 @@ class SqliteReader:
         return None if row is None else BlobRow(row[0], content_hash, row[1], row[2])
 
     def find_brief(self, content_hash: str) -> BlobBrief | None:
-        row = self._execute(f"{_BRIEF} WHERE content_hash = ?", (bytes.fromhex(content_hash),)).fetchone()
+        row = self._row(_BRIEF_BY_HASH, bytes.fromhex(content_hash))
         return None if row is None else _brief(row)
 
     def path_naming(self, blob_id: int) -> str | None:

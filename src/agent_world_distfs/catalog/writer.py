@@ -47,7 +47,7 @@ class SqliteWriter(SqliteReader):
         state.nonce = os.urandom(8)
         self._cursor.execute(INSERT_COMMIT, state.row(self._checksums))
         if state.sequence % KEPT_COMMITS == 0:
-            self._execute("DELETE FROM commits WHERE sequence <= ?", (state.sequence - KEPT_COMMITS,))
+            self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (state.sequence - KEPT_COMMITS,))
         return state.transaction_id
 
     # --- blobs ---------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ class SqliteWriter(SqliteReader):
             bytes.fromhex(blob.content_hash), size_bytes, is_inline=payload is not None
         )
         sql = "UPDATE blobs SET size_bytes = ?, checksum = ?, payload = ? WHERE blob_id = ?"
-        self._execute(sql, (size_bytes, checksum, payload, blob.blob_id))
+        self._cursor.execute(sql, (size_bytes, checksum, payload, blob.blob_id))
         self.has_changed = True
         return BlobRow(blob.blob_id, blob.content_hash, size_bytes, payload)
 
@@ -79,7 +79,7 @@ class SqliteWriter(SqliteReader):
         return self._changes(sql, blob_id)
 
     def _changes(self, sql: str, *values: apsw.SQLiteValue) -> bool:
-        self._execute(sql, values)
+        self._cursor.execute(sql, values)
         is_changed = self._connection.changes() > 0
         self.has_changed |= is_changed
         return is_changed
@@ -171,7 +171,7 @@ class SqliteWriter(SqliteReader):
     def return_space(self, limit: int) -> bool:
         before = int(self._scalar("PRAGMA freelist_count"))
         if before:
-            self._execute(f"PRAGMA incremental_vacuum({limit})").fetchall()
+            self._cursor.execute(f"PRAGMA incremental_vacuum({limit})").fetchall()
             self.has_changed = True
         return before <= limit
 

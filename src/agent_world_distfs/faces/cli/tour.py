@@ -42,7 +42,7 @@ def tour(session: Session, *, directory: str, keep: str | None) -> int:
     # Loaded here, so that no other command waits for what only the tour needs.
     from agent_world_distfs.faces.tour import run_tour
 
-    os.scandir(directory).close()  # refused before anything is made for it
+    _require_directory(directory)
     guide = _Guide(session)
     with _kept_workshop(keep, directory) if keep is not None else _passing_workshop(directory) as workshop:
         guide.welcome(directory)
@@ -89,7 +89,15 @@ class _Guide:
         output.standard_output().flush()  # step by step, in a pipe too
 
 
-# --- where the stores are -----------------------------------------------------------------------
+# --- where the directory and the stores are -----------------------------------------------------
+
+
+def _require_directory(directory: str) -> None:
+    """Refuse what cannot be toured before anything is made for it."""
+    try:
+        os.scandir(directory).close()
+    except NotADirectoryError:
+        raise InvalidInputError(f"{directory}: not a directory") from None
 
 
 @contextmanager

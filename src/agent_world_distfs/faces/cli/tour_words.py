@@ -86,7 +86,7 @@ def _command(*words: str) -> str:
 
 def _styled(text: str, **style: str | bool) -> str:
     """For a terminal that wants no plain text."""
-    is_plain = not output.standard_output().isatty() or "NO_COLOR" in os.environ
+    is_plain = not output.standard_output().isatty() or bool(os.environ.get("NO_COLOR"))
     return text if is_plain else click.style(text, **style)  # type: ignore[arg-type]
 
 
