@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,27 +65,44 @@ def _refusal_at(store: LocalCasStore, start: str, outcomes: dict[int, dict[str, 
 @contextmanager
 def _started(location: str) -> Iterator[list[subprocess.Popen[str]]]:
     """The processes that race; none of them is left when the block ends, however it ends."""
-    command = [sys.executable, "-P", "-m", "agent_world_distfs.faces.tour.contender"]
-    # They import what we import, and not what lies where the caller happens to stand (hence -P).
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     processes: list[subprocess.Popen[str]] = []
     try:
         while len(processes) < CONTENDERS:
-            process = subprocess.Popen(
-                [*command, location, COUNTER, str(TIMES_EACH)],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            processes.append(process)
+            with _signals_held_back():
+                processes.append(_start(location))
         yield processes
     finally:
         for process in processes:
             process.kill()
         for process in processes:
             process.communicate()
+
+
+def _start(location: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-P", "-m", "agent_world_distfs.faces.tour.contender"]
+    # They import what we import, and not what lies where the caller happens to stand (hence -P).
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(
+        [*command, location, COUNTER, str(TIMES_EACH)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Ctrl-C cannot hit between the start of a process and our noting it.
+
+    What is started meanwhile never sees it at all: it is for us, who end them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _say_go(process: subprocess.Popen[str]) -> None:
