@@ -38,10 +38,17 @@ sys.exit(3)
 """
 
 
-def require_lockable(directory: str) -> None:
-    """Raise IncompatibleStoreError if locks on this directory's file system cannot be relied on."""
+PROBE = ".lock-probe-"
+"""What the name of the file begins with on which locks are tried."""
+
+
+def require_lockable(directory: str, *, can_write: bool = True) -> None:
+    """Raise IncompatibleStoreError if locks on this directory's file system cannot be relied on.
+
+    Where nothing can be written nothing can be tried either, and nobody else writes.
+    """
     kind = filesystem_type(directory)
-    if kind in LOCAL:
+    if kind in LOCAL or (kind not in NETWORK and not can_write):
         return
     if kind in NETWORK:
         raise IncompatibleStoreError(directory, f"on a network file system ({kind}), whose locks do not hold")
@@ -76,7 +83,7 @@ def find_type(mountinfo: str, directory: str) -> str | None:
 
 def locks_hold(directory: str) -> bool:
     """Whether another process is kept out of locks that this one holds there."""
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".lock-probe-") as file:
+    with tempfile.NamedTemporaryFile(dir=directory, prefix=PROBE) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         fcntl.lockf(file, fcntl.LOCK_EX)
         done = subprocess.run([sys.executable, "-c", _TRY, file.name], check=False, capture_output=True)

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import threading
 from typing import Any, Literal
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory
@@ -28,11 +29,10 @@ from agent_world_distfs.errors import (
     IncompatibleStoreError,
     InvalidInputError,
     NotFoundError,
-    StorageError,
     UnavailableError,
     WorldError,
 )
-from agent_world_distfs.filesystem_kind import require_lockable
+from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.records import HashAlgorithm, UpgradeReport
 from agent_world_distfs.store import CasStore
@@ -60,6 +60,8 @@ class LocalCasStore(CasStore):
         UnavailableError: read-only, and the log would have to be written first.
     """
 
+    _handle = -1
+
     def __init__(
         self,
         root: str | os.PathLike[str],
@@ -74,7 +76,8 @@ class LocalCasStore(CasStore):
             raise InvalidInputError(f"durability is 'full' or 'relaxed', not {durability!r}")
         if hash_algorithm is not None and not isinstance(hash_algorithm, HashAlgorithm):
             raise TypeError(f"hash_algorithm is a HashAlgorithm, not {type(hash_algorithm).__name__}")
-        location = os.path.abspath(os.fsdecode(root))
+        _check_timeout(lock_timeout_s)
+        location = _location_of(root)
         self._options: dict[str, Any] = {
             "hash_algorithm": hash_algorithm,
             "durability": durability,
@@ -82,29 +85,35 @@ class LocalCasStore(CasStore):
             "create": create,
             "read_only": read_only,
         }
-        _find_or_create(location, hash_algorithm, may_create=create and not read_only)
+        _find_or_create(location, hash_algorithm, create=create, read_only=read_only)
         self._handle = _hold_handle(location)
         try:
+            timeout_s = min(lock_timeout_s, threading.TIMEOUT_MAX)
             catalog = _open_catalog(
-                location, is_flushed=durability == "full", timeout_s=lock_timeout_s, read_only=read_only
+                location, is_flushed=durability == "full", timeout_s=timeout_s, read_only=read_only
             )
-            blobs = DirectoryBlobs(location)
+            blobs = DirectoryBlobs(location, read_only=read_only)
             super().__init__(location, catalog, blobs)
             _require_algorithm(location, hash_algorithm, catalog)
             if not read_only:
-                # Not in the way of opening: on a full disk, say, the next open tries again.
-                with contextlib.suppress(StorageError, UnavailableError):
+                # Not in the way of opening, to read or audit say: the next open tries again.
+                with contextlib.suppress(WorldError):
                     tidy(catalog, blobs)
         except BaseException:
-            os.close(self._handle)
+            self._let_go()
             raise
 
     def close(self) -> None:
         """Give everything back; closed already is fine. Open readers stay readable."""
         super().close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         handle, self._handle = self._handle, -1
         if handle >= 0:
             os.close(handle)
+
+    __del__ = _let_go  # of a store that was forgotten; catalog and blob storage look after themselves
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_reopen, (type(self), self.location, self._options))
@@ -115,6 +124,20 @@ def _reopen(kind: type[LocalCasStore], location: str, options: dict[str, Any]) -
 
 
 # --- opening ------------------------------------------------------------------------------------
+
+
+def _location_of(root: str | os.PathLike[str]) -> str:
+    location = os.fsdecode(root)
+    if not location or "\0" in location:
+        raise InvalidInputError(f"not the path of a directory: {location!r}")
+    return os.path.abspath(location)
+
+
+def _check_timeout(timeout_s: float) -> None:
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise TypeError(f"lock_timeout_s is a number of seconds, not {type(timeout_s).__name__}")
+    if not timeout_s >= 0:
+        raise InvalidInputError(f"lock_timeout_s is not a time to wait: {timeout_s}")
 
 
 def _open_catalog(location: str, *, is_flushed: bool, timeout_s: float, read_only: bool) -> SqliteCatalog:
@@ -160,16 +183,19 @@ def _hold_handle(location: str) -> int:
 # --- making -------------------------------------------------------------------------------------
 
 
-def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, may_create: bool) -> None:
+def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bool, read_only: bool) -> None:
     try:
         if os.path.lexists(os.path.join(location, "catalog.db")):
-            require_lockable(location)
+            _require_regular(os.path.join(location, "catalog.db"))
+            require_lockable(location, can_write=not read_only or os.access(location, os.W_OK))
+            if not read_only:
+                _flush_names(location)  # whoever made it may have died before it came to this
             return
-        if not may_create:
+        if read_only or not create:
             if os.path.isdir(location) and os.listdir(location):
                 _refuse_foreign(location)
             raise NotFoundError(location, "no store here")
-        os.makedirs(location, exist_ok=True)
+        _make_directories(location)
         require_lockable(location)
         _create(location, algorithm or HashAlgorithm.BLAKE3)
     except WorldError:
@@ -178,6 +204,12 @@ def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, may_creat
         raise IncompatibleStoreError(location, "not a directory") from error
     except OSError as error:
         raise translate(error, location) from error
+
+
+def _require_regular(catalog: str) -> None:
+    """Nothing else is opened: reading from a fifo, say, would wait for ever."""
+    if not os.path.isfile(catalog):
+        raise CatalogError(f"{catalog} is not a regular file")
 
 
 def _create(location: str, algorithm: HashAlgorithm) -> None:
@@ -197,16 +229,33 @@ def _create(location: str, algorithm: HashAlgorithm) -> None:
         create_catalog(os.path.join(workshop, "catalog.db"), algorithm)
         flush_directory(os.path.join(location, "locks"))
         os.rename(os.path.join(workshop, "catalog.db"), catalog)
-        os.rmdir(workshop)
-        flush_directory(location)
-        flush_directory(os.path.dirname(location))
+        with contextlib.suppress(FileNotFoundError):  # who opens the store already may have tidied it
+            os.rmdir(workshop)
+        _flush_names(location)
     finally:
         os.close(fd)
 
 
+def _make_directories(location: str) -> None:
+    """Make the directory and those above it, each name durable before the next."""
+    parent = os.path.dirname(location)
+    if not os.path.isdir(parent):
+        _make_directories(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(location)
+        flush_directory(parent)
+    if not os.path.isdir(location):
+        raise NotADirectoryError(location)
+
+
+def _flush_names(location: str) -> None:
+    flush_directory(location)
+    flush_directory(os.path.dirname(location))
+
+
 def _refuse_foreign(location: str) -> None:
     """Raise unless a store may be made here: the directory is empty, or holds the beginnings of one."""
-    names = set(os.listdir(location))
+    names = {name for name in os.listdir(location) if not name.startswith(PROBE)}
     if {"files_index.json", "pins.json"} & names or _has_original_blobs(location):
         reason = "a store of the original implementation; take it over with: distfs adopt DIRECTORY"
         raise IncompatibleStoreError(location, reason)

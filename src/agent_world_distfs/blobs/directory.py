@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from agent_world_distfs.blobs.sessions import Sessions
-from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.errors import CatalogError, ForkedStoreError, StoreClosedError, WorldError
 from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
@@ -35,10 +35,10 @@ RESERVE_BYTES = 1 << 20
 class DirectoryBlobs:
     """``BlobFiles`` in a directory of one machine."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, read_only: bool = False) -> None:
         self._blobs = os.path.join(root, "blobs")
         self._reserve = os.path.join(root, "reserve")
-        self._sessions = Sessions(os.path.join(root, "tmp"))
+        self._sessions = Sessions(os.path.join(root, "tmp"), read_only=read_only)
         self._numbers = count()
         self._durable_shards: set[str] = set()
 
@@ -60,7 +60,11 @@ class DirectoryBlobs:
         try:
             return IncomingFile(self, self._temporary_path())
         except OSError as error:
-            raise translate(error, self._blobs) from error
+            raise self.ours(error, self._blobs) from error
+
+    def ours(self, error: OSError, path: str) -> WorldError:
+        """The error to raise where a temporary file failed: closing the store takes them away."""
+        return StoreClosedError() if self._sessions.is_ended else translate(error, path)
 
     def _temporary_path(self) -> str:
         return os.path.join(self._sessions.own_directory(), str(next(self._numbers)))
@@ -201,9 +205,12 @@ class IncomingFile:
         self._path = path
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         self._identity = os.fstat(self._fd).st_ino
+        self._pid = os.getpid()
 
     def write(self, chunk: bytes | memoryview) -> None:
         """See ``Incoming.write``."""
+        if self._pid != os.getpid():  # a forked child would write over its parent's bytes
+            raise ForkedStoreError
         view = memoryview(chunk)
         try:
             while view:
@@ -213,11 +220,13 @@ class IncomingFile:
 
     def publish(self, content_hash: str) -> None:
         """See ``Incoming.publish``."""
+        if self._pid != os.getpid():
+            raise ForkedStoreError
         try:
             os.fsync(self._fd)
             self._blobs.give_name(self._path, content_hash)
         except OSError as error:
-            raise translate(error, self._path) from error
+            raise self._blobs.ours(error, self._path) from error
 
     def ensure(self, content_hash: str) -> None:
         """See ``Incoming.ensure``."""
@@ -227,14 +236,15 @@ class IncomingFile:
         try:
             self._blobs.give_name(self._path, content_hash)
         except OSError as error:
-            raise translate(error, self._path) from error
+            raise self._blobs.ours(error, self._path) from error
 
     def discard(self) -> None:
         """See ``Incoming.discard``."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-            _unlink_all([self._path])
+            if self._pid == os.getpid():
+                _unlink_all([self._path])
 
 
 def fill_reserve(path: str) -> None:

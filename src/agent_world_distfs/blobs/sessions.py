@@ -17,9 +17,11 @@ import fcntl
 import os
 import secrets
 import shutil
+import sys
 import threading
 from collections.abc import Iterable
 
+from agent_world_distfs.errors import ForkedStoreError, StorageReadOnlyError, StoreClosedError
 from agent_world_distfs.forks import watch_forks
 
 _FORK_WAIT_S = 10.0
@@ -28,21 +30,38 @@ _FORK_WAIT_S = 10.0
 class Sessions:
     """The sessions of one store, and this process's own."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, read_only: bool) -> None:
         self._directory = directory
+        self._read_only = read_only
         self._name = ""
         self._fd = -1
+        self._pid = os.getpid()
+        self.is_ended = False
         self._beginning = threading.Lock()  # only for the first use: an interrupt must leave nothing locked
         self._is_held_for_fork = False
         watch_forks(self)
 
     def own(self) -> str:
-        """The name of this process's session, begun on first use."""
+        """The name of this process's session, begun on first use.
+
+        Raises:
+            StorageReadOnlyError, StoreClosedError, ForkedStoreError: it may not be begun.
+        """
+        self._check_usable()
         if not self._name:
             with self._beginning:
+                self._check_usable()
                 if not self._name:
                     self._begin()
         return self._name
+
+    def _check_usable(self) -> None:
+        if self.is_ended:
+            raise StoreClosedError
+        if self._pid != os.getpid():
+            raise ForkedStoreError
+        if self._read_only:
+            raise StorageReadOnlyError(os.path.dirname(self._directory), "the store was opened read-only")
 
     def own_directory(self) -> str:
         """Where this process's temporary files belong."""
@@ -126,14 +145,25 @@ class Sessions:
     # --- the end -------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """End this process's session; the next use begins another."""
+        """End this process's session, for good."""
+        with self._beginning:
+            self.is_ended = True
+        self._give_up()
+
+    def _give_up(self) -> None:
         name, fd, self._name, self._fd = self._name, self._fd, "", -1
-        if name:
-            try:
+        if fd < 0:
+            return
+        try:
+            if self._pid == os.getpid():  # or it is the parent's, who was forked behind our back
                 with contextlib.suppress(OSError):  # what stays is tidied like a dead session's
                     self._remove(name)
-            finally:
-                os.close(fd)
+        finally:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():  # then the next who opens the store tidies
+            self._give_up()
 
     # --- forks ---------------------------------------------------------------------------------
 
@@ -149,6 +179,7 @@ class Sessions:
     def after_fork_in_child(self) -> None:
         """See ``forks``: leaves the parent's session to the parent."""
         self._beginning = threading.Lock()
+        self._pid = os.getpid()
         fd, self._name, self._fd = self._fd, "", -1
         if fd >= 0:
             os.close(fd)

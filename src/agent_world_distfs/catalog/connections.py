@@ -6,6 +6,7 @@ whoever wants one meanwhile waits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -21,6 +22,11 @@ _CACHE_KIB = 16_384
 _POLL_S = 0.0005
 
 
+def as_uri(path: str) -> str:
+    """An absolute path as SQLite takes it whatever its bytes are: names of files need not be UTF-8."""
+    return "file://" + quote(os.fsencode(path))
+
+
 def open_connection(
     path: str, *, synchronous: str, read_only: bool, immutable: bool = False
 ) -> apsw.Connection:
@@ -29,11 +35,9 @@ def open_connection(
     Defensive, without trusted schema, extensions or memory mapping (SQLite's log-reset bug and I/O errors
     as signals both came through mapped files).
     """
-    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
-    name = path
-    if immutable:
-        name, flags = f"file:{quote(path)}?immutable=1", flags | apsw.SQLITE_OPEN_URI
-    connection = apsw.Connection(name, flags=flags, statementcachesize=100)
+    mode = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+    name = as_uri(path) + ("?immutable=1" if immutable else "")
+    connection = apsw.Connection(name, flags=mode | apsw.SQLITE_OPEN_URI, statementcachesize=100)
     try:
         connection.set_busy_timeout(_BUSY_MS)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -72,6 +76,7 @@ class ReaderPool:
         self._read_only = read_only
         self._immutable = immutable
         self._idle: list[apsw.Connection] = []
+        self._is_closed = False
         self._loans: weakref.WeakSet[Loan] = weakref.WeakSet()
         self._may_lend = threading.Event()
         self._may_lend.set()
@@ -100,6 +105,8 @@ class ReaderPool:
             connection.execute("ROLLBACK")
         self._idle.append(connection)
         self._loans.discard(loan)
+        if self._is_closed:
+            self._close_idle()
 
     def _open(self) -> apsw.Connection:
         return open_connection(
@@ -114,7 +121,7 @@ class ReaderPool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_S)
-        self.close()
+        self._close_idle()
         return True
 
     def let_go_after_fork(self) -> None:
@@ -130,5 +137,10 @@ class ReaderPool:
 
     def close(self) -> None:
         """Close the idle connections; those that are out close when they come back or are forgotten."""
+        self._is_closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            with contextlib.suppress(IndexError):  # another thread's
+                self._idle.pop().close()

@@ -1,4 +1,4 @@
-"""The write lock: fair among processes and threads, gone with the process that holds it.
+"""The write lock: fair among processes, gone with the process that holds it.
 
 Two lock files. Whoever wants the gate waits at the *turnstile* first and leaves it as soon as it
 has the gate, so that at most one process waits at the gate itself and the one that releases it has
@@ -66,6 +66,8 @@ class LockFile:
         if fd >= 0:
             os.close(fd)
 
+    __del__ = close  # of a store that was forgotten
+
 
 class _Waiter:
     """Waits for a lock in a thread, so that the wait can end before the lock comes.
@@ -121,15 +123,15 @@ class Gate:
 
     @staticmethod
     def create(directory: str) -> None:
-        """Make the lock files, durably; those that are there are left alone."""
+        """Make the lock files, durably; those that are there are only made whole."""
         for name, content in (("turnstile", b""), ("gate", b"\0"), ("handles", b"")):
-            with contextlib.suppress(FileExistsError):
-                fd = os.open(os.path.join(directory, name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-                try:
+            fd = os.open(os.path.join(directory, name), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+            try:
+                if os.fstat(fd).st_size < len(content):
                     os.write(fd, content)
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
     def acquire(self) -> None:
         """Take the lock. Whatever this raises, call ``release`` afterwards.

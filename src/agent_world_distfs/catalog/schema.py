@@ -28,6 +28,7 @@ import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
+from agent_world_distfs.catalog.connections import as_uri
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
 from agent_world_distfs.records import HashAlgorithm
 
@@ -91,7 +92,8 @@ TABLES = {
 
 def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
     """Write a new, empty catalog to ``path``, where nothing is yet; flushed, closed, without a log."""
-    connection = apsw.Connection(path)
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(as_uri(path), flags=flags)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # first: it holds only for an empty file
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -134,6 +136,8 @@ def check_schema(connection: apsw.Connection, location: str) -> None:
     version = connection.pragma("user_version")
     if version != FORMAT:
         raise IncompatibleStoreError(location, f"format {version}; this release reads format {FORMAT}")
-    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_autoindex%'")
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_autoindex\\_%' ESCAPE '\\'"
+    )
     if dict(rows) != TABLES:
         raise CatalogError("its tables are not those of this format")

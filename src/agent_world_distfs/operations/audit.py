@@ -31,7 +31,19 @@ class _Findings:
 def audit(
     catalog: Catalog, files: BlobFiles, *, verify: bool, progress: Progress | None
 ) -> FileIndexAuditReport:
-    """Compare index and bytes; with ``verify`` also hash every byte (progress in bytes)."""
+    """Compare index and bytes; with ``verify`` also hash every byte (progress in bytes).
+
+    Where the catalog is damaged so that it cannot be read to its end, that is the only finding.
+    """
+    try:
+        return _audit(catalog, files, verify=verify, progress=progress)
+    except CatalogError as error:
+        return FileIndexAuditReport(0, 0, (), (), (), index_damage=(error.reason,), is_verified=verify)
+
+
+def _audit(
+    catalog: Catalog, files: BlobFiles, *, verify: bool, progress: Progress | None
+) -> FileIndexAuditReport:
     total_files, total_pins, damage = catalog.read(lambda tx: _look_at_catalog(tx, verify=verify))
     found = _Findings()
     for shard in SHARDS:

@@ -1,0 +1,134 @@
+"""Every method of a store as a call, for promises that hold for all of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from agent_world_distfs import FileIndexManifestRef, LocalCasStore
+from agent_world_distfs.catalog.checksums import Checksums
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, SELECT_LAST_COMMIT, Commit
+
+SMALL, LARGE = b"small", b"large" * 10_000
+"""Bytes that live in the catalog, and bytes that live in a file."""
+
+Call = Callable[[LocalCasStore], object]
+
+
+def fill(store: LocalCasStore) -> FileIndexManifestRef:
+    """Files, pins, orphans, a manifest: something for each call to work on."""
+    store.write_file("small", SMALL)
+    store.write_file("large", LARGE)
+    store.write_file("gone", b"overwritten")
+    store.write_file("gone", LARGE + b"overwritten")
+    store.delete_file("gone")
+    store.pin(store.put_bytes(b"pinned"))
+    return store.export_file_index_manifest(pin=True)
+
+
+def manifest_of(store: LocalCasStore) -> FileIndexManifestRef:
+    """The manifest that ``fill`` left."""
+    for content_hash in store.list_pins():
+        if (size := len(store.get(content_hash))) > 20:
+            return FileIndexManifestRef(content_hash, size)
+    raise AssertionError("there is no manifest")
+
+
+WRITES: dict[str, Call] = {
+    "put": lambda store: store.put(store.hash_bytes(b"new"), b"new"),
+    "put, large": lambda store: store.put(store.hash_bytes(LARGE + b"new"), LARGE + b"new"),
+    "put_bytes": lambda store: store.put_bytes(b"new"),
+    "put_bytes, large": lambda store: store.put_bytes(LARGE + b"new"),
+    "put_stream": lambda store: store.put_stream(io.BytesIO(b"new")),
+    "put_stream, large": lambda store: store.put_stream(io.BytesIO(LARGE + b"new")),
+    "put_stream, large, again": lambda store: store.put_stream(io.BytesIO(LARGE)),
+    "write_file": lambda store: store.write_file("new", b"new"),
+    "write_file, large": lambda store: store.write_file("new", LARGE + b"new"),
+    "write_file, large, again": lambda store: store.write_file("new", LARGE),
+    "write_file_if_match": lambda store: store.write_file_if_match("small", store.hash_bytes(SMALL), b"new"),
+    "write_file_stream": lambda store: store.write_file_stream("new", io.BytesIO(LARGE + b"new")),
+    "link_file": lambda store: store.link_file("new", store.hash_bytes(SMALL)),
+    "copy_file": lambda store: store.copy_file("small", "new"),
+    "rename_file": lambda store: store.rename_file("small", "new"),
+    "delete_file": lambda store: store.delete_file("small"),
+    "delete_file_if_match": lambda store: store.delete_file_if_match("small", store.hash_bytes(SMALL)),
+    "delete_files": lambda store: store.delete_files(["small", "large"]),
+    "pin": lambda store: store.pin(store.hash_bytes(SMALL)),
+    "unpin": lambda store: store.unpin(store.hash_bytes(b"pinned")),
+    "prune_orphan_blobs": lambda store: store.prune_orphan_blobs(),
+}
+"""Calls that change something in a store that ``fill`` filled, and need nothing but the store."""
+
+EXCHANGES: dict[str, Callable[[LocalCasStore, FileIndexManifestRef], object]] = {
+    "export": lambda store, _: store.export_file_index_manifest(),
+    "import": lambda store, ref: store.import_file_index_manifest(ref),
+    "pull": lambda store, ref: store.pull_manifest(store, ref),
+}
+"""The same for calls that want the manifest."""
+
+READS: dict[str, Call] = {
+    "get": lambda store: store.get(store.hash_bytes(SMALL)),
+    "get, large": lambda store: store.get(store.hash_bytes(LARGE)),
+    "get_verified": lambda store: store.get_verified(store.hash_bytes(SMALL)),
+    "has": lambda store: store.has(store.hash_bytes(LARGE)),
+    "open_blob": lambda store: store.open_blob(store.hash_bytes(LARGE)).close(),
+    "open_file": lambda store: store.open_file("large").close(),
+    "read_file": lambda store: store.read_file("large"),
+    "read_file_with_metadata": lambda store: store.read_file_with_metadata("small"),
+    "stat_file": lambda store: store.stat_file("small"),
+    "list_files": lambda store: store.list_files(),
+    "iter_files": lambda store: list(store.iter_files()),
+    "list_pins": lambda store: store.list_pins(),
+    "is_pinned": lambda store: store.is_pinned(store.hash_bytes(SMALL)),
+    "audit": lambda store: store.audit_file_index(verify=True),
+    "prune, only planned": lambda store: store.prune_orphan_blobs(dry_run=True),
+    "read manifest": lambda store: store.read_file_index_manifest(manifest_of(store)),
+    "import, only tried": lambda store: store.import_file_index_manifest(manifest_of(store), dry_run=True),
+}
+"""Calls that change nothing."""
+
+
+def tree_of(directory: Path) -> dict[str, bytes]:
+    """All that stands below a directory, without the log and what its readers share in memory."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if _is_content(path) else b""
+        for path in sorted(directory.rglob("*"))
+        if path.name not in ("catalog.db-wal", "catalog.db-shm")
+    }
+
+
+def _is_content(path: Path) -> bool:
+    """The database itself is not opened: closing it would drop this process's locks on it."""
+    return path.is_file() and path.name != "catalog.db"
+
+
+def edit(location: Path | str, sql: str, *values: apsw.SQLiteValue) -> None:
+    """Change the catalog behind the store's back. The library's own SQLite: another would drop its locks."""
+    connection = apsw.Connection(str(Path(location) / "catalog.db"))
+    try:
+        connection.execute(sql, values)
+    finally:
+        connection.close()
+
+
+def look(location: Path | str, sql: str, *values: apsw.SQLiteValue) -> list[tuple[apsw.SQLiteValue, ...]]:
+    """Ask the catalog behind the store's back."""
+    connection = apsw.Connection(str(Path(location) / "catalog.db"))
+    try:
+        return list(connection.execute(sql, values))
+    finally:
+        connection.close()
+
+
+def seal(location: Path | str, moved_to: str) -> None:
+    """Make the last commit say that the store has moved, as moving one does."""
+    (values,) = look(location, SELECT_LAST_COMMIT)
+    ((key,),) = look(location, "SELECT checksum_key FROM store")
+    assert isinstance(key, bytes)
+    commit = Commit(*values[:-1])  # type: ignore[arg-type]
+    commit.sequence += 1
+    commit.moved_to = moved_to
+    edit(location, INSERT_COMMIT, *commit.row(Checksums(key)))
