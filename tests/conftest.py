@@ -14,7 +14,7 @@ import pytest
 pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
 
 from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
-from children import Child, MakeDisk, Start  # noqa: E402
+from children import Child, MakeDisk, Start, cannot_run  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +96,3 @@ def make_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeDisk]:
     yield make
     for place in mounted:
         subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def cannot_run(reason: str) -> None:
-    """Skip the test where a person develops, fail it in CI: there a skipped proof is a lost one."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"cannot run here, and CI may not skip it: {reason}")
-    pytest.skip(reason)

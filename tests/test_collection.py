@@ -29,7 +29,7 @@ def blob_file(location: Path, content_hash: str) -> Path:
 def edit_catalog(location: Path, sql: str, *values: object) -> None:
     """Changes a closed catalog behind the store's back."""
     connection = apsw.Connection(str(location / "catalog.db"))
-    connection.execute(sql, values)  # type: ignore[arg-type]
+    connection.execute(sql, values)
     connection.close()
 
 

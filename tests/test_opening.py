@@ -38,8 +38,7 @@ from agent_world_distfs import (
 from agent_world_distfs.catalog.schema import APPLICATION_ID, create_catalog
 from agent_world_distfs.filesystem_kind import find_type, locks_hold
 from calls import EXCHANGES, LARGE, READS, SMALL, WRITES, Call, edit, fill, seal, tree_of
-from children import MakeDisk, Start
-from conftest import cannot_run
+from children import MakeDisk, Start, cannot_run
 
 HASH = "a" * 64
 

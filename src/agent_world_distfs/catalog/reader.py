@@ -19,8 +19,6 @@ from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata
 
-_SELECT_GENERATION = "SELECT generation FROM commits ORDER BY sequence DESC LIMIT 1"
-
 # Two look-ups in two statements cost half of what one join costs.
 _ENTRY = "SELECT blob_id, updated_at_ms, checksum FROM files WHERE generation = ? AND path = ?"
 _BLOB_NAME = "SELECT content_hash, size_bytes FROM blobs WHERE blob_id = ?"
@@ -80,7 +78,7 @@ class SqliteReader:
     @functools.cached_property
     def generation(self) -> int:
         """The generation of ``files`` that is the index."""
-        return int(self._scalar(_SELECT_GENERATION))
+        return self.last_commit().generation
 
     # --- files ---------------------------------------------------------------------------------
 

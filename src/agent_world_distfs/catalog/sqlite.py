@@ -95,7 +95,7 @@ class SqliteCatalog:
                 row = loan.connection.execute("SELECT checksum_key, hash_algorithm FROM store").fetchone()
             finally:
                 self._readers.give_back(loan)
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error, self._path, self._timeout_s) from error
         if row is None or row[1] not in [algorithm.value for algorithm in HashAlgorithm]:
             raise CatalogError("the row of the store is gone or names no known hash algorithm")

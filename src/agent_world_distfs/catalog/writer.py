@@ -10,7 +10,7 @@ import apsw
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, KEPT_COMMITS
 from agent_world_distfs.catalog.reader import SqliteReader
-from agent_world_distfs.errors import StoreMovedError
+from agent_world_distfs.errors import LeaseExpiredError, StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata
 
@@ -156,7 +156,10 @@ class SqliteWriter(SqliteReader):
     def switch_generation(self, generation: int, state: IndexState) -> int:
         previous, self._state.generation = self._state.generation, generation
         self._state.total_files, self._state.digest = state.total_files, state.digest
-        self._changes("UPDATE generations SET generation = ? WHERE generation = ?", previous, generation)
+        if not self._changes(
+            "UPDATE generations SET generation = ? WHERE generation = ?", previous, generation
+        ):
+            raise LeaseExpiredError  # somebody took this process for dead, and may have swept what was staged
         return previous
 
     def sweep_generations(self, limit: int) -> bool:

@@ -6,15 +6,22 @@ Its name is ``<session>.<number>``.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
 from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
-from agent_world_distfs.errors import StorageReadOnlyError, StoreMovedError
+from agent_world_distfs.errors import (
+    StorageError,
+    StorageFullError,
+    StorageReadOnlyError,
+    StoreMovedError,
+    UnavailableError,
+)
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, Readable
 
@@ -30,6 +37,7 @@ class Lease:
         self._files = files
         self._intake = Intake(catalog, files)
         self.name = f"{files.session()}.{secrets.token_hex(4)}"
+        self._pid = os.getpid()
 
     def put_stream(self, reader: Readable, expected: str | None = None) -> BlobStat:
         """Store what ``reader`` gives and keep it."""
@@ -65,7 +73,13 @@ class Lease:
 
     def end(self) -> None:
         """Keep nothing any more, in short transactions."""
-        _end(self._catalog, self.name)
+        if self._pid != os.getpid():
+            return  # a forked child that leaves the block leaves the lease to its parent
+        try:
+            _end(self._catalog, self.name)
+        except StorageFullError:
+            with self._files.spare_space():
+                _end(self._catalog, self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +87,9 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        # What was done under the lease stands, whatever becomes of it: the next tidying ends it.
+        with suppress(StorageError, UnavailableError):
+            self.end()
 
 
 def lease_where_writable(catalog: Catalog, files: BlobFiles, stack: ExitStack) -> Lease | None:

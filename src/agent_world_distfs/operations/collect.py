@@ -40,26 +40,27 @@ def collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> Pr
 
     On a full disk the reserve is freed first: removing, too, has to write before it frees.
     """
+    taken: list[Orphan] = []
     try:
-        return _collect(catalog, files, progress)
+        _collect(catalog, files, progress, taken)
     except StorageFullError:
         with files.spare_space():
-            return _collect(catalog, files, progress)
+            _collect(catalog, files, progress, taken)
+    return _report(taken)
 
 
-def _collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> PruneReport:
+def _collect(catalog: Catalog, files: BlobFiles, progress: Progress | None, taken: list[Orphan]) -> None:
     catalog.write(lambda _: None)  # where nothing may be changed this says so, before anything is
     tidy(catalog, files)
     orphans = find_orphans(catalog, files)
-    taken: list[Orphan] = []
+    total = len(taken) + len(orphans)
     for batch in _batches(orphans):
         taken.extend(_take(catalog, files, batch))
         if progress is not None:
-            progress(len(taken), len(orphans))
+            progress(len(taken), total)
     if taken:
         while not catalog.write(lambda tx: tx.return_space(SPACE_BATCH)):
             pass
-    return _report(taken)
 
 
 def _batches(orphans: Sequence[Orphan]) -> Iterator[Sequence[Orphan]]:

@@ -16,7 +16,7 @@ from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
-from agent_world_distfs.errors import BlobHashMismatchError, BlobNotFoundError
+from agent_world_distfs.errors import BlobHashMismatchError, BlobNotFoundError, ManifestError
 from agent_world_distfs.hashing import as_bytes, hash_function
 from agent_world_distfs.manifest_format import decode_manifest
 from agent_world_distfs.protocols import BlobFiles, BlobStore, Catalog
@@ -73,7 +73,7 @@ def fetch_entries(
     for chunk in chunks(entries()):
         sizes = {file.content_hash: file.size_bytes for file in chunk}
         missing = lease.keep(sizes)
-        small = [content_hash for content_hash in missing if sizes[content_hash] <= INLINE_MAX_BYTES]
+        small = {name: sizes[name] for name in missing if sizes[name] <= INLINE_MAX_BYTES}
         lease.put_all(_fetch_small(source, small, algorithm))
         for content_hash in missing:
             if sizes[content_hash] > INLINE_MAX_BYTES:
@@ -84,14 +84,16 @@ def fetch_entries(
 
 
 def _fetch_small(
-    source: BlobStore, hashes: Iterable[str], algorithm: HashAlgorithm
+    source: BlobStore, sizes: dict[str, int], algorithm: HashAlgorithm
 ) -> list[tuple[str, bytes]]:
     hash_bytes = hash_function(algorithm)
     fetched = []
-    for content_hash in hashes:
+    for content_hash, size_bytes in sizes.items():
         data = as_bytes(source.get(content_hash))
         if hash_bytes(data) != content_hash:
             raise BlobHashMismatchError(content_hash, hash_bytes(data))
+        if len(data) != size_bytes:
+            raise ManifestError(f"says {size_bytes} bytes of a blob that has {len(data)}")
         fetched.append((content_hash, data))
     return fetched
 
