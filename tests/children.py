@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 """How long a child may be silent before the test fails instead of hanging."""
 
 PRELUDE = """

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_a_reader_that_gives_more_than_asked_loses_nothing(store: LocalCasStore)
 
     whole = content_of(20_000) + content_of(3 * CHUNK) + b"end"
     assert store.get(store.put_stream(Generous()).content_hash) == whole
+
+
+def test_memory_is_bounded_whatever_a_reader_gives(store: LocalCasStore) -> None:
+    # bounded, whatever a reader gives: also one that takes no notice of what it is asked for.
+    class Endless:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def read(self, size: int, /) -> bytes:
+            self.count += 1
+            return self.count.to_bytes(8) * 2000 if self.count < 2000 else b""
+
+    tracemalloc.start()
+    try:
+        assert store.put_stream(Endless()).size_bytes == 1999 * 16_000
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", SIZES)

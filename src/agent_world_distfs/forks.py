@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -35,6 +36,8 @@ class ForkAware(Protocol):
 # In order of registration: a catalog before the blob storage that is used inside its transactions.
 _aware: weakref.WeakValueDictionary[int, ForkAware] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
+_forking = threading.RLock()
+"""One fork at a time: another thread's would let go what this one's still holds, and forget its own."""
 _prepared: list[ForkAware] = []
 
 
@@ -44,22 +47,28 @@ def watch_forks(thing: ForkAware) -> None:
 
 
 def _before() -> None:
-    _prepared[:] = list(_aware.values())
-    for thing in _prepared:
-        with contextlib.suppress(Exception):  # what could not be prepared refuses work in the child
-            thing.before_fork()
+    _forking.acquire()
+    for reference in _aware.valuerefs():  # a copy: other threads make and forget stores meanwhile
+        thing = reference()
+        if thing is not None:
+            _prepared.append(thing)
+            with contextlib.suppress(Exception):  # what could not be prepared refuses work in the child
+                thing.before_fork()
 
 
 def _after_in_parent() -> None:
-    for thing in _prepared:
-        thing.after_fork_in_parent()
-    _prepared.clear()
+    while _prepared:
+        with contextlib.suppress(Exception):  # or the rest would be held for ever
+            _prepared.pop().after_fork_in_parent()
+    _forking.release()
 
 
 def _after_in_child() -> None:
-    for thing in _prepared:
-        thing.after_fork_in_child()
-    _prepared.clear()
+    global _forking  # noqa: PLW0603  # those who waited for it are not here
+    while _prepared:
+        with contextlib.suppress(Exception):  # it refuses work
+            _prepared.pop(0).after_fork_in_child()
+    _forking = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -108,7 +108,7 @@ class DirectoryBlobs:
         if not stat_module.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise CatalogError(f"{path} is not a regular file")
-        return io.FileIO(fd)
+        return StoredFile(fd)
 
     def stat(self, content_hash: str) -> StoredForm | None:
         """See ``BlobFiles.stat``."""
@@ -195,6 +195,26 @@ class DirectoryBlobs:
     def close(self) -> None:
         """See ``BlobFiles.close``."""
         self._sessions.end()
+
+
+class StoredFile(io.FileIO):
+    """Reads at a position of its own: a forked child shares that of the descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._position = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to ``size`` bytes, which is a number; none at the end."""
+        part = os.pread(self.fileno(), size or 0, self._position)
+        self._position += len(part)
+        return part
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Only to a position from the start."""
+        assert whence == io.SEEK_SET
+        self._position = offset
+        return offset
 
 
 class IncomingFile:

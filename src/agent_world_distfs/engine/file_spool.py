@@ -6,6 +6,7 @@ in use; and in bounded memory.
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator
 from itertools import islice
@@ -13,6 +14,7 @@ from tempfile import SpooledTemporaryFile, gettempdir
 from types import TracebackType
 from typing import Self
 
+from agent_world_distfs.errors import ForkedStoreError
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import Catalog, CatalogReader
 from agent_world_distfs.records import FileMetadata
@@ -28,6 +30,7 @@ class FileSpool:
     def __init__(self, catalog: Catalog, prefix: str) -> None:
         self.total_files = 0
         self._pages = 0
+        self._pid = os.getpid()
         self._file = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # closed by __exit__
         try:
             with translated(gettempdir()):
@@ -44,9 +47,15 @@ class FileSpool:
             self._pages += 1
 
     def pages(self) -> Iterator[list[FileMetadata]]:
-        """The entries in lists of some hundreds."""
+        """The entries in lists of some hundreds.
+
+        Raises:
+            ForkedStoreError: in a forked child, which shares the file's position with its parent.
+        """
         self._file.seek(0)
         for _ in range(self._pages):
+            if self._pid != os.getpid():
+                raise ForkedStoreError
             yield pickle.load(self._file)  # noqa: S301  # written above, to a file without a name
 
     def __iter__(self) -> Iterator[FileMetadata]:

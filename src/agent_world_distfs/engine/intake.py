@@ -138,12 +138,12 @@ def _settle_incoming(tx: CatalogWriter, stat: BlobStat, incoming: Incoming) -> B
 
 
 def _read_up_to(reader: Readable, size_bytes: int) -> bytes:
-    """``size_bytes`` bytes, fewer only at the end: raw readers may give fewer at any time."""
+    """``size_bytes`` bytes, fewer only at the end: raw readers may give fewer at any time, bad ones more."""
     first = _read_once(reader, size_bytes)
     if len(first) == size_bytes or not first:
         return first
     parts, missing = [first], size_bytes - len(first)
-    while missing and (part := _read_once(reader, missing)):
+    while missing > 0 and (part := _read_once(reader, missing)):
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
