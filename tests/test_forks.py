@@ -419,6 +419,45 @@ def test_a_child_forked_behind_the_stores_back_takes_nothing_from_its_parent(
     assert os.listdir(location / "tmp") == []
 
 
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.CDLL(None).fork"])
+def test_a_child_that_is_forked_in_the_middle_of_a_write_leaves_it_to_its_parent(
+    location: Path, start: Start, fork: str
+) -> None:
+    # By a signal handler, which then returns into the write on both sides.
+    parent = start(
+        f"""
+        import ctypes
+        from agent_world_distfs.operations import files
+        pids = []
+        signal.signal(signal.SIGUSR1, lambda *_: pids.append({fork}()))
+
+        def now_ms():
+            signal.raise_signal(signal.SIGUSR1)
+            return 5
+
+        store = LocalCasStore(location)
+        store.write_file("first", b"1")
+        files.now_ms = now_ms
+        try:
+            store.write_file("second", b"2")
+        except ForkedStoreError:
+            say("refused")
+            store.close()
+            os._exit(0)
+        os.waitpid(pids[0], 0)
+        files.now_ms = lambda: 6
+        store.write_file("third", b"3")
+        store.close()
+        say("done")
+        """,
+        location,
+    )
+    assert [parent.hear(), parent.hear()] == ["refused", "done"]
+    with LocalCasStore(location) as store:
+        assert [file.path for file in store.list_files()] == ["first", "second", "third"]
+        assert store.audit_file_index(verify=True).is_clean()
+
+
 @pytest.mark.parametrize("call", {**READS, **WRITES}.values(), ids={**READS, **WRITES}.keys())
 def test_a_store_that_was_forked_behind_its_back_refuses_everything(
     location: Path, monkeypatch: pytest.MonkeyPatch, call: Call

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
-from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError
-from children import Start
+from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError, UnavailableError
+from agent_world_distfs.catalog import connections
+from children import Child, Start, cannot_run
 
 
 def test_a_writer_that_waits_too_long_is_told_and_then_served(location: Path) -> None:
@@ -51,3 +58,352 @@ def test_an_error_that_is_kept_keeps_no_snapshot(location: Path) -> None:
             other.write_file("a", b"%d!" % number)
             assert store.read_file("a") == b"%d!" % number
             store.write_file("b", b"b")
+
+
+def hold_lock(start: Start, location: Path) -> Child:
+    """A process that has the write lock, until it is told to let go or killed."""
+    holder = start(
+        """
+        store = LocalCasStore(location)
+        def hold(tx):
+            say("held")
+            hear()
+        store._catalog.write(hold)
+        say("let go")
+        hear()
+        """,
+        location,
+    )
+    assert holder.hear() == "held"
+    return holder
+
+
+# --- in time ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout_s", [0, 0.05, 0.3])
+def test_who_cannot_have_the_lock_is_told_after_the_time_that_he_would_wait(
+    location: Path, start: Start, timeout_s: float
+) -> None:
+    holder = hold_lock(start, location)
+    with LocalCasStore(location, lock_timeout_s=timeout_s) as store:
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(StoreBusyError) as raised:
+                store.write_file("a", b"x")
+            assert time.monotonic() - began >= timeout_s
+            assert raised.value.timeout_s == timeout_s
+        assert store.list_files() == []  # reading needs no lock
+        assert store.audit_file_index().is_clean()
+        holder.tell()
+        assert holder.hear() == "let go"
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"x")
+
+
+def test_many_who_gave_up_are_in_nobodys_way(location: Path, start: Start) -> None:
+    holder = hold_lock(start, location)
+    with LocalCasStore(location, lock_timeout_s=0.01) as store:
+        for _ in range(30):
+            with pytest.raises(StoreBusyError):
+                store.write_file("a", b"x")
+    stores = [LocalCasStore(location, lock_timeout_s=0.01) for _ in range(10)]
+    for store in stores:
+        with pytest.raises(StoreBusyError):
+            store.write_file("a", b"x")
+    holder.tell()
+    assert holder.hear() == "let go"
+    with LocalCasStore(location, lock_timeout_s=10) as store:
+        for number in range(20):
+            store.write_file(f"{number}", b"x")
+    for store in stores:
+        store.close()
+
+
+def test_threads_of_one_store_wait_for_each_other_no_longer_than_told(location: Path) -> None:
+    with LocalCasStore(location, lock_timeout_s=0.05) as store:
+        entered, leave = Event(), Event()
+
+        def hold(_: object) -> None:
+            entered.set()
+            leave.wait()
+
+        with ThreadPoolExecutor(1) as pool:
+            holding = pool.submit(store._catalog.write, hold)
+            entered.wait()
+            with pytest.raises(StoreBusyError):
+                store.write_file("a", b"x")
+            leave.set()
+            holding.result()
+        store.write_file("a", b"x")
+
+
+# --- gone with its holder ---------------------------------------------------------------------
+
+
+def test_the_next_in_the_queue_is_served_when_the_holder_dies(location: Path, start: Start) -> None:
+    holder = hold_lock(start, location)
+    program = "store = LocalCasStore(location)\nsay('waiting')\nstore.write_file(sys.argv[2], b'x')"
+    waiting = [start(program, location, name) for name in "abc"]
+    for child in waiting:
+        assert child.hear() == "waiting"
+    holder.kill()
+    for child in waiting:
+        child.finish()
+    with LocalCasStore(location) as store:
+        assert [file.path for file in store.list_files()] == ["a", "b", "c"]
+
+
+def test_the_dead_in_the_queue_hold_nobody_up(location: Path, start: Start) -> None:
+    holder = hold_lock(start, location)
+    program = "store = LocalCasStore(location)\nsay('waiting')\nstore.write_file('dead', b'x')"
+    for child in [start(program, location) for _ in range(4)]:
+        assert child.hear() == "waiting"
+        time.sleep(0.05)  # until it is at the turnstile or at the gate: either way it dies waiting, or before
+        child.kill()
+    holder.tell()
+    assert holder.hear() == "let go"
+    with LocalCasStore(location, lock_timeout_s=20) as store:
+        store.write_file("a", b"x")
+        assert [file.path for file in store.list_files()] == ["a"]
+
+
+def test_a_holder_that_sleeps_is_waited_for_and_a_holder_that_wakes_goes_on(
+    location: Path, start: Start
+) -> None:
+    holder = start(
+        """
+        store = LocalCasStore(location)
+        def hold(tx):
+            say("held")
+            hear()
+            tx.mark_epoch()
+        store._catalog.write(hold)
+        store.write_file("holder", b"x")
+        say("done")
+        """,
+        location,
+    )
+    holder.hear()
+    holder.stop()
+    with LocalCasStore(location, lock_timeout_s=0.1) as store:
+        with pytest.raises(StoreBusyError):
+            store.write_file("a", b"x")
+        holder.go_on()
+        holder.tell()
+        assert holder.hear() == "done"
+        store.write_file("a", b"x")
+        assert [file.path for file in store.list_files()] == ["a", "holder"]
+
+
+# --- fair -------------------------------------------------------------------------------------
+
+
+def test_processes_take_turns(location: Path, start: Start) -> None:
+    # Each notes its turns, in the order in which they come, while it has the lock.
+    program = """
+    log = os.open(sys.argv[3], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    store = LocalCasStore(location, durability="relaxed")
+    say("ready")
+    hear()
+    for number in range(1500):
+        def change(tx):
+            os.write(log, sys.argv[2].encode())
+            tx.mark_epoch()
+        store._catalog.write(change)
+    """
+    log = location.parent / "turns"
+    writers = [start(program, location, name, log) for name in "abc"]
+    for writer in writers:
+        assert writer.hear() == "ready"
+    for writer in writers:
+        writer.tell()
+    for writer in writers:
+        writer.finish()
+    turns = log.read_text()
+    assert sorted(turns) == sorted("abc" * 1500)
+    together = turns[max(map(turns.index, "abc")) : min(map(turns.rindex, "abc"))]
+    assert min(map(together.count, "abc")) > len(together) // 10
+
+
+# --- not by its own holder --------------------------------------------------------------------
+
+
+def test_a_signal_handler_that_writes_inside_a_write_is_refused_and_breaks_nothing(
+    location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The signal comes in the middle of the transaction: when the time of the write is asked for.
+    heard: list[BaseException | int] = []
+
+    def handle(*_: object) -> None:
+        heard.append(len(store.list_files()))  # reading works
+        for write in (lambda: store.write_file("handler", b"x"), lambda: store.put_bytes(bytes(20_000))):
+            try:
+                write()
+            except StoreBusyError as error:
+                heard.append(error)
+
+    def now_with_signal() -> int:
+        signal.raise_signal(signal.SIGUSR1)
+        return 5
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with LocalCasStore(location) as store, LocalCasStore(location, lock_timeout_s=0) as other:
+            store.write_file("first", b"1")
+            monkeypatch.setattr("agent_world_distfs.operations.files.now_ms", now_with_signal)
+            written = store.write_file("second", b"2")
+            assert [type(word) for word in heard] == [int, StoreBusyError, StoreBusyError]
+            assert written.updated_at_ms == 5
+            assert other.read_file("second") == b"2"
+            monkeypatch.undo()
+            other.write_file("third", b"3")  # the lock is free
+            store.write_file("fourth", b"4")
+            assert [file.path for file in store.list_files()] == ["first", "fourth", "second", "third"]
+            report = store.audit_file_index(verify=True)
+            assert (report.is_sound(), report.index_damage) == (True, ())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_change_that_raises_changes_nothing_and_lets_go(location: Path) -> None:
+    class OwnError(Exception):
+        pass
+
+    def change(tx: Any) -> None:
+        tx.add_blob("a" * 64, 1, b"x")
+        tx.mark_epoch()
+        raise OwnError
+
+    with LocalCasStore(location) as store, LocalCasStore(location, lock_timeout_s=0) as other:
+        for _ in range(3):
+            with pytest.raises(OwnError):
+                store._catalog.write(change)
+            other.write_file("a", b"x")
+        assert not store.has("a" * 64)
+        assert store.audit_file_index(verify=True).is_clean()
+
+
+# --- the byte that remembers a failed flush ---------------------------------------------------
+
+
+def gate_of(location: Path) -> Path:
+    return location / "locks" / "gate"
+
+
+def test_a_log_in_doubt_is_settled_before_the_next_commit(location: Path) -> None:
+    log = location / "catalog.db-wal"
+    with LocalCasStore(location) as store:
+        for number in range(20):
+            store.write_file(f"{number}", b"x" * 5000)
+        assert log.stat().st_size > 100_000
+        gate_of(location).write_bytes(b"\1")
+        store.write_file("after", b"x")
+        assert gate_of(location).read_bytes() == b"\0"
+        assert log.stat().st_size < 50_000
+        assert len(store.list_files()) == 21
+        assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_a_log_in_doubt_is_settled_by_whichever_process_comes_first(location: Path, start: Start) -> None:
+    other = start(
+        """
+        store = LocalCasStore(location)
+        store.write_file("other", b"1")
+        say("open")
+        hear()
+        store.write_file("other", b"2")
+        say("written")
+        hear()
+        """,
+        location,
+    )
+    other.hear()
+    with LocalCasStore(location) as store:
+        store.write_file("mine", b"1")
+        gate_of(location).write_bytes(b"\1")
+        other.tell()
+        assert other.hear() == "written"
+        assert gate_of(location).read_bytes() == b"\0"
+        store.write_file("mine", b"2")
+        assert (store.read_file("other"), store.read_file("mine")) == (b"2", b"2")
+
+
+def test_a_log_in_doubt_that_a_reader_uses_lets_nobody_write(
+    location: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_BUSY_MS", 50)
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"1")
+        reader = start(
+            """
+            store = LocalCasStore(location, read_only=True)
+            def read(tx):
+                tx.count_files()
+                say("reading")
+                hear()
+            store._catalog.read(read)
+            say("done")
+            hear()
+            """,
+            location,
+        )
+        reader.hear()
+        store.write_file("a", b"2")  # which the reader does not see: the log cannot be cut behind it
+        gate_of(location).write_bytes(b"\1")
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="settled"):
+                store.write_file("a", b"3")
+            assert gate_of(location).read_bytes() == b"\1"
+        assert store.read_file("a") == b"2"
+        reader.tell()
+        assert reader.hear() == "done"
+        store.write_file("a", b"3")
+        assert gate_of(location).read_bytes() == b"\0"
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all(
+    location: Path, start: Start, durability: str
+) -> None:
+    if shutil.which("strace") is None:
+        cannot_run("no strace")
+    with LocalCasStore(location) as other:
+        other.write_file("other", b"1")
+        child = start(
+            """
+            store = LocalCasStore(location, durability=sys.argv[2])
+            say("ready")
+            hear()
+            try:
+                if sys.argv[2] == "full":
+                    store.write_file("a", b"1")
+                else:
+                    store.put_bytes(b"orphan")
+                    store.prune_orphan_blobs()
+            except OutcomeUnknownError as error:
+                say("unknown", error.transaction_id)
+            say(store.stat_file("a") is not None)
+            hear()
+            store.write_file("b", b"2")
+            say("written")
+            hear()
+            """,
+            location,
+            durability,
+            under=[
+                "strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync",
+                "-e", "inject=fdatasync:error=EIO:when=1",
+            ],
+        )  # fmt: skip
+        assert child.hear() == "ready"
+        child.tell()
+        assert child.hear().startswith("unknown ")
+        child.hear()
+        assert gate_of(location).read_bytes() == b"\1"
+        other.write_file("other", b"2")
+        assert gate_of(location).read_bytes() == b"\0"
+        child.tell()
+        assert child.hear() == "written"
+        assert other.read_file("b") == b"2"
+        assert other.audit_file_index(verify=True).is_sound()

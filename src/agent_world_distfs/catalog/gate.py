@@ -120,6 +120,7 @@ class Gate:
         # and noting that it was taken.
         self._mutex = threading.RLock()
         self._holder: int | None = None
+        self._entered = threading.local()
 
     @staticmethod
     def create(directory: str) -> None:
@@ -136,11 +137,14 @@ class Gate:
     def acquire(self) -> None:
         """Take the lock. Whatever this raises, call ``release`` afterwards.
 
+        Not where this thread is in it already: see ``is_entered_here``.
+
         Raises:
-            StoreBusyError: not free in time, or held by this very thread (a signal handler that writes).
+            StoreBusyError: not free in time.
         """
+        self._entered.is_inside = True
         deadline = time.monotonic() + self._timeout_s
-        if self.is_held_here() or not self._mutex.acquire(timeout=self._timeout_s):
+        if not self._mutex.acquire(timeout=self._timeout_s):
             raise StoreBusyError(self._timeout_s)
         self._turnstile.acquire(deadline, self._timeout_s)
         self._gate.acquire(deadline, self._timeout_s)
@@ -152,19 +156,26 @@ class Gate:
 
         Interrupted at any point, it can be called again.
         """
-        if not self._mutex.acquire(blocking=False):
-            return  # another thread's
-        if self._holder is None:  # left on the way in
-            self._turnstile.release()
-        self._gate.release()
-        self._holder = None
-        self._free_mutex()
+        try:
+            if not self._mutex.acquire(blocking=False):
+                return  # another thread's
+            if self._holder is None:  # left on the way in
+                self._turnstile.release()
+            self._gate.release()
+            self._holder = None
+            self._free_mutex()
+        finally:
+            self._entered.is_inside = False
 
     def _free_mutex(self) -> None:
         """However often this thread took it: an interrupt may have come between taking and noting."""
         with contextlib.suppress(RuntimeError):
             while True:
                 self._mutex.release()
+
+    def is_entered_here(self) -> bool:
+        """Whether this thread is between ``acquire`` and the end of ``release``: a signal handler asks so."""
+        return getattr(self._entered, "is_inside", False)
 
     def is_held_here(self) -> bool:
         """Whether this thread has the lock."""
@@ -184,7 +195,7 @@ class Gate:
 
     def hold(self, timeout_s: float) -> bool:
         """Keep this process's threads out and close the lock files; False if that did not work in time."""
-        if self.is_held_here():  # asked by a signal handler inside a transaction of this very thread
+        if self.is_entered_here():
             return False
         if not self._mutex.acquire(timeout=timeout_s):
             return False

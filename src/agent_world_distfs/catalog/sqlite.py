@@ -35,6 +35,7 @@ from agent_world_distfs.errors import (
     ForkedStoreError,
     OutcomeUnknownError,
     StorageReadOnlyError,
+    StoreBusyError,
     StoreClosedError,
     UnavailableError,
     WorldError,
@@ -152,6 +153,8 @@ class SqliteCatalog:
         self._check_usable()
         if self._read_only:
             raise StorageReadOnlyError(os.path.dirname(self._path), "the store was opened read-only")
+        if self._gate.is_entered_here():  # a signal handler that writes inside a write of this very thread
+            raise StoreBusyError(self._timeout_s)
         try:
             try:
                 self._gate.acquire()
@@ -190,6 +193,8 @@ class SqliteCatalog:
         return result
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
+        if self._pid != os.getpid():  # forked by a signal handler meanwhile: it is the parent's to commit
+            raise ForkedStoreError
         try:
             connection.execute("COMMIT")
         except (apsw.FullError, apsw.BusyError):
@@ -200,6 +205,8 @@ class SqliteCatalog:
 
     def _leave(self) -> None:
         """Give up the write lock, if this thread has it, with nothing left open behind it."""
+        if self._pid != os.getpid():
+            return  # the transaction and the lock are the parent's
         if self._writer is not None and self._writer.in_transaction and self._gate.is_held_here():
             try:
                 self._writer.execute("ROLLBACK")
