@@ -113,6 +113,14 @@ class IndexState:
     digest: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """What seems to stand for nothing: ids of blobs without a name, hashes of blobs without a row."""
+
+    unnamed: set[int]
+    rowless: set[str]
+
+
 class CatalogReader(Protocol):
     """One consistent state of the catalog. Valid inside the call that it was handed to."""
 
@@ -188,8 +196,12 @@ class CatalogReader(Protocol):
         """Blob rows whose hash begins with the two characters ``shard`` and whose bytes are not inline."""
         ...
 
-    def find_damage(self) -> Iterator[str]:
-        """A sentence for each row, and for the whole, that contradicts its checksum."""
+    def find_damage(self, doubted: Doubted | None = None) -> Iterator[str]:
+        """A sentence for each row, and for the whole, that contradicts its checksum.
+
+        Every row is looked at, without the help of an index. On the way what turns out to be named, or
+        to have a row, is taken out of ``doubted``.
+        """
         ...
 
     def check_pages(self) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import apsw
 
 from agent_world_distfs.errors import (
@@ -25,8 +27,12 @@ _STORAGE: dict[type[Exception], type[StorageError]] = {
 }
 
 
-def translate(error: apsw.Error | OSError | UnicodeDecodeError, path: str, timeout_s: float) -> WorldError:
-    """The error to raise, from this one."""
+MALFORMED = (AttributeError, TypeError, ValueError, OverflowError, struct.error)
+"""What comes of values that their columns cannot hold: a flipped bit makes a number of a text."""
+
+
+def translate(error: Exception, path: str, timeout_s: float) -> WorldError:
+    """The error to raise, from this one: SQLite's, the system's or one of MALFORMED."""
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return StoreBusyError(timeout_s)
     if isinstance(error, apsw.NoMemError):
@@ -34,4 +40,6 @@ def translate(error: apsw.Error | OSError | UnicodeDecodeError, path: str, timeo
     for kind, ours in _STORAGE.items():
         if isinstance(error, kind):
             return ours(path, str(error))
+    if isinstance(error, MALFORMED):
+        return CatalogError(f"a row holds what its table cannot ({type(error).__name__})")
     return CatalogError(f"{type(error).__name__}: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from agent_world_distfs.catalog.checksums import (
 )
 from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit
 from agent_world_distfs.errors import CatalogError
-from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
+from agent_world_distfs.protocols import BlobBrief, BlobRow, Doubted, IndexState
 from agent_world_distfs.records import FileMetadata
 
 # Two look-ups in two statements cost half of what one join costs.
@@ -93,7 +94,7 @@ class SqliteReader:
         )
         file = self._checked_file(path, blob, updated_at_ms, checksum)
         payload = None if blob is None else blob[2]
-        return file, BlobRow(blob_id, file.content_hash, file.size_bytes, payload)
+        return file, _blob(blob_id, file.content_hash, file.size_bytes, payload)
 
     def stat_file(self, path: str) -> FileMetadata | None:
         entry = self._row(_ENTRY, self.generation, path)
@@ -156,7 +157,7 @@ class SqliteReader:
     def find_blob(self, content_hash: str) -> BlobRow | None:
         sql = "SELECT blob_id, size_bytes, payload FROM blobs WHERE content_hash = ?"
         row = self._row(sql, bytes.fromhex(content_hash))
-        return None if row is None else BlobRow(row[0], content_hash, row[1], row[2])
+        return None if row is None else _blob(row[0], content_hash, row[1], row[2])
 
     def find_brief(self, content_hash: str) -> BlobBrief | None:
         row = self._row(_BRIEF_BY_HASH, bytes.fromhex(content_hash))
@@ -184,7 +185,7 @@ class SqliteReader:
             "SELECT blob_id, content_hash, size_bytes, payload FROM blobs WHERE blob_id > ? AND blob_id <= ?"
         )
         rows = self._execute(sql, (after_id, up_to_id))
-        return [BlobRow(row[0], row[1].hex(), row[2], row[3]) for row in rows]
+        return [_blob(row[0], row[1].hex(), row[2], row[3]) for row in rows]
 
     def list_unnamed_blobs(self, after_id: int, up_to_id: int, dead: frozenset[str]) -> list[BlobBrief]:
         rooted = json.dumps(sorted(self._rooted_generations(dead)))
@@ -223,18 +224,22 @@ class SqliteReader:
 
     def leases(self) -> frozenset[str]:
         sql = "SELECT DISTINCT lease FROM leases UNION SELECT lease FROM generations"
-        return frozenset(row[0] for row in self._execute(sql))
+        leases = frozenset(row[0] for row in self._execute(sql))
+        if any(type(lease) is not str for lease in leases):
+            raise CatalogError("a lease is no text")
+        return leases
 
     # --- damage --------------------------------------------------------------------------------
 
-    def find_damage(self) -> Iterator[str]:
+    def find_damage(self, doubted: Doubted | None = None) -> Iterator[str]:
+        doubted = doubted or Doubted(set(), set())
         try:
-            stored = self.index_state()
+            stored, last_id = self.index_state(), self.last_blob_id()
         except CatalogError as error:
             yield error.reason
-            stored = None
-        yield from self._find_blob_damage()
-        yield from self._find_pin_damage()
+            stored, last_id = None, sys.maxsize
+        yield from self._find_blob_damage(doubted, last_id)
+        yield from self._find_pin_damage(doubted)
         found = IndexState(0, bytes(LENGTH))
         sql = """SELECT CAST(path AS BLOB), blob_id, updated_at_ms, f.checksum, content_hash, size_bytes
             FROM files f LEFT JOIN blobs b USING (blob_id) WHERE generation = ?"""
@@ -242,6 +247,7 @@ class SqliteReader:
             sql, (self.generation,)
         ):
             found = IndexState(found.total_files + 1, add_to_digest(found.digest, checksum))
+            doubted.unnamed.discard(blob_id)
             path = raw_path.decode(errors="backslashreplace")
             if content_hash is None:
                 yield f"the entry of {path!r} names blob {blob_id}, which has no row"
@@ -250,18 +256,22 @@ class SqliteReader:
         if stored is not None and stored != found:
             yield "the entries are not the set that was written: rows were lost, added or changed"
 
-    def _find_blob_damage(self) -> Iterator[str]:
+    def _find_blob_damage(self, doubted: Doubted, last_id: int) -> Iterator[str]:
         sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum
             FROM blobs"""
         for blob_id, content_hash, size_bytes, is_inline, length, checksum in self._execute(sql):
+            doubted.rowless.discard(content_hash.hex())
             if self._checksums.blob(content_hash, size_bytes, is_inline=bool(is_inline)) != checksum:
                 yield f"the row of blob {blob_id} contradicts its checksum"
             elif is_inline and length != size_bytes:
                 yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"
+            elif blob_id > last_id:
+                yield f"the row of blob {blob_id} is newer than the state of the store"
 
-    def _find_pin_damage(self) -> Iterator[str]:
+    def _find_pin_damage(self, doubted: Doubted) -> Iterator[str]:
         sql = "SELECT blob_id, content_hash, p.checksum FROM pins p LEFT JOIN blobs b USING (blob_id)"
         for blob_id, content_hash, checksum in self._execute(sql):
+            doubted.unnamed.discard(blob_id)
             if content_hash is None:
                 yield f"a pin names blob {blob_id}, which has no row"
             elif self._checksums.pin(content_hash) != checksum:
@@ -272,6 +282,12 @@ class SqliteReader:
         for (finding,) in self._execute("PRAGMA integrity_check"):
             if finding != "ok":
                 yield f"SQLite: {finding}"
+
+
+def _blob(blob_id: int, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
+    if type(size_bytes) is not int or not (payload is None or type(payload) is bytes):
+        raise CatalogError(f"the row of blob {content_hash} holds what its table cannot")
+    return BlobRow(blob_id, content_hash, size_bytes, payload)
 
 
 def _brief(row: tuple[int, bytes, int, int]) -> BlobBrief:

@@ -25,7 +25,7 @@ import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
 from agent_world_distfs.catalog.connections import ReaderPool, open_connection
-from agent_world_distfs.catalog.failures import translate
+from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.catalog.schema import check_schema
@@ -96,7 +96,9 @@ class SqliteCatalog:
                 row = loan.connection.execute("SELECT checksum_key, hash_algorithm FROM store").fetchone()
             finally:
                 self._readers.give_back(loan)
-        except (apsw.Error, UnicodeDecodeError) as error:
+        except WorldError:
+            raise
+        except (apsw.Error, *MALFORMED) as error:
             raise translate(error, self._path, self._timeout_s) from error
         if row is None or row[1] not in [algorithm.value for algorithm in HashAlgorithm]:
             raise CatalogError("the row of the store is gone or names no known hash algorithm")
@@ -118,7 +120,9 @@ class SqliteCatalog:
                     reader.close()
             finally:
                 self._readers.give_back(loan)
-        except (apsw.Error, UnicodeDecodeError) as error:
+        except WorldError:
+            raise
+        except (apsw.Error, *MALFORMED) as error:
             raise translate(error, self._path, self._timeout_s) from error
 
     def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
@@ -164,7 +168,7 @@ class SqliteCatalog:
                 self._leave()
         except WorldError:
             raise
-        except (apsw.Error, OSError, UnicodeDecodeError) as error:
+        except (apsw.Error, OSError, *MALFORMED) as error:
             raise translate(error, self._path, self._timeout_s) from error
         except BaseException:
             self._leave()  # again: an interrupt may have hit the first

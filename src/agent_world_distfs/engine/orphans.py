@@ -4,7 +4,9 @@ There are two kinds: a blob row that nothing names, and a stray file, that is on
 which a crash between publishing and committing leaves. What a living process is just bringing in is
 neither: its bytes have a second, temporary name.
 
-A listing or a read that fails stops the search with its error; nothing is concluded from a part.
+A listing or a read that fails stops the search with its error; nothing is concluded from a part. Nor
+is anything from a damaged catalog: what is found by an index is looked for again in all rows, whose
+checksums and whose whole must be right. A flipped bit may hide a name; it costs no blob.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent_world_distfs.engine.leases import dead_leases
-from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader, StoredForm
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.protocols import (
+    BlobBrief,
+    BlobFiles,
+    Catalog,
+    CatalogReader,
+    Doubted,
+    StoredForm,
+)
 
 WINDOW = 20_000
 """Blob rows looked at in one snapshot."""
@@ -36,7 +46,28 @@ def find_orphans(catalog: Catalog, files: BlobFiles) -> list[Orphan]:
     found = _find_rows(catalog, dead)
     for shard in SHARDS:
         found.extend(find_strays(catalog, files, shard, files.list_shard(shard)))
-    return sorted(found, key=lambda orphan: orphan.content_hash)
+    return sorted(_confirmed(catalog, found), key=lambda orphan: orphan.content_hash)
+
+
+def _confirmed(catalog: Catalog, found: list[Orphan]) -> list[Orphan]:
+    if not found:
+        return []
+    doubted = Doubted(
+        {orphan.row.blob_id for orphan in found if orphan.row is not None},
+        {orphan.content_hash for orphan in found if orphan.row is None},
+    )
+    damage = catalog.read(lambda tx: next(tx.find_damage(doubted), None))
+    if damage is not None:
+        raise CatalogError(f"what is named cannot be told: {damage}")
+    return [
+        orphan
+        for orphan in found
+        if (
+            orphan.content_hash in doubted.rowless
+            if orphan.row is None
+            else orphan.row.blob_id in doubted.unnamed
+        )
+    ]
 
 
 def _find_rows(catalog: Catalog, dead: frozenset[str]) -> list[Orphan]:
@@ -66,7 +97,9 @@ def find_strays(catalog: Catalog, files: BlobFiles, shard: str, forms: dict[str,
     strays = []
     for name in candidates:
         form = files.stat(name)
-        if form is not None and is_stray(_row(catalog, name), form, in_flight):
+        if form is None or form.identity != forms[name].identity:
+            continue  # a live writer has been there since
+        if is_stray(_row(catalog, name), form, in_flight):
             strays.append(Orphan(name, form.size_bytes, None, form.identity))
     return strays
 

@@ -55,7 +55,7 @@ def _audit(
         total_pins,
         tuple(sorted(found.missing)),
         tuple(sorted(found.dangling)),
-        tuple(orphan.content_hash for orphan in find_orphans(catalog, files)),
+        () if damage else tuple(orphan.content_hash for orphan in find_orphans(catalog, files)),
         tuple(sorted(found.damaged)),
         tuple(sorted(found.corrupt)),
         damage,
