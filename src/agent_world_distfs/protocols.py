@@ -176,10 +176,6 @@ class CatalogReader(Protocol):
         """The highest id in use; ids up to it can be walked in windows."""
         ...
 
-    def list_blobs(self, after_id: int, up_to_id: int) -> list[BlobBrief]:
-        """Blob rows of a window of ids, ascending by id."""
-        ...
-
     def list_payloads(self, after_id: int, up_to_id: int) -> list[BlobRow]:
         """Blob rows of a window of ids with the bytes of the inline ones."""
         ...

@@ -171,10 +171,6 @@ class SqliteReader:
     def last_blob_id(self) -> int:
         return self.last_commit().next_blob_id - 1
 
-    def list_blobs(self, after_id: int, up_to_id: int) -> list[BlobBrief]:
-        sql = f"{_BRIEF} WHERE blob_id > ? AND blob_id <= ? ORDER BY blob_id"
-        return [_brief(row) for row in self._execute(sql, (after_id, up_to_id))]
-
     def list_shard(self, shard: str) -> list[BlobBrief]:
         first = bytes.fromhex(shard)
         sql = f"{_BRIEF} WHERE content_hash >= ? AND content_hash <= ? AND payload IS NULL"

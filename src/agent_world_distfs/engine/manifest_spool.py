@@ -5,7 +5,6 @@ from __future__ import annotations
 from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO
 
-from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.manifest_format import encode_manifest
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import Catalog, CatalogReader
@@ -19,11 +18,8 @@ def spool_manifest(catalog: Catalog) -> IO[bytes]:
     spool: IO[bytes] = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # the caller closes it
 
     def write(tx: CatalogReader) -> None:
-        try:
-            for chunk in encode_manifest(tx.iter_files(), tx.count_files()):
-                spool.write(chunk)
-        except ValueError as error:  # entries that no intact index gives
-            raise CatalogError(str(error)) from error
+        for chunk in encode_manifest(tx.iter_files(), tx.count_files()):
+            spool.write(chunk)
 
     try:
         with translated(gettempdir()):
