@@ -205,7 +205,7 @@ def test_kept_stores_can_be_used_as_the_tour_says(directory: Path, is_new: bool)
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-@pytest.mark.parametrize(("step", "delay_s"), [("store", 0), ("race", 0), ("race", 0.15), ("audit", 0)])
+@pytest.mark.parametrize(("step", "delay_s"), [("store", 0), ("race", 0), ("race", 0.4), ("audit", 0)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_tour_that_is_stopped_leaves_nothing(
     directory: Path,
@@ -237,7 +237,7 @@ def test_ctrl_c_reaches_the_processes_of_the_race_too_and_is_quiet(directory: Pa
         for line in process.stdout:
             if b" race: " in line:
                 break
-        time.sleep(0.15)
+        time.sleep(0.4)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, stderr = process.communicate(timeout=60)
     if process.returncode in (0, -signal.SIGINT):
