@@ -403,7 +403,7 @@ def test_a_database_of_another_program_is_refused(location: Path) -> None:
 TAMPERED = {
     "a table more": "CREATE TABLE more (x)",
     "a table less": "DROP TABLE settings",
-    "an index less": "DROP INDEX files_by_blob",
+    "an index less": "DROP INDEX leases_by_blob",
     "an index more": "CREATE INDEX more ON pins (checksum)",
     "a view": "CREATE VIEW v AS SELECT 1",
     "a trigger": "CREATE TRIGGER t AFTER INSERT ON pins BEGIN DELETE FROM files; END",

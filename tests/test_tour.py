@@ -166,7 +166,8 @@ def test_two_processes_race_and_nothing_is_lost(tour: Tour) -> None:
     assert raced.final_count == raced.acknowledged == 2 * race.TIMES_EACH
     assert raced.refusal is not None
     assert raced.refused >= 1
-    assert (raced.refusal.expected_content, raced.refusal.actual_content) == ('{"count": 0}', '{"count": 1}')
+    assert decode(raced.refusal.expected_content.encode()) == 0
+    assert decode(raced.refusal.actual_content.encode()) >= 1  # the other may have counted on meanwhile
     with tour.store() as store:
         assert decode(store.read_file(raced.path)) == raced.final_count
         assert store.hash_bytes(raced.refusal.expected_content.encode()) == raced.refusal.expected

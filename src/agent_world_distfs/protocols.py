@@ -7,7 +7,7 @@ written once, over the protocols here, and runs on every backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
@@ -168,8 +168,8 @@ class CatalogReader(Protocol):
         """The pinned blobs, ascending by hash."""
         ...
 
-    def path_naming(self, blob_id: int) -> str | None:
-        """The first path of the index that names the blob."""
+    def paths_naming(self, blob_ids: Collection[int]) -> dict[int, str]:
+        """Of those blobs that paths of the index name, the first path of each. Reads the whole index."""
         ...
 
     def last_blob_id(self) -> int:
@@ -180,8 +180,8 @@ class CatalogReader(Protocol):
         """Blob rows of a window of ids with the bytes of the inline ones."""
         ...
 
-    def list_unnamed_blobs(self, after_id: int, up_to_id: int, dead: frozenset[str]) -> list[BlobBrief]:
-        """Those of the window that no path, pin, lease or staged row names; ``dead`` leases do not count."""
+    def list_unnamed_blobs(self, dead: frozenset[str]) -> list[BlobBrief]:
+        """Those that no path, pin, lease or staged row names; ``dead`` leases do not count. Reads all."""
         ...
 
     def total_bytes(self) -> int:
@@ -224,8 +224,18 @@ class CatalogWriter(CatalogReader, Protocol):
         """Replace where the bytes of a blob are."""
         ...
 
-    def drop_blob(self, blob_id: int) -> bool:
-        """Forget a blob that nothing at all names; False, and nothing done, if something does."""
+    def add_recorder(self, lease: str) -> None:
+        """From now on ``lease`` keeps also every blob that anything names anew, until it ends."""
+        ...
+
+    def drop_blob(self, blob_id: int, recorder: str) -> bool:
+        """Forget a blob that nothing named in a snapshot taken since ``recorder`` was added.
+
+        False, and nothing done, if a pin or a lease keeps it; the recorder's counts too.
+
+        Raises:
+            LeaseExpiredError: the recorder is gone, and with it the knowledge of what was named since.
+        """
         ...
 
     def set_file(self, path: str, blob: BlobRow | BlobBrief, now_ms: int) -> FileMetadata:

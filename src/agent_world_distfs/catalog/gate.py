@@ -157,6 +157,11 @@ class Gate:
         Interrupted at any point, it can be called again.
         """
         try:
+            if self.is_held_here():  # then the mutex was taken once, and nothing is half done
+                self._gate.release()
+                self._holder = None
+                self._mutex.release()
+                return
             if not self._mutex.acquire(blocking=False):
                 return  # another thread's
             if self._holder is None:  # left on the way in

@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import apsw
 
-from agent_world_distfs.catalog.checksums import (
-    LENGTH,
-    Checksums,
-    add_to_digest,
-)
+from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
 from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, Doubted, IndexState
@@ -37,13 +33,10 @@ _BRIEF_BY_HASH = _BRIEF + " WHERE content_hash = ?"
 
 _UNNAMED = (
     _BRIEF  # noqa: S608  # constants only
-    + """ WHERE b.blob_id > ?1 AND b.blob_id <= ?2
-    AND NOT EXISTS (SELECT 1 FROM files f WHERE f.blob_id = b.blob_id
-        AND f.generation IN (SELECT value FROM json_each(?3)))
-    AND NOT EXISTS (SELECT 1 FROM pins p WHERE p.blob_id = b.blob_id)
-    AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.blob_id = b.blob_id
-        AND l.lease NOT IN (SELECT value FROM json_each(?4)))
-    ORDER BY b.blob_id"""
+    + """ WHERE b.blob_id NOT IN (
+        SELECT blob_id FROM files WHERE generation IN (SELECT value FROM json_each(?1))
+        UNION ALL SELECT blob_id FROM pins
+        UNION ALL SELECT blob_id FROM leases WHERE lease NOT IN (SELECT value FROM json_each(?2)))"""
 )
 
 
@@ -88,10 +81,7 @@ class SqliteReader:
         if entry is None:
             return None
         blob_id, updated_at_ms, checksum = entry
-        blob = self._row(
-            _BLOB,
-            blob_id,
-        )
+        blob = self._row(_BLOB, blob_id)
         file = self._checked_file(path, blob, updated_at_ms, checksum)
         payload = None if blob is None else blob[2]
         return file, _blob(blob_id, file.content_hash, file.size_bytes, payload)
@@ -101,10 +91,7 @@ class SqliteReader:
         if entry is None:
             return None
         blob_id, updated_at_ms, checksum = entry
-        blob = self._row(
-            _BLOB_NAME,
-            blob_id,
-        )
+        blob = self._row(_BLOB_NAME, blob_id)
         return self._checked_file(path, blob, updated_at_ms, checksum)
 
     def _checked_file(
@@ -163,10 +150,10 @@ class SqliteReader:
         row = self._row(_BRIEF_BY_HASH, bytes.fromhex(content_hash))
         return None if row is None else _brief(row)
 
-    def path_naming(self, blob_id: int) -> str | None:
-        sql = "SELECT path FROM files WHERE blob_id = ? AND generation = ? ORDER BY path LIMIT 1"
-        row = self._row(sql, blob_id, self.generation)
-        return None if row is None else str(row[0])
+    def paths_naming(self, blob_ids: Collection[int]) -> dict[int, str]:
+        sql = """SELECT blob_id, min(path) FROM files
+            WHERE generation = ? AND blob_id IN (SELECT value FROM json_each(?)) GROUP BY blob_id"""
+        return dict(self._execute(sql, (self.generation, json.dumps(list(blob_ids)))))
 
     def last_blob_id(self) -> int:
         return self.last_commit().next_blob_id - 1
@@ -183,10 +170,9 @@ class SqliteReader:
         rows = self._execute(sql, (after_id, up_to_id))
         return [_blob(row[0], row[1].hex(), row[2], row[3]) for row in rows]
 
-    def list_unnamed_blobs(self, after_id: int, up_to_id: int, dead: frozenset[str]) -> list[BlobBrief]:
+    def list_unnamed_blobs(self, dead: frozenset[str]) -> list[BlobBrief]:
         rooted = json.dumps(sorted(self._rooted_generations(dead)))
-        values = (after_id, up_to_id, rooted, json.dumps(sorted(dead)))
-        return [_brief(row) for row in self._execute(_UNNAMED, values)]
+        return [_brief(row) for row in self._execute(_UNNAMED, (rooted, json.dumps(sorted(dead))))]
 
     def _rooted_generations(self, dead: frozenset[str]) -> set[int]:
         staged = self._execute("SELECT generation, lease FROM generations")
@@ -219,7 +205,8 @@ class SqliteReader:
         return [_brief(row) for row in self._execute(sql)]
 
     def leases(self) -> frozenset[str]:
-        sql = "SELECT DISTINCT lease FROM leases UNION SELECT lease FROM generations"
+        sql = """SELECT DISTINCT lease FROM leases UNION SELECT lease FROM generations
+            UNION SELECT lease FROM recorders"""
         leases = frozenset(row[0] for row in self._execute(sql))
         if any(type(lease) is not str for lease in leases):
             raise CatalogError("a lease is no text")
@@ -230,12 +217,15 @@ class SqliteReader:
     def find_damage(self, doubted: Doubted | None = None) -> Iterator[str]:
         doubted = doubted or Doubted(set(), set())
         try:
-            stored, last_id = self.index_state(), self.last_blob_id()
+            stored: Commit | None = self.last_commit()
         except CatalogError as error:
             yield error.reason
-            stored, last_id = None, sys.maxsize
-        yield from self._find_blob_damage(doubted, last_id)
-        yield from self._find_pin_damage(doubted)
+            stored = None
+        yield from self._find_blob_damage(doubted, sys.maxsize if stored is None else stored.next_blob_id)
+        yield from self._find_pin_damage(doubted, stored)
+        yield from self._find_file_damage(doubted, stored)
+
+    def _find_file_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
         found = IndexState(0, bytes(LENGTH))
         sql = """SELECT CAST(path AS BLOB), blob_id, updated_at_ms, f.checksum, content_hash, size_bytes
             FROM files f LEFT JOIN blobs b USING (blob_id) WHERE generation = ?"""
@@ -249,10 +239,10 @@ class SqliteReader:
                 yield f"the entry of {path!r} names blob {blob_id}, which has no row"
             elif self._checksums.file(path, content_hash, size_bytes, updated_at_ms) != checksum:
                 yield f"the entry of {path!r} contradicts its checksum"
-        if stored is not None and stored != found:
+        if stored is not None and IndexState(stored.total_files, stored.digest) != found:
             yield "the entries are not the set that was written: rows were lost, added or changed"
 
-    def _find_blob_damage(self, doubted: Doubted, last_id: int) -> Iterator[str]:
+    def _find_blob_damage(self, doubted: Doubted, next_id: int) -> Iterator[str]:
         sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum
             FROM blobs"""
         for blob_id, content_hash, size_bytes, is_inline, length, checksum in self._execute(sql):
@@ -261,17 +251,21 @@ class SqliteReader:
                 yield f"the row of blob {blob_id} contradicts its checksum"
             elif is_inline and length != size_bytes:
                 yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"
-            elif blob_id > last_id:
+            elif blob_id >= next_id:
                 yield f"the row of blob {blob_id} is newer than the state of the store"
 
-    def _find_pin_damage(self, doubted: Doubted) -> Iterator[str]:
+    def _find_pin_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
+        found = IndexState(0, bytes(LENGTH))
         sql = "SELECT blob_id, content_hash, p.checksum FROM pins p LEFT JOIN blobs b USING (blob_id)"
         for blob_id, content_hash, checksum in self._execute(sql):
+            found = IndexState(found.total_files + 1, add_to_digest(found.digest, checksum))
             doubted.unnamed.discard(blob_id)
             if content_hash is None:
                 yield f"a pin names blob {blob_id}, which has no row"
             elif self._checksums.pin(content_hash) != checksum:
                 yield f"the pin of blob {content_hash.hex()} contradicts its checksum"
+        if stored is not None and IndexState(stored.total_pins, stored.pin_digest) != found:
+            yield "the pins are not the set that was written: rows were lost, added or changed"
 
     def check_pages(self) -> Iterator[str]:
         """SQLite's own check of its pages and of each index against its table."""

@@ -9,12 +9,14 @@
 ``generations``   those being staged, and by which lease
 ``pins``          blobs kept without a path
 ``leases``        blobs kept for an operation that is under way
+``recorders``     leases that also keep whatever is named while they live: those of collections
 ``settings``      of the store, the same for every process
 
-A path names its blob by integer; the foreign keys make SQLite itself refuse to drop a blob that
-anything names. Times are milliseconds since 1970. Each row carries a keyed checksum of what it
-means (for a file: path, content hash, size, time), because SQLite does not notice a flipped bit.
-Paths are TEXT in UTF-8, whose binary collation is the order of their bytes.
+A path names its blob by integer. No index leads from a blob to its paths: it would cost every write
+two pages, and what is named is found by reading all rows (``engine.orphans``). Pins and leases are
+foreign keys, which SQLite itself keeps. Times are milliseconds since 1970. Each row carries a keyed
+checksum of what it means (for a file: path, content hash, size, time), because SQLite does not
+notice a flipped bit. Paths are TEXT in UTF-8, whose binary collation is the order of their bytes.
 
 A catalog is made under another name and renamed into place complete, so there is never half of one.
 """
@@ -50,6 +52,8 @@ TABLES = {
         generation INTEGER NOT NULL,
         total_files INTEGER NOT NULL,
         digest BLOB NOT NULL,
+        total_pins INTEGER NOT NULL,
+        pin_digest BLOB NOT NULL,
         checksum BLOB NOT NULL
     ) STRICT""",
     "blobs": """CREATE TABLE blobs (
@@ -63,12 +67,11 @@ TABLES = {
     "files": """CREATE TABLE files (
         generation INTEGER NOT NULL,
         path TEXT NOT NULL,
-        blob_id INTEGER NOT NULL REFERENCES blobs,
+        blob_id INTEGER NOT NULL,
         updated_at_ms INTEGER NOT NULL,
         checksum BLOB NOT NULL,
         PRIMARY KEY (generation, path)
     ) STRICT, WITHOUT ROWID""",
-    "files_by_blob": "CREATE INDEX files_by_blob ON files (blob_id)",
     "generations": """CREATE TABLE generations (
         generation INTEGER PRIMARY KEY,
         lease TEXT NOT NULL
@@ -83,6 +86,7 @@ TABLES = {
         PRIMARY KEY (lease, blob_id)
     ) STRICT, WITHOUT ROWID""",
     "leases_by_blob": "CREATE INDEX leases_by_blob ON leases (blob_id)",
+    "recorders": "CREATE TABLE recorders (lease TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
     "settings": """CREATE TABLE settings (
         name TEXT PRIMARY KEY,
         value TEXT NOT NULL
@@ -111,7 +115,7 @@ def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
 def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) -> None:
     key = secrets.token_bytes(32)
     connection.execute("INSERT INTO store VALUES (1, ?, ?)", (algorithm.value, key))
-    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, bytes(LENGTH))
+    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, bytes(LENGTH), 0, bytes(LENGTH))
     connection.execute(INSERT_COMMIT, first.row(Checksums(key)))
 
 

@@ -29,7 +29,7 @@ from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.catalog.schema import check_schema
-from agent_world_distfs.catalog.writer import SqliteWriter
+from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
     CatalogError,
     ForkedStoreError,
@@ -76,6 +76,7 @@ class SqliteCatalog:
         self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
+        self._left: LeftState | None = None  # by the last commit of this writer
         self._log_pages = 0
         self._is_closed = False
         self._pid = os.getpid()
@@ -182,7 +183,8 @@ class SqliteCatalog:
         try:
             if self._log_pages >= BLOCKING_CHECKPOINT_PAGES:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            writer.begin()
+            left, self._left = self._left, None
+            writer.begin(left)
             result = change(writer)
             transaction_id = writer.finish()
         except apsw.IOError:
@@ -194,6 +196,7 @@ class SqliteCatalog:
             connection.execute("ROLLBACK")
         else:
             self._commit(connection, transaction_id)
+            self._left = writer.leave()
         return result
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
@@ -229,7 +232,7 @@ class SqliteCatalog:
         return self._writer
 
     def _drop_writer(self) -> None:
-        writer, self._writer = self._writer, None
+        writer, self._writer, self._left = self._writer, None, None
         if writer is not None:
             with contextlib.suppress(apsw.Error):
                 writer.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
-from agent_world_distfs.catalog.commits import INSERT_COMMIT, KEPT_COMMITS
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, KEPT_COMMITS, Commit
 from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.errors import LeaseExpiredError, StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
@@ -18,6 +20,16 @@ _REPLACED = "SELECT updated_at_ms, checksum FROM files WHERE generation = ? AND 
 _SET_FILE = """INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     blob_id = excluded.blob_id, updated_at_ms = excluded.updated_at_ms, checksum = excluded.checksum"""
 
+_PIN = "SELECT blob_id, p.checksum FROM pins p JOIN blobs USING (blob_id) WHERE content_hash = ?"
+_RECORD = "INSERT OR IGNORE INTO leases SELECT lease, ? FROM recorders"
+
+
+class LeftState(NamedTuple):
+    """The state after a commit. It holds while SQLite's counter of changes, anybody's, is the same."""
+
+    data_version: int
+    state: Commit
+
 
 class SqliteWriter(SqliteReader):
     """A ``CatalogWriter``; its connection holds SQLite's write lock."""
@@ -26,14 +38,18 @@ class SqliteWriter(SqliteReader):
         super().__init__(connection, checksums)
         self.has_changed = False
 
-    def begin(self) -> None:
-        """Take SQLite's write lock and read the state of the store.
+    def begin(self, left: LeftState | None) -> None:
+        """Take SQLite's write lock and learn the state of the store, from ``left`` if it still holds.
 
         Raises:
             StoreMovedError: the store has moved.
         """
         self._cursor.execute("BEGIN IMMEDIATE")
-        self._state = self.last_commit()
+        if left is not None and left.data_version == self._connection.data_version():
+            self._state = left.state
+        else:
+            self._state = self.last_commit()
+        self._first_new_id = self._state.next_blob_id
         self.generation = self._state.generation
         if self._state.moved_to is not None:
             raise StoreMovedError(self._state.moved_to)
@@ -49,6 +65,10 @@ class SqliteWriter(SqliteReader):
         if state.sequence % KEPT_COMMITS == 0:
             self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (state.sequence - KEPT_COMMITS,))
         return state.transaction_id
+
+    def leave(self) -> LeftState:
+        """After the commit: what the next transaction of this connection need not read again."""
+        return LeftState(self._connection.data_version(), self._state)
 
     # --- blobs ---------------------------------------------------------------------------------
 
@@ -71,12 +91,22 @@ class SqliteWriter(SqliteReader):
         self.has_changed = True
         return BlobRow(blob.blob_id, blob.content_hash, size_bytes, payload)
 
-    def drop_blob(self, blob_id: int) -> bool:
+    def drop_blob(self, blob_id: int, recorder: str) -> bool:
+        if self._row("SELECT 1 FROM recorders WHERE lease = ?", recorder) is None:
+            raise LeaseExpiredError  # somebody took this process for dead: namings went unrecorded
         sql = """DELETE FROM blobs WHERE blob_id = ?1
-            AND NOT EXISTS (SELECT 1 FROM files WHERE blob_id = ?1)
             AND NOT EXISTS (SELECT 1 FROM pins WHERE blob_id = ?1)
             AND NOT EXISTS (SELECT 1 FROM leases WHERE blob_id = ?1)"""
         return self._changes(sql, blob_id)
+
+    def _record(self, blob_id: int) -> None:
+        """Tell the running collections, if any, that something names a blob that was there before."""
+        if blob_id < self._first_new_id and self._has_recorders:
+            self._cursor.execute(_RECORD, (blob_id,))
+
+    @functools.cached_property
+    def _has_recorders(self) -> bool:
+        return self._row("SELECT 1 FROM recorders LIMIT 1") is not None
 
     def _changes(self, sql: str, *values: apsw.SQLiteValue) -> bool:
         self._cursor.execute(sql, values)
@@ -87,6 +117,7 @@ class SqliteWriter(SqliteReader):
     # --- files ---------------------------------------------------------------------------------
 
     def set_file(self, path: str, blob: BlobRow | BlobBrief, now_ms: int) -> FileMetadata:
+        self._record(blob.blob_id)
         state, raw = self._state, bytes.fromhex(blob.content_hash)
         replaced = self._row(_REPLACED, state.generation, path)
         updated_at_ms = now_ms if replaced is None else max(now_ms, replaced[0])
@@ -114,18 +145,31 @@ class SqliteWriter(SqliteReader):
     # --- pins and leases -----------------------------------------------------------------------
 
     def add_pin(self, blob: BlobRow | BlobBrief) -> None:
-        checksum = self._checksums.pin(bytes.fromhex(blob.content_hash))
-        self._changes("INSERT INTO pins VALUES (?, ?) ON CONFLICT DO NOTHING", blob.blob_id, checksum)
+        checksum, state = self._checksums.pin(bytes.fromhex(blob.content_hash)), self._state
+        self._record(blob.blob_id)
+        if self._changes("INSERT INTO pins VALUES (?, ?) ON CONFLICT DO NOTHING", blob.blob_id, checksum):
+            state.total_pins += 1
+            state.pin_digest = add_to_digest(state.pin_digest, checksum)
 
     def remove_pin(self, content_hash: str) -> bool:
-        sql = "DELETE FROM pins WHERE blob_id = (SELECT blob_id FROM blobs WHERE content_hash = ?)"
-        return self._changes(sql, bytes.fromhex(content_hash))
+        pin, state = self._row(_PIN, bytes.fromhex(content_hash)), self._state
+        if pin is None:
+            return False
+        self._changes("DELETE FROM pins WHERE blob_id = ?", pin[0])
+        state.total_pins -= 1
+        state.pin_digest = take_from_digest(state.pin_digest, pin[1])
+        return True
+
+    def add_recorder(self, lease: str) -> None:
+        self._changes("INSERT INTO recorders VALUES (?)", lease)
 
     def add_lease(self, lease: str, blob_id: int) -> None:
+        self._record(blob_id)
         self._changes("INSERT INTO leases VALUES (?, ?) ON CONFLICT DO NOTHING", lease, blob_id)
 
     def end_lease(self, lease: str, limit: int) -> bool:
         self._changes("DELETE FROM generations WHERE lease = ?", lease)
+        self._changes("DELETE FROM recorders WHERE lease = ?", lease)
         sql = """DELETE FROM leases WHERE lease = ?1
             AND blob_id IN (SELECT blob_id FROM leases WHERE lease = ?1 LIMIT ?2)"""
         self._changes(sql, lease, limit)
@@ -145,6 +189,7 @@ class SqliteWriter(SqliteReader):
     def stage_files(self, generation: int, files: Iterable[tuple[FileMetadata, int]]) -> bytes:
         digest, rows = bytes(LENGTH), []
         for file, blob_id in files:
+            self._record(blob_id)
             raw = bytes.fromhex(file.content_hash)
             checksum = self._checksums.file(file.path, raw, file.size_bytes, file.updated_at_ms)
             digest = add_to_digest(digest, checksum)

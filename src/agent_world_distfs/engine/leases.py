@@ -71,6 +71,10 @@ class Lease:
         tx.add_lease(self.name, row.blob_id)
         return BlobStat(row.content_hash, row.size_bytes)
 
+    def record(self) -> None:
+        """From now on keep also whatever anything names anew; see ``orphans`` for why."""
+        self._catalog.write(lambda tx: tx.add_recorder(self.name))
+
     def end(self) -> None:
         """Keep nothing any more, in short transactions."""
         if self._pid != os.getpid():

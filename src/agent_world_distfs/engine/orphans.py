@@ -1,12 +1,18 @@
 """What is stored and not named: what an audit reports as orphans is exactly what a prune would take.
 
-There are two kinds: a blob row that nothing names, and a stray file, that is one without a row,
+What is named is found by reading all that names: paths, pins, leases, staged rows. There is no count
+and no index from a blob to its names, which each write would have to keep, and which could be wrong.
+
+There are two kinds of orphans: a blob row that nothing names, and a stray file, that is one without a row,
 which a crash between publishing and committing leaves. What a living process is just bringing in is
 neither: its bytes have a second, temporary name.
 
 A listing or a read that fails stops the search with its error; nothing is concluded from a part. Nor
-is anything from a damaged catalog: what is found by an index is looked for again in all rows, whose
-checksums and whose whole must be right. A flipped bit may hide a name; it costs no blob.
+is anything from a damaged catalog: what is found is looked for again in all rows, whose checksums and
+whose sum must be right. A flipped bit may hide a name; it costs no blob.
+
+Whoever removes orphans has a recording lease from before the search on. What is named while the search
+goes on, or after it, is then kept by that lease, and the removal, under the write lock, spares it.
 """
 
 from __future__ import annotations
@@ -15,17 +21,7 @@ from dataclasses import dataclass
 
 from agent_world_distfs.engine.leases import dead_leases
 from agent_world_distfs.errors import CatalogError
-from agent_world_distfs.protocols import (
-    BlobBrief,
-    BlobFiles,
-    Catalog,
-    CatalogReader,
-    Doubted,
-    StoredForm,
-)
-
-WINDOW = 20_000
-"""Blob rows looked at in one snapshot."""
+from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader, Doubted, StoredForm
 
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 
@@ -43,20 +39,24 @@ class Orphan:
 def find_orphans(catalog: Catalog, files: BlobFiles) -> list[Orphan]:
     """All orphans of one moment, each checked twice; ascending by hash."""
     dead = dead_leases(catalog, files)
-    found = _find_rows(catalog, dead)
+    rows = catalog.read(lambda tx: tx.list_unnamed_blobs(dead))
+    found = [Orphan(row.content_hash, row.size_bytes, row) for row in rows]
     for shard in SHARDS:
         found.extend(find_strays(catalog, files, shard, files.list_shard(shard)))
-    return sorted(_confirmed(catalog, found), key=lambda orphan: orphan.content_hash)
+    return sorted(_confirmed(catalog, found, dead), key=lambda orphan: orphan.content_hash) if found else []
 
 
-def _confirmed(catalog: Catalog, found: list[Orphan]) -> list[Orphan]:
-    if not found:
-        return []
+def _confirmed(catalog: Catalog, found: list[Orphan], dead: frozenset[str]) -> list[Orphan]:
     doubted = Doubted(
         {orphan.row.blob_id for orphan in found if orphan.row is not None},
         {orphan.content_hash for orphan in found if orphan.row is None},
     )
-    damage = catalog.read(lambda tx: next(tx.find_damage(doubted), None))
+
+    def look_again(tx: CatalogReader) -> str | None:
+        doubted.unnamed.intersection_update(row.blob_id for row in tx.list_unnamed_blobs(dead))
+        return next(tx.find_damage(doubted), None)
+
+    damage = catalog.read(look_again)
     if damage is not None:
         raise CatalogError(f"what is named cannot be told: {damage}")
     return [
@@ -68,23 +68,6 @@ def _confirmed(catalog: Catalog, found: list[Orphan]) -> list[Orphan]:
             else orphan.row.blob_id in doubted.unnamed
         )
     ]
-
-
-def _find_rows(catalog: Catalog, dead: frozenset[str]) -> list[Orphan]:
-    found: list[Orphan] = []
-    last = catalog.read(lambda tx: tx.last_blob_id())
-    for after in range(0, last, WINDOW):
-        rows = _unnamed(catalog, after, dead)
-        if rows:  # again, since some may have been named or taken meanwhile
-            still = {row.blob_id for row in _unnamed(catalog, after, dead)}
-            found.extend(
-                Orphan(row.content_hash, row.size_bytes, row) for row in rows if row.blob_id in still
-            )
-    return found
-
-
-def _unnamed(catalog: Catalog, after: int, dead: frozenset[str]) -> list[BlobBrief]:
-    return catalog.read(lambda tx: tx.list_unnamed_blobs(after, after + WINDOW, dead))
 
 
 def find_strays(catalog: Catalog, files: BlobFiles, shard: str, forms: dict[str, StoredForm]) -> list[Orphan]:

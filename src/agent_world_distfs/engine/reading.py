@@ -50,9 +50,11 @@ def open_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> BlobRead
 
 
 def _loss(catalog: Catalog, row: BlobRow) -> WorldError:
-    path, is_pinned = catalog.read(lambda tx: (tx.path_naming(row.blob_id), tx.is_pinned(row.content_hash)))
-    if path is not None or is_pinned:
-        return BlobMissingError(row.content_hash, path)
+    paths, is_pinned = catalog.read(
+        lambda tx: (tx.paths_naming({row.blob_id}), tx.is_pinned(row.content_hash))
+    )
+    if paths or is_pinned:
+        return BlobMissingError(row.content_hash, paths.get(row.blob_id))
     return BlobNotFoundError(row.content_hash)
 
 

@@ -45,9 +45,11 @@ def _audit(
     catalog: Catalog, files: BlobFiles, *, verify: bool, progress: Progress | None
 ) -> FileIndexAuditReport:
     total_files, total_pins, damage = catalog.read(lambda tx: _look_at_catalog(tx, verify=verify))
-    found = _Findings()
+    found, gone = _Findings(), list[BlobBrief]()
     for shard in SHARDS:
-        _look_at_shard(catalog, files, shard, found)
+        gone.extend(_look_at_shard(catalog, files, shard, found))
+    if gone:
+        catalog.read(lambda tx: _confirm_missing(tx, gone, found))
     if verify:
         _hash_all(catalog, files, found, progress)
     return FileIndexAuditReport(
@@ -73,33 +75,33 @@ def _look_at_catalog(tx: CatalogReader, *, verify: bool) -> tuple[int, int, tupl
 # --- rows and files -----------------------------------------------------------------------------
 
 
-def _look_at_shard(catalog: Catalog, files: BlobFiles, shard: str, found: _Findings) -> None:
+def _look_at_shard(catalog: Catalog, files: BlobFiles, shard: str, found: _Findings) -> list[BlobBrief]:
+    """Returns the rows whose file seems to be gone."""
     rows = catalog.read(lambda tx: tx.list_shard(shard))
     forms = files.list_shard(shard)
+    gone = []
     for row in rows:
         form = forms.get(row.content_hash)
         if form is None:
-            _confirm_missing(catalog, files, row, found)
+            # The file before the row, which is looked at later: a row that is there then was there now.
+            if files.stat(row.content_hash) is None:
+                gone.append(row)
         elif not form.is_regular or form.size_bytes != row.size_bytes:
             _confirm_damaged(catalog, files, row, found)
     known = {row.content_hash for row in rows}
     found.damaged.update(name for name, form in forms.items() if not form.is_regular and name not in known)
+    return gone
 
 
-def _confirm_missing(catalog: Catalog, files: BlobFiles, row: BlobBrief, found: _Findings) -> None:
-    def named_by(tx: CatalogReader) -> tuple[bool, bool]:
+def _confirm_missing(tx: CatalogReader, rows: list[BlobBrief], found: _Findings) -> None:
+    paths = tx.paths_naming({row.blob_id for row in rows})
+    for row in rows:
         if tx.find_brief(row.content_hash) != row:
-            return False, False
-        return tx.path_naming(row.blob_id) is not None, tx.is_pinned(row.content_hash)
-
-    # The file first: a row that is there afterwards was there when the file was not.
-    if files.stat(row.content_hash) is not None:
-        return
-    is_indexed, is_pinned = catalog.read(named_by)
-    if is_indexed:
-        found.missing.add(row.content_hash)
-    if is_pinned:
-        found.dangling.add(row.content_hash)
+            continue  # taken meanwhile
+        if row.blob_id in paths:
+            found.missing.add(row.content_hash)
+        if tx.is_pinned(row.content_hash):
+            found.dangling.add(row.content_hash)
 
 
 def _confirm_damaged(catalog: Catalog, files: BlobFiles, row: BlobBrief, found: _Findings) -> None:

@@ -1,8 +1,11 @@
 """Collection: takes the blobs that nothing names, in small batches, beside live writers.
 
-Each batch is one critical section of the write lock: check again, drop the rows, commit with a
-flush, and only then take the files away; then the lock is let go. So
+First a recording lease begins; only then is it looked for what nothing names. Each batch is one
+critical section of the write lock: check again, drop the rows, commit with a flush, and only then
+take the files away; then the lock is let go. So
 
+- what was named while it was looked for, or since, is kept by the lease: whoever names a blob adds
+  it there in the same transaction. The check is that no lease and no pin keeps the blob;
 - nobody can name a blob between the check and its removal: naming needs the same lock;
 - a removal rests on flushed state. A writer that was killed inside its commit may have left a commit
   in the log that a recovery would bring back; the batch's own commit, which always writes a row,
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from agent_world_distfs.engine.leases import tidy
+from agent_world_distfs.engine.leases import Lease, tidy
 from agent_world_distfs.engine.orphans import Orphan, find_orphans, still_stray
 from agent_world_distfs.errors import StorageFullError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
@@ -52,12 +55,14 @@ def collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> Pr
 def _collect(catalog: Catalog, files: BlobFiles, progress: Progress | None, taken: list[Orphan]) -> None:
     catalog.write(lambda _: None)  # where nothing may be changed this says so, before anything is
     tidy(catalog, files)
-    orphans = find_orphans(catalog, files)
-    total = len(taken) + len(orphans)
-    for batch in _batches(orphans):
-        taken.extend(_take(catalog, files, batch))
-        if progress is not None:
-            progress(len(taken), total)
+    with Lease(catalog, files) as lease:
+        lease.record()
+        orphans = find_orphans(catalog, files)
+        total = len(taken) + len(orphans)
+        for batch in _batches(orphans):
+            taken.extend(_take(catalog, files, batch, lease.name))
+            if progress is not None:
+                progress(len(taken), total)
     if taken:
         while not catalog.write(lambda tx: tx.return_space(SPACE_BATCH)):
             pass
@@ -68,14 +73,22 @@ def _batches(orphans: Sequence[Orphan]) -> Iterator[Sequence[Orphan]]:
         yield orphans[start : start + BATCH]
 
 
-def _take(catalog: Catalog, files: BlobFiles, batch: Sequence[Orphan]) -> list[Orphan]:
+def _take(catalog: Catalog, files: BlobFiles, batch: Sequence[Orphan], recorder: str) -> list[Orphan]:
     free: list[Callable[[], None]] = []
 
     def change(tx: CatalogWriter) -> list[Orphan]:
         tx.mark_epoch()
         has_strays = any(orphan.row is None for orphan in batch)
         in_flight = files.in_flight() if has_strays else frozenset[int]()
-        return [orphan for orphan in batch if _is_takeable(tx, files, orphan, in_flight)]
+        return [
+            orphan
+            for orphan in batch
+            if (
+                still_stray(tx, files, orphan, in_flight)
+                if orphan.row is None
+                else tx.drop_blob(orphan.row.blob_id, recorder)
+            )
+        ]
 
     def take_away(taken: list[Orphan]) -> None:
         free.append(files.remove(o.content_hash for o in taken if o.row is None or not o.row.is_inline))
@@ -84,12 +97,6 @@ def _take(catalog: Catalog, files: BlobFiles, batch: Sequence[Orphan]) -> list[O
     for finish in free:
         finish()
     return taken
-
-
-def _is_takeable(tx: CatalogWriter, files: BlobFiles, orphan: Orphan, in_flight: frozenset[int]) -> bool:
-    if orphan.row is None:
-        return still_stray(tx, files, orphan, in_flight)
-    return tx.drop_blob(orphan.row.blob_id)
 
 
 def _report(orphans: Sequence[Orphan]) -> PruneReport:
