@@ -332,7 +332,7 @@ def test_a_log_in_doubt_is_settled_by_whichever_process_comes_first(location: Pa
 def test_a_log_in_doubt_that_a_reader_uses_lets_nobody_write(
     location: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_BUSY_MS", 50)
+    monkeypatch.setattr(connections, "BUSY_MS", 50)
     with LocalCasStore(location) as store:
         store.write_file("a", b"1")
         reader = start(

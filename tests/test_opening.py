@@ -236,7 +236,7 @@ def test_a_half_made_store_is_made_to_the_end(tmp_path: Path, last: str) -> None
         assert store.audit_file_index(verify=True).is_sound()
         assert not list((root / "tmp").glob("new-*"))
     assert (root / "locks" / "gate").read_bytes() == b"\0"
-    assert (root / "reserve").stat().st_size == 1 << 20
+    assert (root / "reserve").stat().st_size == 2 << 20
 
 
 def test_a_store_that_was_half_made_is_finished(tmp_path: Path, start: Start) -> None:

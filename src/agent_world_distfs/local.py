@@ -17,9 +17,10 @@ import fcntl
 import os
 import secrets
 import threading
+from functools import partial
 from typing import Any, Literal
 
-from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory
+from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory, spare_reserve
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import FORMAT, create_catalog
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
@@ -29,6 +30,8 @@ from agent_world_distfs.errors import (
     IncompatibleStoreError,
     InvalidInputError,
     NotFoundError,
+    StorageFullError,
+    StorageIOError,
     UnavailableError,
     WorldError,
 )
@@ -89,9 +92,23 @@ class LocalCasStore(CasStore):
         self._handle = _hold_handle(location)
         try:
             timeout_s = min(lock_timeout_s, threading.TIMEOUT_MAX)
-            catalog = _open_catalog(
-                location, is_flushed=durability == "full", timeout_s=timeout_s, read_only=read_only
+            open_catalog = partial(
+                _open_catalog,
+                location,
+                is_flushed=durability == "full",
+                timeout_s=timeout_s,
+                read_only=read_only,
             )
+            try:
+                catalog = open_catalog()
+            except (
+                StorageFullError,
+                StorageIOError,
+            ):  # SQLite's shared memory is a file: a full disk has no room
+                if read_only:
+                    raise
+                with spare_reserve(os.path.join(location, "reserve")):
+                    catalog = open_catalog()
             blobs = DirectoryBlobs(location, read_only=read_only)
             super().__init__(location, catalog, blobs)
             _require_algorithm(location, hash_algorithm, catalog)

@@ -322,6 +322,10 @@ class Catalog(Protocol):
         """Like ``write``, always flushed; runs ``then`` after the commit and before others may write."""
         ...
 
+    def cut_log(self) -> None:
+        """Give back the space that only commits take up which are settled, as far as readers allow."""
+        ...
+
     def close(self) -> None:
         """Give everything back. Closed already is fine."""
         ...

@@ -10,8 +10,9 @@ from typing import Self, TypeVar
 
 from agent_world_distfs.engine import reading
 from agent_world_distfs.engine.blob_reader import BlobReader
+from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake
-from agent_world_distfs.errors import InvalidInputError, StorageFullError
+from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.hashing import as_bytes, check_hash, require_hash
 from agent_world_distfs.operations import (
     audit,
@@ -197,12 +198,7 @@ class CasStore:
         return self._remove(lambda tx: files.remove_paths(tx, normal))
 
     def _remove(self, change: Callable[[CatalogWriter], T]) -> T:
-        """On a full disk the reserve is freed first: removing, too, has to write before it frees."""
-        try:
-            return self._catalog.write(change)
-        except StorageFullError:
-            with self._files.spare_space():
-                return self._catalog.write(change)
+        return removing(self._catalog, self._files, lambda: self._catalog.write(change))
 
     # --- files: reading ------------------------------------------------------------------------
 

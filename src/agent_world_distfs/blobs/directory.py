@@ -20,6 +20,7 @@ import io
 import os
 import stat as stat_module
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 
 from agent_world_distfs.blobs.sessions import Sessions
@@ -28,7 +29,7 @@ from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
 
-RESERVE_BYTES = 1 << 20
+RESERVE_BYTES = 2 << 20
 """What is kept back on the disk, so that a full one can be emptied: removing writes to the log first."""
 
 
@@ -158,16 +159,9 @@ class DirectoryBlobs:
             raise translate(error, self._blobs) from error
         return lambda: _unlink_all(trash)
 
-    @contextlib.contextmanager
-    def spare_space(self) -> Iterator[None]:
+    def spare_space(self) -> AbstractContextManager[None]:
         """See ``BlobFiles.spare_space``."""
-        with contextlib.suppress(OSError):
-            os.truncate(self._reserve, 0)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # the next one who can takes it again
-                fill_reserve(self._reserve)
+        return spare_reserve(self._reserve)
 
     # --- sessions ------------------------------------------------------------------------------
 
@@ -265,6 +259,18 @@ class IncomingFile:
             os.close(fd)
             if self._pid == os.getpid():
                 _unlink_all([self._path])
+
+
+@contextlib.contextmanager
+def spare_reserve(path: str) -> Iterator[None]:
+    """While held, the space of the reserve is free; afterwards it is taken again, if it can be."""
+    with contextlib.suppress(OSError):
+        os.truncate(path, 0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the next one who can takes it again
+            fill_reserve(path)
 
 
 def fill_reserve(path: str) -> None:

@@ -17,7 +17,7 @@ import apsw
 
 from agent_world_distfs.errors import ForkedStoreError
 
-_BUSY_MS = 10_000
+BUSY_MS = 10_000
 _CACHE_KIB = 16_384
 _POLL_S = 0.0005
 
@@ -39,7 +39,7 @@ def open_connection(
     name = as_uri(path) + ("?immutable=1" if immutable else "")
     connection = apsw.Connection(name, flags=mode | apsw.SQLITE_OPEN_URI, statementcachesize=100)
     try:
-        connection.set_busy_timeout(_BUSY_MS)
+        connection.set_busy_timeout(BUSY_MS)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)

@@ -24,16 +24,18 @@ from typing import TypeVar
 import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
-from agent_world_distfs.catalog.connections import ReaderPool, open_connection
+from agent_world_distfs.catalog.connections import BUSY_MS, ReaderPool, open_connection
 from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.reader import SqliteReader
+from agent_world_distfs.catalog.room import Room
 from agent_world_distfs.catalog.schema import check_schema
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
     CatalogError,
     ForkedStoreError,
     OutcomeUnknownError,
+    StorageFullError,
     StorageReadOnlyError,
     StoreBusyError,
     StoreClosedError,
@@ -46,6 +48,7 @@ from agent_world_distfs.records import FileMetadata, HashAlgorithm
 
 T = TypeVar("T")
 
+_CUT = "PRAGMA wal_checkpoint(TRUNCATE)"
 _FORK_WAIT_S = 10.0
 
 CHECKPOINT_PAGES = 1_000
@@ -139,7 +142,11 @@ class SqliteCatalog:
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write``."""
-        result = self._locked(lambda: self._change(change, self._synchronous))
+        try:
+            result = self._locked(lambda: self._change(change, self._synchronous))
+        except StorageFullError:
+            self._shorten_log()  # a second try may find room in it
+            raise
         if self._log_pages >= CHECKPOINT_PAGES:
             self._shorten_log()
         return result
@@ -153,6 +160,18 @@ class SqliteCatalog:
             return result
 
         return self._locked(change_then)
+
+    def cut_log(self) -> None:
+        """See ``Catalog.cut_log``."""
+        self._locked(self._cut_log)
+
+    def _cut_log(self) -> None:
+        connection = self._writer_connection("FULL")
+        connection.set_busy_timeout(0)  # readers are not waited for
+        try:
+            connection.execute(_CUT).fetchall()
+        finally:
+            connection.set_busy_timeout(BUSY_MS)
 
     def _locked(self, work: Callable[[], T]) -> T:
         self._check_usable()
@@ -187,6 +206,7 @@ class SqliteCatalog:
             writer.begin(left)
             result = change(writer)
             transaction_id = writer.finish()
+            self._room.before_commit()
         except apsw.IOError:
             self._gate.set_suspect(suspect=True)
             raise
@@ -197,6 +217,7 @@ class SqliteCatalog:
         else:
             self._commit(connection, transaction_id)
             self._left = writer.leave()
+            self._room.after_commit(self._log_pages)
         return result
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
@@ -226,6 +247,7 @@ class SqliteCatalog:
             self._writer = open_connection(self._path, synchronous=synchronous, read_only=False)
             self._writer_synchronous = synchronous
             self._writer.set_wal_hook(self._note_log_pages)
+            self._room = Room(self._writer)
         if self._writer_synchronous != synchronous:
             self._writer.execute(f"PRAGMA synchronous = {synchronous}")
             self._writer_synchronous = synchronous
@@ -259,7 +281,7 @@ class SqliteCatalog:
         """
         self._drop_writer()  # it may hold what never reached the disk
         connection = self._writer_connection("FULL")
-        result = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        result = connection.execute(_CUT).fetchone()
         if result is None or result[0]:
             raise UnavailableError("the log must be settled after an I/O error, but readers use it: retry")
         self._gate.set_suspect(suspect=False)

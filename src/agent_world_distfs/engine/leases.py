@@ -13,11 +13,11 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.errors import (
     StorageError,
-    StorageFullError,
     StorageReadOnlyError,
     StoreMovedError,
     UnavailableError,
@@ -79,11 +79,7 @@ class Lease:
         """Keep nothing any more, in short transactions."""
         if self._pid != os.getpid():
             return  # a forked child that leaves the block leaves the lease to its parent
-        try:
-            _end(self._catalog, self.name)
-        except StorageFullError:
-            with self._files.spare_space():
-                _end(self._catalog, self.name)
+        removing(self._catalog, self._files, lambda: _end(self._catalog, self.name))
 
     def __enter__(self) -> Self:
         return self

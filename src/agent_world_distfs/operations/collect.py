@@ -19,10 +19,11 @@ A writer that has brought the same bytes meanwhile puts them back when it names 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.leases import Lease, tidy
 from agent_world_distfs.engine.orphans import Orphan, find_orphans, still_stray
-from agent_world_distfs.errors import StorageFullError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import Progress, PruneReport
 
@@ -39,33 +40,36 @@ def plan_collection(catalog: Catalog, files: BlobFiles) -> PruneReport:
 
 
 def collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> PruneReport:
-    """Take all orphans of this moment; progress in blobs.
-
-    On a full disk the reserve is freed first: removing, too, has to write before it frees.
-    """
-    taken: list[Orphan] = []
-    try:
-        _collect(catalog, files, progress, taken)
-    except StorageFullError:
-        with files.spare_space():
-            _collect(catalog, files, progress, taken)
+    """Take all orphans of this moment; progress in blobs."""
+    catalog.write(lambda _: None)  # where nothing may be changed this says so, before anything is
+    removing(catalog, files, lambda: tidy(catalog, files))
+    with removing(catalog, files, lambda: _recorder(catalog, files)) as lease:
+        orphans = find_orphans(catalog, files)
+        taken = []
+        for batch in _batches(orphans):
+            take = partial(_take, catalog, files, batch, lease.name)
+            taken.extend(removing(catalog, files, take))
+            if progress is not None:
+                progress(len(taken), len(orphans))
+    if taken:
+        _return_space(catalog, files)
     return _report(taken)
 
 
-def _collect(catalog: Catalog, files: BlobFiles, progress: Progress | None, taken: list[Orphan]) -> None:
-    catalog.write(lambda _: None)  # where nothing may be changed this says so, before anything is
-    tidy(catalog, files)
-    with Lease(catalog, files) as lease:
-        lease.record()
-        orphans = find_orphans(catalog, files)
-        total = len(taken) + len(orphans)
-        for batch in _batches(orphans):
-            taken.extend(_take(catalog, files, batch, lease.name))
-            if progress is not None:
-                progress(len(taken), total)
-    if taken:
-        while not catalog.write(lambda tx: tx.return_space(SPACE_BATCH)):
-            pass
+def _recorder(catalog: Catalog, files: BlobFiles) -> Lease:
+    lease = Lease(catalog, files)
+    lease.record()
+    return lease
+
+
+def _return_space(catalog: Catalog, files: BlobFiles) -> None:
+    def return_some() -> bool:
+        return catalog.write(lambda tx: tx.return_space(SPACE_BATCH))
+
+    while not removing(catalog, files, return_some):
+        pass
+    with files.spare_space():  # and the reserve, if it was used, is filled again
+        catalog.cut_log()  # the database file gets shorter only by what is copied into it
 
 
 def _batches(orphans: Sequence[Orphan]) -> Iterator[Sequence[Orphan]]:

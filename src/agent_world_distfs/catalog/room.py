@@ -1,0 +1,61 @@
+"""Room in the database file for what so far stands in the log only.
+
+The log is copied into the database from time to time, and can only then be written from its start
+again. If the disk is full by then and the database has to grow, neither works: nothing could be
+removed any more, because removing writes to the log first. So the database file is made as long as
+the database is *before* the disk can be full: in front of a large commit, which fails without this
+room, and after so many pages of small ones. What may be missing in between is less than the reserve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+
+import apsw
+
+CHUNK_BYTES = 1 << 18
+"""The database file grows and shrinks by this much."""
+
+STEP_PAGES = 128
+"""So much of the log may stand without room in the database."""
+
+LARGE_ROWS = 16
+"""A transaction that changes more rows than this sees to its room itself."""
+
+
+class Room:
+    """The room for what one connection commits."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._rows = connection.total_changes()
+        self._step = -1
+        self._control(apsw.SQLITE_FCNTL_CHUNK_SIZE, ctypes.c_int(CHUNK_BYTES))
+
+    def before_commit(self) -> None:
+        """Inside a transaction: make room for it if it is large.
+
+        Raises:
+            apsw.FullError: there is none.
+        """
+        rows, self._rows = self._rows, self._connection.total_changes()
+        if self._rows - rows > LARGE_ROWS:
+            self._make()
+
+    def after_commit(self, log_pages: int) -> None:
+        """Make room for what was committed, by anybody, if the log has grown by a step."""
+        step, self._step = self._step, log_pages // STEP_PAGES
+        if self._step != step:
+            with contextlib.suppress(apsw.Error):  # the commit holds; the next step tries again
+                self._make()
+
+    def _make(self) -> None:
+        page_bytes, pages = self._connection.pragma("page_size"), self._connection.pragma("page_count")
+        try:
+            self._control(apsw.SQLITE_FCNTL_SIZE_HINT, ctypes.c_int64(page_bytes * pages))
+        except apsw.IOError as error:  # SQLite keeps no errno here; that the disk is full is what it means
+            raise apsw.FullError("the database file cannot grow") from error
+
+    def _control(self, operation: int, value: ctypes.c_int | ctypes.c_int64) -> None:
+        self._connection.file_control("main", operation, ctypes.addressof(value))

@@ -1,0 +1,24 @@
+"""Removing on a full disk: it has to write to the log before it frees anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from agent_world_distfs.errors import StorageFullError
+from agent_world_distfs.protocols import BlobFiles, Catalog
+
+T = TypeVar("T")
+
+
+def removing(catalog: Catalog, files: BlobFiles, remove: Callable[[], T]) -> T:
+    """Run ``remove``, a short step; on a full disk once more, with the reserve free and the log empty.
+
+    What the log holds by then has its room in the database already, so that it can be copied there.
+    """
+    try:
+        return remove()
+    except StorageFullError:
+        with files.spare_space():
+            catalog.cut_log()
+            return remove()
