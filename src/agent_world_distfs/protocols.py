@@ -318,6 +318,13 @@ class Catalog(Protocol):
         """
         ...
 
+    def write_lazily(self, change: Callable[[CatalogWriter], T]) -> T:
+        """Like ``write``, but not flushed: durable with the next ``write``, or lost together with this one.
+
+        For steps that no acknowledgement rests on: leases, staged rows, what is swept away.
+        """
+        ...
+
     def write_then(self, change: Callable[[CatalogWriter], T], then: Callable[[T], None]) -> T:
         """Like ``write``, always flushed; runs ``then`` after the commit and before others may write."""
         ...

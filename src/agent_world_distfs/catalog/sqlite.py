@@ -142,8 +142,15 @@ class SqliteCatalog:
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write``."""
+        return self._write(change, self._synchronous)
+
+    def write_lazily(self, change: Callable[[SqliteWriter], T]) -> T:
+        """See ``Catalog.write_lazily``."""
+        return self._write(change, "NORMAL")
+
+    def _write(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
         try:
-            result = self._locked(lambda: self._change(change, self._synchronous))
+            result = self._locked(lambda: self._change(change, synchronous))
         except StorageFullError:
             self._shorten_log()  # a second try may find room in it
             raise

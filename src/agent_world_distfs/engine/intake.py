@@ -37,9 +37,10 @@ class _GoneMeanwhileError(Exception):
 class Intake:
     """The way in of one store."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles) -> None:
+    def __init__(self, catalog: Catalog, files: BlobFiles, *, is_lazy: bool = False) -> None:
         self._catalog = catalog
         self._files = files
+        self._write = catalog.write_lazily if is_lazy else catalog.write
         self.hash_bytes = hash_function(catalog.hash_algorithm)
 
     def store(self, data: bytes, change: Change[T], content_hash: str = "") -> T:
@@ -49,13 +50,11 @@ class Intake:
         """
         content_hash = content_hash or self.hash_bytes(data)
         if len(data) <= INLINE_MAX_BYTES:
-            return self._catalog.write(lambda tx: change(tx, settle_inline(tx, content_hash, data)))
+            return self._write(lambda tx: change(tx, settle_inline(tx, content_hash, data)))
         identity = self._find_whole_copy(content_hash)
         if identity is not None:
             with contextlib.suppress(_GoneMeanwhileError):
-                return self._catalog.write(
-                    lambda tx: change(tx, self._settle_copy(tx, content_hash, identity))
-                )
+                return self._write(lambda tx: change(tx, self._settle_copy(tx, content_hash, identity)))
         incoming = self._files.incoming()
         try:
             incoming.write(data)
@@ -93,7 +92,7 @@ class Intake:
 
     def _finish(self, incoming: Incoming, stat: BlobStat, change: Change[T]) -> T:
         incoming.publish(stat.content_hash)
-        return self._catalog.write(lambda tx: change(tx, _settle_incoming(tx, stat, incoming)))
+        return self._write(lambda tx: change(tx, _settle_incoming(tx, stat, incoming)))
 
     def _find_whole_copy(self, content_hash: str) -> int | None:
         """The identity of a stored file that a committed row proves durable and that hashes right."""

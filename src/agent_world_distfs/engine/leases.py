@@ -35,7 +35,7 @@ class Lease:
     def __init__(self, catalog: Catalog, files: BlobFiles) -> None:
         self._catalog = catalog
         self._files = files
-        self._intake = Intake(catalog, files)
+        self._intake = Intake(catalog, files, is_lazy=True)  # what only a lease keeps nobody relies on
         self.name = f"{files.session()}.{secrets.token_hex(4)}"
         self._pid = os.getpid()
 
@@ -50,7 +50,7 @@ class Lease:
             for content_hash, data in contents:
                 tx.add_lease(self.name, settle_inline(tx, content_hash, data).blob_id)
 
-        self._catalog.write(change)
+        self._catalog.write_lazily(change)
 
     def keep(self, content_hashes: Iterable[str]) -> list[str]:
         """Keep those of the blobs that are stored, in one transaction; returns the others."""
@@ -65,7 +65,7 @@ class Lease:
                     tx.add_lease(self.name, row.blob_id)
             return missing
 
-        return self._catalog.write(change)
+        return self._catalog.write_lazily(change)
 
     def _keep(self, tx: CatalogWriter, row: BlobRow) -> BlobStat:
         tx.add_lease(self.name, row.blob_id)
@@ -73,7 +73,7 @@ class Lease:
 
     def record(self) -> None:
         """From now on keep also whatever anything names anew; see ``orphans`` for why."""
-        self._catalog.write(lambda tx: tx.add_recorder(self.name))
+        self._catalog.write_lazily(lambda tx: tx.add_recorder(self.name))
 
     def end(self) -> None:
         """Keep nothing any more, in short transactions."""
@@ -114,10 +114,10 @@ def tidy(catalog: Catalog, files: BlobFiles) -> None:
     for lease in dead_leases(catalog, files):
         _end(catalog, lease)
     if catalog.read(lambda tx: tx.has_dead_rows()):
-        while not catalog.write(lambda tx: tx.sweep_generations(END_BATCH)):
+        while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):
             pass
 
 
 def _end(catalog: Catalog, lease: str) -> None:
-    while not catalog.write(lambda tx: tx.end_lease(lease, END_BATCH)):
+    while not catalog.write_lazily(lambda tx: tx.end_lease(lease, END_BATCH)):
         pass

@@ -44,7 +44,7 @@ def replace_index(
         ManifestError: a blob has another size than its entry says.
     """
     with Lease(catalog, files) as lease:
-        generation = catalog.write(lambda tx: tx.stage_generation(lease.name))
+        generation = catalog.write_lazily(lambda tx: tx.stage_generation(lease.name))
         for chunk in chunks(entries()):
             _stage(catalog, files, generation, chunk)
             verify_blobs(catalog, files, chunk)
@@ -55,7 +55,7 @@ def replace_index(
 
         previous = catalog.write(flip)
         report = compare(list_generation(catalog, previous), entries())
-    while not catalog.write(lambda tx: tx.sweep_generations(END_BATCH)):
+    while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):
         pass
     return report
 
@@ -71,7 +71,7 @@ def _stage(catalog: Catalog, files: BlobFiles, generation: int, chunk: list[File
     def change(tx: CatalogWriter) -> None:
         tx.stage_files(generation, [(file, blob_of(tx, files, file)) for file in chunk])
 
-    catalog.write(change)
+    catalog.write_lazily(change)
 
 
 def blob_of(tx: CatalogReader, files: BlobFiles, file: FileMetadata) -> int:

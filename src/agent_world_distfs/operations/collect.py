@@ -64,7 +64,7 @@ def _recorder(catalog: Catalog, files: BlobFiles) -> Lease:
 
 def _return_space(catalog: Catalog, files: BlobFiles) -> None:
     def return_some() -> bool:
-        return catalog.write(lambda tx: tx.return_space(SPACE_BATCH))
+        return catalog.write_lazily(lambda tx: tx.return_space(SPACE_BATCH))
 
     while not removing(catalog, files, return_some):
         pass
