@@ -166,14 +166,14 @@ def test_a_prune_beside_an_import_takes_nothing_that_it_names(
     ref = store.export_file_index_manifest(pin=True)
     store.delete_files([meta.path for meta in metas])
     with LocalCasStore(store.location) as collector:
-        write = store._catalog.write
+        write = store._catalog.write_lazily
 
         def write_beside(change: Callable[..., object]) -> object:
             result = write(change)
             collector.prune_orphan_blobs()
             return result
 
-        monkeypatch.setattr(store._catalog, "write", write_beside)
+        monkeypatch.setattr(store._catalog, "write_lazily", write_beside)
         with pytest.raises(BlobNotFoundError):
             store.import_file_index_manifest(ref)  # what was not staged yet is gone: refused whole
         assert store.list_files() == []

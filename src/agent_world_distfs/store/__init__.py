@@ -1,0 +1,46 @@
+"""The public API over any catalog and any blob storage. Thin: checks what it is given and delegates.
+
+A module for each subject: ``blobs``, ``files``, ``upkeep``, ``exchange`` (which needs blobs), ``trees``.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from agent_world_distfs.store.exchange import ExchangeMethods
+from agent_world_distfs.store.files import FileMethods
+from agent_world_distfs.store.trees import TreeMethods
+from agent_world_distfs.store.upkeep import UpkeepMethods
+
+
+class CasStore(FileMethods, UpkeepMethods, ExchangeMethods, TreeMethods):
+    """Content-addressed bytes with a mutable index of paths over them.
+
+    Safe to use from any number of threads and processes. Writes are atomic and, once they return,
+    durable as far as the store's durability says. Paths are normalized (``./a//b`` is ``a/b``).
+
+    Conditions: ``expected_content_hash`` is a content hash that the path must hold, ABSENT if there
+    must be no file, or None for no condition. Mind the trap in ``meta and meta.content_hash``: it is
+    None, no condition, where there was no file; write ``meta.content_hash if meta else ABSENT``.
+    Conditions compare content: that it changed and changed back is not seen.
+
+    Every method may raise StoreClosedError, ForkedStoreError, StorageError and CatalogError; those
+    that write also StoreBusyError, StoreMovedError and OutcomeUnknownError.
+    """
+
+    def close(self) -> None:
+        """Give everything back; closed already is fine. Open readers stay readable."""
+        self._catalog.close()
+        self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.location!r})"

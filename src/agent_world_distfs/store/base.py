@@ -1,0 +1,46 @@
+"""What all methods of a store stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from agent_world_distfs.engine.full_disk import removing
+from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.hashing import check_hash
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
+from agent_world_distfs.records import ABSENT, Absent, BlobStat, Expected, HashAlgorithm
+
+T = TypeVar("T")
+
+
+class StoreBase:
+    """A catalog and blob storage, joined."""
+
+    def __init__(self, location: str, catalog: Catalog, blob_files: BlobFiles) -> None:
+        self.location = location
+        self._catalog = catalog
+        self._files = blob_files
+        self._intake = Intake(catalog, blob_files)
+
+    @property
+    def hash_algorithm(self) -> HashAlgorithm:
+        """The function that names the blobs of this store."""
+        return self._catalog.hash_algorithm
+
+    def _remove(self, change: Callable[[CatalogWriter], T]) -> T:
+        return removing(self._catalog, self._files, lambda: self._catalog.write(change))
+
+
+def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:
+    """What to answer when a blob was stored and nothing named."""
+    return BlobStat(row.content_hash, row.size_bytes)
+
+
+def check_expected(expected: Expected) -> Expected:
+    """Return ``expected`` if a path can be expected to hold it."""
+    if expected is None or expected is ABSENT:
+        return expected
+    if isinstance(expected, Absent | str):
+        return check_hash(expected)
+    raise TypeError(f"expected_content_hash is a hash, ABSENT or None, not {type(expected).__name__}")

@@ -1,0 +1,104 @@
+"""Between stores: manifests, pulls, and stores of the original."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from agent_world_distfs.errors import InvalidInputError
+from agent_world_distfs.operations import manifest, original, pull
+from agent_world_distfs.protocols import BlobStore
+from agent_world_distfs.records import (
+    AdoptReport,
+    FileIndexManifest,
+    FileIndexManifestRef,
+    ManifestImportReport,
+    Progress,
+)
+from agent_world_distfs.store.blobs import BlobMethods
+
+
+class ExchangeMethods(BlobMethods):
+    """The whole index out and in."""
+
+    def export_file_index_manifest(self, *, pin: bool = False) -> FileIndexManifestRef:
+        """Store the index, as it is now, as a manifest: a blob that a prune takes unless it is pinned."""
+        return manifest.export_manifest(self._catalog, self._files, pin=pin)
+
+    def read_file_index_manifest(self, ref: FileIndexManifestRef) -> FileIndexManifest:
+        """Check and decode a manifest; nothing is imported.
+
+        Raises:
+            BlobNotFoundError, BlobHashMismatchError: it is not stored, or rotten.
+            ManifestError: it is not in the one canonical form.
+        """
+        return manifest.read_manifest(self._catalog, self._files, ref)
+
+    def import_file_index_manifest(
+        self,
+        ref: FileIndexManifestRef,
+        *,
+        dry_run: bool = False,
+        expected_current: FileIndexManifestRef | None = None,
+    ) -> ManifestImportReport:
+        """Replace the whole index by a manifest's, at once, with the times that it says.
+
+        Everything is checked first: the manifest's form, and that each blob is stored, of the stated
+        size and verified. ``dry_run`` checks the same and says what would change.
+
+        Raises:
+            IndexConflictError: the index is not the one of ``expected_current``.
+            ManifestError: the manifest is not in the one canonical form, or lies.
+            BlobNotFoundError, BlobHashMismatchError: the manifest or a blob of it is not stored, or rotten.
+        """
+        if dry_run:
+            return manifest.try_manifest(self._catalog, self._files, ref, expected_current)
+        return manifest.import_manifest(self._catalog, self._files, ref, expected_current)
+
+    def pull_manifest(
+        self, source: BlobStore, ref: FileIndexManifestRef, *, progress: Progress | None = None
+    ) -> ManifestImportReport:
+        """Bring a manifest and every blob of it that is missing here from another store; then import it.
+
+        Progress in files. Interrupted, it goes on where it stopped when called again.
+
+        Raises:
+            InvalidInputError: the source names its blobs by another algorithm.
+            BlobNotFoundError: the source does not have a blob.
+            BlobHashMismatchError: what the source gives is something else.
+        """
+        self._check_algorithm(source)
+        importing = partial(self.import_file_index_manifest, ref)
+        return pull.pull(self._catalog, self._files, source, manifest.check_ref(ref), progress, importing)
+
+    def pull_index(
+        self, source: ExchangeMethods, *, progress: Progress | None = None
+    ) -> ManifestImportReport:
+        """The same for one snapshot of the source's current index, leased there; nothing is left there."""
+        self._check_algorithm(source)
+        with pull.kept_index(source._catalog, source._files) as index:
+            return pull.pull_entries(self._catalog, self._files, source, index, progress)
+
+    def _check_algorithm(self, source: BlobStore) -> None:
+        theirs = getattr(source, "hash_algorithm", self.hash_algorithm)
+        if theirs is not self.hash_algorithm:
+            raise InvalidInputError(
+                f"the source names blobs by {theirs.value}, this store by {self.hash_algorithm.value}"
+            )
+
+    def adopt_original(
+        self, directory: str | os.PathLike[str], *, progress: Progress | None = None
+    ) -> AdoptReport:
+        """Take over a store of the original: files with their times, pins, and every blob, verified.
+
+        The index here must be empty. What is damaged there is left out and reported; blobs that
+        nothing names there come as orphans. The original is never changed. Progress in blobs.
+
+        Raises:
+            InvalidInputError: the index here is not empty.
+            IncompatibleStoreError: no store of the original, or its blobs are named by another algorithm.
+            CatalogError: its index or pins cannot be read.
+            UnavailableError: it changed meanwhile, or unpacking wants the extra ``adopt``.
+        """
+        snapshot = original.read_snapshot(directory)
+        return original.adopt(self._catalog, self._files, directory, snapshot, progress)

@@ -1,0 +1,148 @@
+"""Paths over blobs, written on conditions, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from agent_world_distfs.engine import reading
+from agent_world_distfs.engine.blob_reader import BlobReader
+from agent_world_distfs.errors import InvalidInputError
+from agent_world_distfs.hashing import as_bytes, check_hash
+from agent_world_distfs.operations import files, listing
+from agent_world_distfs.paths import check_prefix, normalize_path
+from agent_world_distfs.protocols import BlobRow, CatalogWriter
+from agent_world_distfs.records import Data, Expected, FileMetadata, Readable
+from agent_world_distfs.store.base import StoreBase, check_expected
+
+
+class FileMethods(StoreBase):
+    """Implements ``FileStore``."""
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def write_file(self, path: str, data: Data) -> FileMetadata:
+        """See ``FileStore.write_file``. Writing what is there already counts as a write."""
+        return self.write_file_if_match(path, None, data)
+
+    def write_file_if_match(self, path: str, expected_content_hash: Expected, data: Data) -> FileMetadata:
+        """Make ``path`` hold ``data`` if it holds what is expected; check and change are one step.
+
+        Raises:
+            FileConflictError: it holds something else; nothing is changed.
+        """
+        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        return self._intake.store(as_bytes(data), _name(path, expected))
+
+    def write_file_stream(
+        self, path: str, reader: Readable, *, expected_content_hash: Expected = None
+    ) -> FileMetadata:
+        """The same for all that ``reader`` gives, in bounded memory. The reader is not closed."""
+        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        return self._intake.store_stream(reader, _name(path, expected))
+
+    def link_file(
+        self, path: str, content_hash: str, *, expected_content_hash: Expected = None
+    ) -> FileMetadata:
+        """Make ``path`` name a stored blob.
+
+        Raises:
+            BlobNotFoundError: it is not stored.
+            FileConflictError: the path holds something else than expected.
+        """
+        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        check_hash(content_hash)
+        return self._catalog.write(lambda tx: files.link_path(tx, self._files, path, content_hash, expected))
+
+    def copy_file(self, source: str, target: str, *, expected_content_hash: Expected = None) -> FileMetadata:
+        """Make ``target`` hold what ``source`` holds; no bytes are copied. The condition is on ``target``.
+
+        Raises:
+            PathNotFoundError: there is no ``source``.
+            BlobMissingError: its bytes are gone.
+            FileConflictError: ``target`` holds something else than expected.
+        """
+        source, target = normalize_path(source), normalize_path(target)
+        expected = check_expected(expected_content_hash)
+        return self._catalog.write(lambda tx: files.copy_path(tx, self._files, source, target, expected))
+
+    def rename_file(
+        self, source: str, target: str, *, expected_content_hash: Expected = None
+    ) -> FileMetadata:
+        """The same, and in the same step ``source`` is gone."""
+        source, target = normalize_path(source), normalize_path(target)
+        expected = check_expected(expected_content_hash)
+        return self._catalog.write(lambda tx: files.move_path(tx, self._files, source, target, expected))
+
+    def delete_file(self, path: str) -> bool:
+        """See ``FileStore.delete_file``."""
+        return self.delete_file_if_match(path, None)
+
+    def delete_file_if_match(self, path: str, expected_content_hash: Expected) -> bool:
+        """Remove ``path`` if it holds what is expected; False if it was expected absent, and is.
+
+        Raises:
+            FileConflictError: it holds something else, or a hash was expected and there is no file.
+        """
+        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        return self._remove(lambda tx: files.remove_path(tx, path, expected))
+
+    def delete_files(self, paths: Iterable[str]) -> int:
+        """Remove paths in one commit; returns how many were there."""
+        if isinstance(paths, str):
+            raise TypeError("paths is an iterable of paths, not one path")
+        normal = [normalize_path(path) for path in paths]
+        return self._remove(lambda tx: files.remove_paths(tx, normal))
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def read_file(self, path: str) -> bytes:
+        """See ``FileStore.read_file``."""
+        return self.read_file_with_metadata(path)[1]
+
+    def read_file_with_metadata(self, path: str) -> tuple[FileMetadata, bytes]:
+        """Metadata and content of one snapshot: what to edit, and what to expect when writing it back.
+
+        Raises:
+            PathNotFoundError: no file there.
+            BlobMissingError: its bytes are gone.
+            BlobHashMismatchError: its bytes are rotten.
+        """
+        return reading.read_path(self._catalog, self._files, normalize_path(path))
+
+    def open_file(self, path: str) -> BlobReader:
+        """The content as a stream like ``open_blob``'s, with ``.metadata`` of the same snapshot."""
+        return reading.open_path(self._catalog, self._files, normalize_path(path))
+
+    def stat_file(self, path: str) -> FileMetadata | None:
+        """See ``FileStore.stat_file``."""
+        path = normalize_path(path)
+        return self._catalog.read(lambda tx: tx.stat_file(path))
+
+    def list_files(
+        self, *, prefix: str = "", start_after: str = "", limit: int | None = None
+    ) -> list[FileMetadata]:
+        """Entries ascending by the UTF-8 bytes of the path, of one snapshot.
+
+        ``prefix`` is a plain string prefix; ``start_after`` continues behind a path, there or not;
+        ``limit`` is the most to return.
+        """
+        check_prefix(prefix)
+        check_prefix(start_after)
+        most = -1 if limit is None else _check_limit(limit)
+        return self._catalog.read(lambda tx: list(tx.iter_files(prefix, start_after, most)))
+
+    def iter_files(self, *, prefix: str = "") -> Iterator[FileMetadata]:
+        """The same for many: one snapshot, taken at the first step, in bounded memory."""
+        return listing.iter_index(self._catalog, check_prefix(prefix))
+
+
+def _name(path: str, expected: Expected) -> Callable[[CatalogWriter, BlobRow], FileMetadata]:
+    return lambda tx, row: files.name_blob(tx, path, expected, row)
+
+
+def _check_limit(limit: int) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"limit is a number or None, not {type(limit).__name__}")
+    if limit < 0:
+        raise InvalidInputError(f"limit is negative: {limit}")
+    return min(limit, (1 << 63) - 1)  # of 64 bits are the catalog's numbers

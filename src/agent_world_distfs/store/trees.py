@@ -1,0 +1,63 @@
+"""Real directories in and out."""
+
+from __future__ import annotations
+
+import os
+
+from agent_world_distfs.operations import tree_in, tree_out
+from agent_world_distfs.records import CheckoutReport, Progress, TreeImportReport
+from agent_world_distfs.store.base import StoreBase
+
+
+class TreeMethods(StoreBase):
+    """Import of a tree, and checkout."""
+
+    def import_tree(
+        self,
+        directory: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        mirror: bool = False,
+        progress: Progress | None = None,
+    ) -> TreeImportReport:
+        """Lay the regular files below a real directory over the index below ``prefix``, in one commit.
+
+        ``prefix`` is a directory of the index, by default its top. What holds the same content already
+        keeps its time. With ``mirror`` paths below ``prefix`` that the directory does not have are
+        removed in the same commit. Progress in files.
+
+        Raises:
+            NotFoundError: there is no such directory.
+            InvalidInputError: it is no directory; or it is a store, holds this store or lies in it.
+            UnavailableError: a file did not hold still while it was read.
+            StorageError: something in it cannot be read. Whichever it is, nothing is named.
+        """
+        tree = tree_in.scan_tree(directory, prefix, self.location)
+        return tree_in.import_tree(self._catalog, self._files, tree, mirror=mirror, progress=progress)
+
+    def checkout(
+        self,
+        target: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        replace: bool = False,
+        progress: Progress | None = None,
+    ) -> CheckoutReport:
+        """Write the files below ``prefix`` out as the directory ``target``: verified, durable, at once.
+
+        ``prefix`` is a directory of the index, by default its top. One snapshot; what is written or
+        collected meanwhile does not show. Modification times are those of the index. ``target`` must
+        be missing or an empty directory; with ``replace`` it may be any, and the old one is kept
+        beside it as ``TARGET.before-<id>``. Progress in files.
+
+        Raises:
+            PathNotFoundError: there is nothing below ``prefix``.
+            NotFoundError: ``target`` is to be in a directory that does not exist.
+            InvalidInputError: ``target`` is not empty, a file, a symlink, or holds this store or lies in
+                it; or paths cannot stand in one directory (``a`` beside ``a/b``); they are listed.
+            BlobMissingError, BlobHashMismatchError: the bytes of a file are gone or rotten.
+            UnavailableError: a read-only store, and a file was overwritten and collected meanwhile.
+            StorageError: the target's disk failed. Whichever it is, the target is as it was.
+        """
+        with tree_out.open_place(target, self.location, replace=replace) as place:
+            return tree_out.checkout(self._catalog, self._files, place, prefix, progress)
