@@ -1,0 +1,99 @@
+"""Bugs that the harnesses of races must catch. Each is applied in a child, before it opens the store.
+
+Where the public API or the operating system is enough to break a promise, nothing else is touched.
+The few names of private functions that are needed are all in this file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import Any
+
+from agent_world_distfs import ABSENT, FileConflictError, FileMetadata, LocalCasStore
+from agent_world_distfs.blobs.directory import IncomingFile
+from agent_world_distfs.operations import collect
+from agent_world_distfs.records import Data, Expected
+
+
+def _replace(owner: Any, name: str, new: Any) -> Any:
+    """Put something else under a name; what was there."""
+    honest = getattr(owner, name)
+    setattr(owner, name, new)
+    return honest
+
+
+def check_the_condition_outside_of_the_transaction() -> None:
+    """Look, then write whatever the path holds by then."""
+
+    def write_file_if_match(
+        self: LocalCasStore, path: str, expected_content_hash: Expected, data: Data
+    ) -> FileMetadata:
+        if expected_content_hash is not None:
+            found = self.stat_file(path)
+            if (ABSENT if found is None else found.content_hash) != expected_content_hash:
+                raise FileConflictError(path, expected_content_hash, found)
+        return honest(self, path, None, data)
+
+    honest = _replace(LocalCasStore, "write_file_if_match", write_file_if_match)
+
+
+def acknowledge_before_it_is_written() -> None:
+    """Carry out each write when the store is used again: its own process never sees the difference."""
+    late: list[tuple[str, Data]] = []
+
+    def write_file(self: LocalCasStore, path: str, data: Data) -> FileMetadata:
+        late.append((path, data))
+        return FileMetadata(path, self.hash_bytes(data), len(data), 0)
+
+    def catch_up(self: LocalCasStore, name: str) -> Any:
+        if late and not name.startswith("_") and name not in ("hash_bytes", "hash_algorithm"):
+            honest(self, *late.pop())
+        return object.__getattribute__(self, name)
+
+    honest = _replace(LocalCasStore, "write_file", write_file)
+    _replace(LocalCasStore, "__getattribute__", catch_up)
+
+
+def answer_from_memory() -> None:
+    """Read each path once, and answer so every third time after that."""
+    known: dict[str, tuple[FileMetadata, bytes]] = {}
+    asked = 0
+
+    def read_file_with_metadata(self: LocalCasStore, path: str) -> tuple[FileMetadata, bytes]:
+        nonlocal asked
+        asked += 1
+        if asked % 3 == 0 and path in known:
+            return known[path]
+        known[path] = honest(self, path)
+        return known[path]
+
+    honest = _replace(LocalCasStore, "read_file_with_metadata", read_file_with_metadata)
+
+
+def lock_nothing() -> None:
+    """A gate that is open to all at once."""
+
+    def flock(fd: int, operation: int) -> None:
+        if os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) not in ("gate", "turnstile"):
+            honest(fd, operation)
+
+    honest = _replace(fcntl, "flock", flock)
+
+
+def take_without_checking_again() -> None:
+    """A collection that believes under the lock what it found without it."""
+
+    def take_whatever(*_: Any) -> bool:
+        return True
+
+    _replace(collect, "_is_takeable", take_whatever)
+
+
+def name_without_looking_again() -> None:
+    """A put that does not look, under the lock, whether a collection has taken its file."""
+
+    def ensure_nothing(self: IncomingFile, content_hash: str) -> None:
+        pass
+
+    _replace(IncomingFile, "ensure", ensure_nothing)
