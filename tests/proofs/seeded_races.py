@@ -33,7 +33,8 @@ def check_the_condition_outside_of_the_transaction() -> None:
             found = self.stat_file(path)
             if (ABSENT if found is None else found.content_hash) != expected_content_hash:
                 raise FileConflictError(path, expected_content_hash, found)
-        return honest(self, path, None, data)
+        written: FileMetadata = honest(self, path, None, data)
+        return written
 
     honest = _replace(LocalCasStore, "write_file_if_match", write_file_if_match)
 
