@@ -78,7 +78,7 @@ def _run(work: Callable[[Say], None], write_end: int, parent: int) -> NoReturn:
         os.write(write_end, (line + "\n").encode())
 
     try:
-        _die_with(parent)
+        die_with(parent)
         work(say)
     except BaseException:  # noqa: BLE001  # whatever it is, it may not run on in the child
         say(f"{FAILED} {traceback.format_exc()!r}")
@@ -86,7 +86,8 @@ def _run(work: Callable[[Say], None], write_end: int, parent: int) -> NoReturn:
         os._exit(0)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Let this process be killed when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

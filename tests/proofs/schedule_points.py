@@ -1,0 +1,177 @@
+"""Where a process under a forced schedule stops: before each step that another process can notice.
+
+Nothing of the store is changed for it: in the child, and only there, the calls of the operating system
+and of SQLite are wrapped. A point says what its step touches, and whether it changes it, so that
+schedules that differ only in the order of steps that have nothing to do with each other are run once.
+
+What is no point: a step that only this process can see (writing and flushing a temporary file); a
+flush, which changes nothing for a living process; the directories of ``blobs/`` that no content of
+the scenario falls into.
+
+``locks/``     taking and letting go, each lock a thing of its own
+catalog        the first statement of a read (its snapshot), BEGIN IMMEDIATE, COMMIT
+``blobs/``     open, stat, link, rename, unlink of a blob; a listing of its directory
+``tmp/``       a listing; a file that comes or goes, all of it one thing
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apsw
+
+
+@dataclass(frozen=True)
+class Point:
+    """The step that comes next. ``lock``: the lock that it takes or lets go."""
+
+    name: str
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    takes: str = ""
+    frees: str = ""
+
+    def meets(self, other: Point) -> bool:
+        """Whether the order of the two steps can matter."""
+        return bool(self.writes & (other.reads | other.writes) or other.writes & self.reads)
+
+    def dump(self) -> str:
+        return json.dumps([self.name, sorted(self.reads), sorted(self.writes), self.takes, self.frees])
+
+    @staticmethod
+    def load(text: str) -> Point:
+        name, reads, writes, takes, frees = json.loads(text)
+        return Point(name, frozenset(reads), frozenset(writes), takes, frees)
+
+
+Stop = Callable[[Point], None]
+"""Reports a point and returns when the step may be made."""
+
+
+class Points:
+    """The wrapped calls of this process."""
+
+    def __init__(self, root: str, shards: frozenset[str], stop: Stop) -> None:
+        self._root, self._shards, self._stop = root, shards, stop
+        self._last = ""
+        self.is_armed = False
+        for name in ("stat", "open", "unlink", "mkdir", "rmdir", "scandir", "listdir"):
+            self._wrap(os, name, self._one_path)
+        for name in ("link", "rename", "replace"):
+            self._wrap(os, name, self._two_paths)
+        self._wrap(fcntl, "flock", self._flock)
+        _Traced.points = self
+        apsw.Connection = _Traced  # type: ignore[misc]
+
+    def _wrap(self, module: Any, name: str, before: Callable[..., None]) -> None:
+        honest = getattr(module, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if self.is_armed:
+                before(name, *args, **kwargs)
+            return honest(*args, **kwargs)
+
+        setattr(module, name, wrapped)
+
+    def stop(self, point: Point) -> None:
+        """Stop here, unless the last point was the same: a loop over what does not matter is one step."""
+        if self.is_armed and not (point.name == self._last and not point.writes):
+            self._last = point.name
+            self._stop(point)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _relative(self, path: Any, dir_fd: int | None) -> tuple[str, ...]:
+        """The parts of a path below the store; none for any other."""
+        if not isinstance(path, str | bytes | os.PathLike):
+            return ()
+        text = os.fsdecode(path)
+        if dir_fd is not None:
+            text = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), text)
+        inside = text.removeprefix(self._root + os.sep)
+        return tuple(inside.split(os.sep)) if inside != text else ()
+
+    def _one_path(self, call: str, path: Any = ".", *args: Any, dir_fd: int | None = None, **_: Any) -> None:
+        is_change = call in ("unlink", "mkdir", "rmdir") or (call == "open" and bool(args[0] & os.O_CREAT))
+        if call == "open" and args[0] & os.O_DIRECTORY:
+            return  # in order to flush it
+        self._touch(call, [self._relative(path, dir_fd)], is_change=is_change)
+
+    def _two_paths(
+        self, call: str, source: Any, target: Any, *, src_dir_fd: int | None = None, **more: Any
+    ) -> None:
+        places = [self._relative(source, src_dir_fd), self._relative(target, more.get("dst_dir_fd"))]
+        if call == "link":
+            places = places[1:]
+        self._touch(call, places, is_change=True)
+
+    def _touch(self, call: str, places: list[tuple[str, ...]], *, is_change: bool) -> None:
+        things = frozenset(thing for place in places for thing in self._things(place, is_change=is_change))
+        if things:
+            if things == {"tmp"}:  # in which order sessions are looked at is by chance: one step
+                call = "change" if is_change else "look into"
+            name = f"{call} {' '.join(sorted(things))}"
+            self.stop(Point(name, writes=things) if is_change else Point(name, reads=things))
+
+    def _things(self, place: tuple[str, ...], *, is_change: bool) -> list[str]:
+        match place:
+            case ("tmp", *_):
+                return ["tmp"]
+            case ("blobs", shard) if shard in self._shards and not is_change:
+                return [f"blobs/{shard}"]
+            case ("blobs", shard, name) if shard in self._shards:
+                blob = f"blobs/{shard}/{name[:8]}"
+                return [blob, f"blobs/{shard}"] if is_change else [blob]
+        return []
+
+    # --- locks -----------------------------------------------------------------------------------
+
+    def _flock(self, _: str, fd: int, operation: int) -> None:
+        match self._relative(os.readlink(f"/proc/self/fd/{fd}"), None):
+            case ("locks", lock):
+                if operation & fcntl.LOCK_UN:
+                    self.stop(Point(f"free {lock}", writes=frozenset([lock]), frees=lock))
+                else:
+                    self.stop(Point(f"take {lock}", writes=frozenset([lock]), takes=lock))
+            case ("tmp", *_):
+                self.stop(Point("look into tmp", reads=frozenset(["tmp"])))
+
+    # --- the catalog -----------------------------------------------------------------------------
+
+    def statement(self, sql: str, *, is_first: bool) -> None:
+        """A statement is about to run; ``is_first``: the first one after a BEGIN that only reads."""
+        if sql in ("BEGIN IMMEDIATE", "COMMIT"):
+            things = frozenset(["catalog", "transaction"] if sql == "COMMIT" else ["transaction"])
+            self.stop(Point(sql, writes=things))
+        elif is_first and sql != "ROLLBACK":
+            self.stop(Point(f"read {' '.join(sql.split())[:60]}", reads=frozenset(["catalog"])))
+
+
+class _Traced(apsw.Connection):
+    """A connection whose statements are points, and that refuses at once where it would have to wait."""
+
+    points: Points
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_fresh = False
+        self.exec_trace = self._trace
+
+    def set_busy_timeout(self, milliseconds: int) -> None:
+        super().set_busy_timeout(milliseconds and 0)
+
+    def _trace(self, _: Any, sql: str, __: Any) -> bool:
+        is_first, self._is_fresh = self._is_fresh, sql == "BEGIN"
+        self.points.statement(sql, is_first=is_first)
+        return True
+
+
+def install(root: str, shards: frozenset[str], stop: Stop) -> Points:
+    """Wrap the calls of this process; they stop it once ``is_armed`` is set."""
+    return Points(root, shards, partial(stop))

@@ -1,0 +1,253 @@
+"""Who runs against whom under forced schedules, and what must hold whatever the order was.
+
+python tests/proofs/schedule_scenarios.py NAME SCHEDULE     runs one schedule again
+python tests/proofs/schedule_scenarios.py NAME              counts the schedules of a scenario
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from crowd import place_for
+from schedules import Act, Scenario, explore, replay
+
+from agent_world_distfs import ABSENT, FileIndexManifestRef, LocalCasStore
+
+KEPT, OLD, NEW, OTHER = (name * 3_000 for name in (b"kept", b"old.", b"new.", b"other"))
+ORPHAN, LISTED, STRAY = (name * 3_000 for name in (b"orphan", b"listed", b"stray"))
+SMALL_ORPHAN, SMALL_NEW = b"small orphan", b"small new"
+LARGE = (KEPT, OLD, NEW, OTHER, ORPHAN, LISTED, STRAY)
+
+Check = Callable[[LocalCasStore, str, Sequence[str]], None]
+"""Given the store afterwards, what this one said, and what all said."""
+
+
+class Part(NamedTuple):
+    """What one process does, and what must hold for what it said."""
+
+    act: Act
+    check: Check
+
+
+def _held(store: LocalCasStore, path: str) -> bytes | None:
+    return None if store.stat_file(path) is None else store.read_file(path)
+
+
+def _puts(path: str, data: bytes, *, stream: bool = False) -> Part:
+    def act(store: LocalCasStore) -> None:
+        if stream:
+            store.write_file_stream(path, io.BytesIO(data))
+        else:
+            store.write_file(path, data)
+
+    def check(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
+        assert (said, _held(store, path)) == ("ok", data)
+
+    return Part(act, check)
+
+
+def _names(act: Act, path: str, data: bytes, refusal: str = "") -> Part:
+    """Something that makes ``path`` hold bytes that are stored, or is refused because they are not."""
+
+    def check(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
+        if said != refusal:
+            assert (said, _held(store, path)) == ("ok", data)
+        else:
+            assert _held(store, path) is None
+
+    return Part(act, check)
+
+
+def _nothing(_: LocalCasStore, said: str, __: Sequence[str]) -> None:
+    assert said == "ok"
+
+
+def _swaps(data: bytes | None, expected: bytes | None = OLD, path: str = "old/large") -> Part:
+    """A conditional write, or deletion, of which exactly one of all in the scenario succeeds."""
+
+    def act(store: LocalCasStore) -> str:
+        condition = ABSENT if expected is None else store.hash_bytes(expected)
+        if data is None:
+            store.delete_file_if_match(path, condition)
+        else:
+            store.write_file_if_match(path, condition, data)
+        return "won"
+
+    def check(store: LocalCasStore, said: str, everybody: Sequence[str]) -> None:
+        assert everybody.count("won") == 1, everybody
+        assert said in ("won", "FileConflictError"), said
+        if said == "won":
+            assert _held(store, path) == data
+
+    return Part(act, check)
+
+
+def _prune(store: LocalCasStore) -> None:
+    store.prune_orphan_blobs()
+
+
+def _pin(store: LocalCasStore) -> None:
+    store.pin(store.hash_bytes(ORPHAN))
+
+
+def _check_pin(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
+    pinned = store.is_pinned(store.hash_bytes(ORPHAN))
+    assert (said, pinned) in (("ok", True), ("BlobNotFoundError", False))
+    if pinned:
+        assert store.get(store.hash_bytes(ORPHAN)) == ORPHAN
+
+
+def _link(store: LocalCasStore) -> None:
+    store.link_file("new", store.hash_bytes(ORPHAN))
+
+
+def _copy(store: LocalCasStore) -> None:
+    store.copy_file("old/large", "new")
+
+
+def _rename(store: LocalCasStore) -> None:
+    store.rename_file("old/large", "new")
+
+
+def _delete(store: LocalCasStore) -> None:
+    store.delete_file("old/large")
+
+
+def _check_delete(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
+    assert (said, _held(store, "old/large")) == ("ok", None)
+
+
+def _export(store: LocalCasStore) -> str:
+    ref = store.export_file_index_manifest(pin=True)
+    return f"{ref.content_hash}:{ref.size_bytes}"
+
+
+def _check_export(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
+    manifest = store.read_file_index_manifest(FileIndexManifestRef.parse(said))
+    assert any(file.path == "kept/large" for file in manifest.files)
+
+
+def _import(store: LocalCasStore) -> None:
+    pinned = [FileIndexManifestRef(pin, len(store.get(pin))) for pin in store.list_pins()]
+    store.import_file_index_manifest(pinned[0])
+
+
+def _overwrite_and_prune(store: LocalCasStore) -> None:
+    store.write_file("old/large", NEW)
+    store.prune_orphan_blobs()
+
+
+def _read(store: LocalCasStore) -> str:
+    return "old" if store.read_file("old/large") == OLD else "new"
+
+
+def _open_and_read(store: LocalCasStore) -> str:
+    with store.open_file("old/large") as reader:
+        head = reader.read(5)
+        return "old" if head + reader.read() == OLD else "new"
+
+
+def _check_read(_: LocalCasStore, said: str, __: Sequence[str]) -> None:
+    assert said in ("old", "new"), said
+
+
+PRUNE = Part(_prune, _nothing)
+OVERWRITE_AND_PRUNE = Part(_overwrite_and_prune, _nothing)
+PIN, LINK = Part(_pin, _check_pin), _names(_link, "new", ORPHAN, "BlobNotFoundError")
+COPY, RENAME = _names(_copy, "new", OLD), _names(_rename, "new", OLD)
+DELETE, EXPORT = Part(_delete, _check_delete), Part(_export, _check_export)
+IMPORT = _names(_import, "listed", LISTED, "BlobNotFoundError")
+READ, OPEN_AND_READ = Part(_read, _check_read), Part(_open_and_read, _check_read)
+SWAP_TO_ORPHAN = _swaps(ORPHAN)
+
+TWO: dict[str, tuple[Part, ...]] = {
+    "put small, prune": (_puts("new", SMALL_NEW), PRUNE),
+    "put large, prune": (_puts("new", NEW), PRUNE),
+    "put a small orphan, prune": (_puts("new", SMALL_ORPHAN), PRUNE),
+    "put a large orphan, prune": (_puts("new", ORPHAN), PRUNE),
+    "put a stray file, prune": (_puts("new", STRAY), PRUNE),
+    "stream an orphan, prune": (_puts("new", ORPHAN, stream=True), PRUNE),
+    "swap, prune": (SWAP_TO_ORPHAN, PRUNE),
+    "delete, prune": (DELETE, PRUNE),
+    "pin, prune": (PIN, PRUNE),
+    "link, prune": (LINK, PRUNE),
+    "copy, prune": (COPY, PRUNE),
+    "rename, prune": (RENAME, PRUNE),
+    "import, prune": (IMPORT, PRUNE),
+    "export, prune": (EXPORT, PRUNE),
+    "prune, prune": (PRUNE, PRUNE),
+    "read, overwrite and prune": (READ, OVERWRITE_AND_PRUNE),
+    "open and read, overwrite and prune": (OPEN_AND_READ, OVERWRITE_AND_PRUNE),
+    "swap, swap": (_swaps(NEW), _swaps(SMALL_NEW)),
+    "make, make": (_swaps(NEW, None, "new"), _swaps(OTHER, None, "new")),
+    "swap, delete": (_swaps(NEW), _swaps(None)),
+    "put the same twice": (_puts("new", NEW), _puts("newer", NEW)),
+}
+
+THREE: dict[str, tuple[Part, ...]] = {
+    "put a large orphan twice, prune": (_puts("new", ORPHAN), _puts("newer", ORPHAN), PRUNE),
+    "stream and pin an orphan, prune": (_puts("new", ORPHAN, stream=True), PIN, PRUNE),
+    "swap, swap, prune": (SWAP_TO_ORPHAN, _swaps(NEW), PRUNE),
+    "swap, delete, prune": (SWAP_TO_ORPHAN, _swaps(None), PRUNE),
+    "link, delete, prune": (LINK, DELETE, PRUNE),
+    "import, link, prune": (IMPORT, PIN, PRUNE),
+    "export, put a large orphan, prune": (EXPORT, _puts("new", ORPHAN), PRUNE),
+    "put a large orphan, prune, prune": (_puts("new", ORPHAN), PRUNE, PRUNE),
+    "put a stray file, prune, prune": (_puts("new", STRAY), PRUNE, PRUNE),
+    "read, put, overwrite and prune": (READ, _puts("new", OLD), OVERWRITE_AND_PRUNE),
+}
+
+
+def make_template(root: Path, *, listed: bool, stray: bool) -> None:
+    """A closed store with some of everything; ``listed``: with orphans that a pinned manifest names."""
+    with LocalCasStore(root) as store:
+        store.write_file("kept/large", KEPT)
+        store.write_file("kept/small", b"kept")
+        store.write_file("old/large", OLD)
+        if listed:
+            store.write_file("listed", LISTED)
+            store.export_file_index_manifest(pin=True)
+            store.delete_file("listed")
+        else:
+            store.put_bytes(ORPHAN)
+            store.put_bytes(SMALL_ORPHAN)
+        name = store.hash_bytes(STRAY)
+    if stray:  # as a crash between publishing and committing leaves it
+        (root / "blobs" / name[:2]).mkdir(exist_ok=True)
+        (root / "blobs" / name[:2] / name).write_bytes(STRAY)
+
+
+def scenario(name: str, place: Path) -> Scenario:
+    """A scenario by its name, with its template below ``place``."""
+    parts = (TWO | THREE)[name]
+    template = place / f"template {name}"
+    if not template.exists():
+        make_template(template, listed="import" in name, stray="stray" in name)
+    with LocalCasStore(template, create=False) as store:
+        shards = frozenset(store.hash_bytes(data)[:2] for data in LARGE)
+
+    def check(store: LocalCasStore, said: Sequence[str]) -> None:
+        for part, word in zip(parts, said, strict=True):
+            part.check(store, word, said)
+
+    return Scenario(name, template, shards, tuple(part.act for part in parts), check)
+
+
+def main(arguments: Sequence[str]) -> None:
+    with place_for("schedules", in_memory=True) as place:
+        chosen = scenario(arguments[0], place)
+        if len(arguments) > 1:
+            replay(chosen, place, arguments[1])
+            return
+        started = time.monotonic()
+        print(explore(replace(chosen), place, 100_000), f"{time.monotonic() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
