@@ -79,8 +79,10 @@ class DirectoryBlobs:
         except FileExistsError:
             second = self._temporary_path()
             os.link(temporary, second)
-            with contextlib.suppress(NotADirectoryError):
-                os.rmdir(path)  # no rename replaces a directory; one that holds something is left alone
+            # No rename replaces a directory; one that holds something is left alone. Or a collection has just
+            # taken what was there.
+            with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+                os.rmdir(path)
             os.rename(second, path)
         flush_directory(os.path.dirname(path))
 
