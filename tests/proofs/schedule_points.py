@@ -9,7 +9,7 @@ flush, which changes nothing for a living process; the directories of ``blobs/``
 the scenario falls into.
 
 ``locks/``     taking and letting go, each lock a thing of its own
-catalog        the first statement of a read (its snapshot), BEGIN IMMEDIATE, COMMIT
+catalog        the first statement of a read (its snapshot); BEGIN IMMEDIATE, COMMIT, ROLLBACK, as a lock
 ``blobs/``     open, stat, link, rename, unlink of a blob; a listing of its directory
 ``tmp/``       a listing; a file that comes or goes, all of it one thing
 """
@@ -60,6 +60,7 @@ class Points:
     def __init__(self, root: str, shards: frozenset[str], stop: Stop) -> None:
         self._root, self._shards, self._stop = root, shards, stop
         self._last = ""
+        self._has_listed_elsewhere = False
         self.is_armed = False
         for name in ("stat", "open", "unlink", "mkdir", "rmdir", "scandir", "listdir"):
             self._wrap(os, name, self._one_path)
@@ -80,9 +81,10 @@ class Points:
         setattr(module, name, wrapped)
 
     def stop(self, point: Point) -> None:
-        """Stop here, unless the last point was the same: a loop over what does not matter is one step."""
-        if self.is_armed and not (point.name == self._last and not point.writes):
-            self._last = point.name
+        """Stop here, unless it is the same again in a loop over what does not matter: that is one step."""
+        is_loop = point.name == self._last and (self._has_listed_elsewhere or point.reads == {"tmp"})
+        if self.is_armed and not is_loop:
+            self._last, self._has_listed_elsewhere = point.name, False
             self._stop(point)
 
     # --- files -----------------------------------------------------------------------------------
@@ -123,8 +125,9 @@ class Points:
         match place:
             case ("tmp", *_):
                 return ["tmp"]
-            case ("blobs", shard) if shard in self._shards and not is_change:
-                return [f"blobs/{shard}"]
+            case ("blobs", shard) if not is_change:
+                self._has_listed_elsewhere |= shard not in self._shards
+                return [f"blobs/{shard}"] if shard in self._shards else []
             case ("blobs", shard, name) if shard in self._shards:
                 blob = f"blobs/{shard}/{name[:8]}"
                 return [blob, f"blobs/{shard}"] if is_change else [blob]
@@ -144,13 +147,17 @@ class Points:
 
     # --- the catalog -----------------------------------------------------------------------------
 
-    def statement(self, sql: str, *, is_first: bool) -> None:
-        """A statement is about to run; ``is_first``: the first one after a BEGIN that only reads."""
-        if sql in ("BEGIN IMMEDIATE", "COMMIT"):
-            things = frozenset(["catalog", "transaction"] if sql == "COMMIT" else ["transaction"])
-            self.stop(Point(sql, writes=things))
-        elif is_first and sql != "ROLLBACK":
+    def begin(self, sql: str) -> None:
+        """The first statement of a transaction, or the BEGIN IMMEDIATE of one that writes, is about to run."""
+        if sql == "BEGIN IMMEDIATE":
+            self.stop(Point(sql, writes=frozenset(["transaction"]), takes="transaction"))
+        else:
             self.stop(Point(f"read {' '.join(sql.split())[:60]}", reads=frozenset(["catalog"])))
+
+    def end(self, sql: str) -> None:
+        """A transaction that wrote, or wanted to, is about to end."""
+        things = ["catalog", "transaction"] if sql == "COMMIT" else ["transaction"]
+        self.stop(Point(sql, writes=frozenset(things), frees="transaction"))
 
 
 class _Traced(apsw.Connection):
@@ -160,15 +167,23 @@ class _Traced(apsw.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._is_fresh = False
+        self._last = ""
+        self._is_writing = False
         self.exec_trace = self._trace
 
     def set_busy_timeout(self, milliseconds: int) -> None:
         super().set_busy_timeout(milliseconds and 0)
 
     def _trace(self, _: Any, sql: str, __: Any) -> bool:
-        is_first, self._is_fresh = self._is_fresh, sql == "BEGIN"
-        self.points.statement(sql, is_first=is_first)
+        if sql == "BEGIN IMMEDIATE" or (self._last == "BEGIN" and sql != "ROLLBACK"):
+            self.points.begin(sql)
+        if sql in ("COMMIT", "ROLLBACK") and self._is_writing:
+            self.points.end(sql)
+        self._is_writing = (self._is_writing or sql == "BEGIN IMMEDIATE") and sql not in (
+            "COMMIT",
+            "ROLLBACK",
+        )
+        self._last = sql
         return True
 
 

@@ -135,6 +135,7 @@ class Run:
         self._scenario = scenario
         self._root = place / "store"
         self.trace: list[tuple[int, Point]] = []
+        self.said: list[str] = []
         shutil.copytree(scenario.template, self._root)
         self._holders: dict[str, int] = {}
         self._steppers: list[Stepper] = []
@@ -165,7 +166,7 @@ class Run:
 
     def check(self) -> None:
         """Everything has ended: what was said must hold, and nothing dangle."""
-        said = [stepper.said for stepper in self._steppers]
+        said = self.said = [stepper.said for stepper in self._steppers]
         self._kill()
         broken = [word for word in said if word.startswith("failed")]
         assert not broken, broken[0].encode().decode("unicode_escape")
@@ -338,6 +339,6 @@ def _check(scenario: Scenario, run: Run, where: str = "") -> None:
         run.check()
     except Exception as error:
         raise AssertionError(
-            f"{where}{scenario.name}: {type(error).__name__}: {error}\nsteps:\n{run}\n"
+            f"{where}{scenario.name}: {type(error).__name__}: {error}\nsaid: {run.said}\nsteps:\n{run}\n"
             f"again: python tests/proofs/schedule_scenarios.py '{scenario.name}' {schedule}"
         ) from error

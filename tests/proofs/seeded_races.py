@@ -10,8 +10,17 @@ import fcntl
 import os
 from typing import Any
 
-from agent_world_distfs import ABSENT, FileConflictError, FileMetadata, LocalCasStore
-from agent_world_distfs.blobs.directory import IncomingFile
+from agent_world_distfs import (
+    ABSENT,
+    BlobMissingError,
+    FileConflictError,
+    FileMetadata,
+    LocalCasStore,
+    PathNotFoundError,
+    StorageError,
+)
+from agent_world_distfs.blobs.directory import DirectoryBlobs, IncomingFile
+from agent_world_distfs.engine import reading
 from agent_world_distfs.operations import collect
 from agent_world_distfs.records import Data, Expected
 
@@ -98,3 +107,33 @@ def name_without_looking_again() -> None:
         pass
 
     _replace(IncomingFile, "ensure", ensure_nothing)
+
+
+def replace_what_may_be_gone() -> None:
+    """A put that fails if what it is about to replace goes meanwhile."""
+
+    def give_name(self: DirectoryBlobs, temporary: str, content_hash: str) -> None:
+        if os.path.lexists(self.path_of(content_hash)):
+            try:
+                os.stat(self.path_of(content_hash))
+            except FileNotFoundError as error:
+                raise StorageError(temporary, "gone") from error
+        honest(self, temporary, content_hash)
+
+    honest = _replace(DirectoryBlobs, "give_name", give_name)
+
+
+def look_once() -> None:
+    """A reader that takes the first look at a path for the last: what was collected since is lost to it."""
+
+    def open_path(catalog: Any, files: Any, path: str) -> Any:
+        found = catalog.read(lambda tx: tx.find_file(path))
+        if found is None:
+            raise PathNotFoundError(path)
+        metadata, row = found
+        source = reading._open_row(files, row)
+        if source is None:
+            raise BlobMissingError(row.content_hash, path)
+        return reading._reader(catalog, source, row, metadata)
+
+    _replace(reading, "open_path", open_path)

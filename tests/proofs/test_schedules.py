@@ -1,0 +1,63 @@
+"""Every order of the steps of two processes, and a sample of three, beside collections and each other.
+
+Two processes: each scenario is run through all schedules that can matter; where they are more than CI
+has time for, through the first ones, and through some drawn by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import seeded_races
+from crowd import place_for
+from schedule_scenarios import THREE, TWO, scenario
+from schedules import Bug, Scenario, explore, sample
+
+pytestmark = pytest.mark.proof
+
+MOST = 120
+"""Schedules of one scenario before the rest is drawn by chance."""
+
+DRAWN = 30
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with place_for("schedules", in_memory=True) as directory:
+        yield directory
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_two_processes_in_every_order_that_can_matter(name: str, place: Path) -> None:
+    chosen = scenario(name, place)
+    explored = explore(chosen, place, MOST)
+    if not explored.is_complete:
+        explored.schedules += sample(chosen, place, DRAWN, SEED).schedules
+    print(name, explored)
+    assert explored.schedules > 2
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_three_processes_in_orders_drawn_by_chance(name: str, place: Path) -> None:
+    assert sample(scenario(name, place), place, 200 // len(THREE), SEED).schedules == 20
+
+
+CAUGHT = [
+    (seeded_races.lock_nothing, "put a large orphan, prune"),
+    (seeded_races.check_the_condition_outside_of_the_transaction, "swap, swap"),
+    (seeded_races.take_without_checking_again, "link, prune"),
+    (seeded_races.name_without_looking_again, "put a large orphan, prune"),
+    (seeded_races.replace_what_may_be_gone, "put a large orphan, prune"),
+    (seeded_races.look_once, "read, overwrite and prune"),
+]
+
+
+@pytest.mark.parametrize(("bug", "name"), CAUGHT, ids=[bug.__name__ for bug, _ in CAUGHT])
+def test_a_store_with_a_seeded_bug_is_caught(bug: Bug, name: str, place: Path) -> None:
+    broken: Scenario = replace(scenario(name, place), bug=bug)
+    with pytest.raises(AssertionError, match=f"{name}: .*(?s:.)*again: python"):
+        explore(broken, place, 500)
