@@ -148,7 +148,7 @@ class Points:
     # --- the catalog -----------------------------------------------------------------------------
 
     def begin(self, sql: str) -> None:
-        """The first statement of a transaction, or the BEGIN IMMEDIATE of one that writes, is about to run."""
+        """The first statement of a transaction, BEGIN IMMEDIATE if it writes, is about to run."""
         if sql == "BEGIN IMMEDIATE":
             self.stop(Point(sql, writes=frozenset(["transaction"]), takes="transaction"))
         else:

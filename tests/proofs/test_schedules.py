@@ -18,10 +18,10 @@ from schedules import Bug, Scenario, explore, sample
 
 pytestmark = pytest.mark.proof
 
-MOST = 120
+MOST = 100
 """Schedules of one scenario before the rest is drawn by chance."""
 
-DRAWN = 30
+DRAWN = 20
 SEED = 1
 
 
