@@ -22,7 +22,7 @@ def killed_at_lines(prepare: Callable[[], Callable[[], object]], step: int) -> I
         work = prepare()
         child = os.fork()
         if child == 0:
-            _run_and_die(work, lines)
+            run_and_die(work, lines)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
@@ -33,7 +33,8 @@ def killed_at_lines(prepare: Callable[[], Callable[[], object]], step: int) -> I
             return
 
 
-def _run_and_die(work: Callable[[], object], lines: int) -> None:
+def run_and_die(work: Callable[[], object], lines: int) -> None:
+    """In a forked child: work, be killed at the so-manieth line of the package, or end in order."""
     left = lines
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
