@@ -26,6 +26,7 @@ _STORAGE: dict[type[Exception], type[StorageError]] = {
     OSError: StorageError,
 }
 
+_SHORT_READ = apsw.SQLITE_IOERR_SHORT_READ
 
 MALFORMED = (AttributeError, TypeError, ValueError, OverflowError, struct.error)
 """What comes of values that their columns cannot hold: a flipped bit makes a number of a text."""
@@ -37,6 +38,8 @@ def translate(error: Exception, path: str, timeout_s: float) -> WorldError:
         return StoreBusyError(timeout_s)
     if isinstance(error, apsw.NoMemError):
         return UnavailableError("out of memory in the catalog")
+    if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == _SHORT_READ:
+        return CatalogError("its file ends in the middle of a page")  # the device is well
     for kind, ours in _STORAGE.items():
         if isinstance(error, kind):
             return ours(path, str(error))
