@@ -31,6 +31,7 @@ import apsw
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
 from agent_world_distfs.catalog.connections import as_uri
+from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
 from agent_world_distfs.records import HashAlgorithm
 
@@ -96,6 +97,14 @@ TABLES = {
 
 def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
     """Write a new, empty catalog to ``path``, where nothing is yet; flushed, closed, without a log."""
+    try:
+        _create_tables(path, algorithm)
+    except apsw.Error as error:
+        raise translate(error, path, 0) from error
+    _flush(path)
+
+
+def _create_tables(path: str, algorithm: HashAlgorithm) -> None:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
     connection = apsw.Connection(as_uri(path), flags=flags)
     try:
@@ -109,7 +118,6 @@ def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
             connection.execute(f"PRAGMA user_version = {FORMAT}")
     finally:
         connection.close()
-    _flush(path)
 
 
 def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) -> None:

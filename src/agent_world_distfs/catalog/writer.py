@@ -12,7 +12,7 @@ import apsw
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, KEPT_COMMITS, Commit
 from agent_world_distfs.catalog.reader import SqliteReader
-from agent_world_distfs.errors import LeaseExpiredError, StoreMovedError
+from agent_world_distfs.errors import CatalogError, LeaseExpiredError, StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata
 
@@ -172,8 +172,11 @@ class SqliteWriter(SqliteReader):
         self._changes("DELETE FROM recorders WHERE lease = ?", lease)
         sql = """DELETE FROM leases WHERE lease = ?1
             AND blob_id IN (SELECT blob_id FROM leases WHERE lease = ?1 LIMIT ?2)"""
-        self._changes(sql, lease, limit)
-        return self._row("SELECT 1 FROM leases WHERE lease = ?", lease) is None
+        is_changed = self._changes(sql, lease, limit)
+        is_ended = self._row("SELECT 1 FROM leases WHERE lease = ?", lease) is None
+        if not is_ended and not is_changed:
+            raise CatalogError("leases hold rows that cannot be removed")  # or who calls again would for ever
+        return is_ended
 
     # --- generations ---------------------------------------------------------------------------
 
@@ -213,7 +216,8 @@ class SqliteWriter(SqliteReader):
             return True
         sql = """DELETE FROM files WHERE generation = ?1
             AND path IN (SELECT path FROM files WHERE generation = ?1 ORDER BY path LIMIT ?2)"""
-        self._changes(sql, generation, limit)
+        if not self._changes(sql, generation, limit):
+            raise CatalogError("files hold rows that cannot be removed")  # or who calls again would for ever
         return False
 
     def return_space(self, limit: int) -> bool:
@@ -221,7 +225,8 @@ class SqliteWriter(SqliteReader):
         if before:
             self._cursor.execute(f"PRAGMA incremental_vacuum({limit})").fetchall()
             self.has_changed = True
-        return before <= limit
+        # A damaged header may say that nothing can be given back: once more would be for ever.
+        return before <= limit or int(self._scalar("PRAGMA freelist_count")) == before
 
     def mark_epoch(self) -> None:
         self._state.epoch += 1
