@@ -8,19 +8,18 @@ asks for everything, audits, prunes and asks again; what it saw comes back as a 
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+from forked import ChildDiedError, ChildRaisedError, in_child
 
 from agent_world_distfs import LocalCasStore, WorldError
 
-PATIENCE_S = 30
 PAGE_BYTES = 4096
 
 
@@ -209,43 +208,19 @@ class Verdict:
 
 def examine(root: Path, original: Original) -> Verdict:
     """Judge a damaged copy in a forked child: a crash or a hang of it is a fault, too."""
-    heard, said = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(heard)
-        _examine_and_exit(root, original, said)
-    os.close(said)
-    with os.fdopen(heard, "rb") as pipe:
-        told = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        ended = signal.Signals(os.WTERMSIG(status)).name
-        return Verdict(faults=[f"hung for {PATIENCE_S} s" if ended == "SIGALRM" else f"died of {ended}"])
-    verdict: Verdict = pickle.loads(told)
-    return verdict
-
-
-def _examine_and_exit(root: Path, original: Original, said: int) -> NoReturn:
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(PATIENCE_S)
-        verdict = Verdict()
-        try:
-            _examine(root, original, verdict)
-        except BaseException as error:  # noqa: BLE001  # a foreign error is what is looked for
-            verdict.faults.append(f"{type(error).__name__}: {error}")
-        with os.fdopen(said, "wb") as pipe:
-            pipe.write(pickle.dumps(verdict))
-    finally:
-        os._exit(0)
+        return in_child(lambda: _examine(root, original))
+    except (ChildDiedError, ChildRaisedError) as error:
+        return Verdict(faults=[str(error)])
 
 
-def _examine(root: Path, original: Original, verdict: Verdict) -> None:
+def _examine(root: Path, original: Original) -> Verdict:
+    verdict = Verdict()
     try:
         store = LocalCasStore(root, create=False)
     except WorldError as error:
         verdict.refused = type(error).__name__
-        return
+        return verdict
     with store:
         found = ask(store, original.contents, original.blobs)
         every = found.keys() | original.answers.keys()
@@ -256,6 +231,7 @@ def _examine(root: Path, original: Original, verdict: Verdict) -> None:
         taken = [key for key, said in found.items() if said == "as written" and later.get(key) != said]
         if taken:
             verdict.faults.append(f"a prune took what was named: {taken}")
+    return verdict
 
 
 def examine_case(original: Original, place: Path, seed: int, number: int) -> tuple[str, Verdict]:
