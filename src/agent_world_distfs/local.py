@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Literal
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory, spare_reserve
+from agent_world_distfs.catalog.connections import require_fixed_sqlite
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import FORMAT, create_catalog
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
@@ -81,6 +82,7 @@ class LocalCasStore(CasStore):
             raise TypeError(f"hash_algorithm is a HashAlgorithm, not {type(hash_algorithm).__name__}")
         _check_timeout(lock_timeout_s)
         location = _location_of(root)
+        require_fixed_sqlite(location)
         self._options: dict[str, Any] = {
             "hash_algorithm": hash_algorithm,
             "durability": durability,

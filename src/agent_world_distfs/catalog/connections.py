@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -15,11 +16,33 @@ from urllib.parse import quote
 
 import apsw
 
-from agent_world_distfs.errors import ForkedStoreError
+from agent_world_distfs.errors import ForkedStoreError, IncompatibleStoreError
 
 BUSY_MS = 10_000
 _CACHE_KIB = 16_384
 _POLL_S = 0.0005
+
+
+_FIXED_IN = (3, 51, 3)
+_FIXED_IN_BRANCHES = {(3, 44): 6, (3, 50): 7}
+
+
+def require_fixed_sqlite(location: str) -> None:
+    """Refuse to open with a SQLite library that can corrupt a log which several processes shorten.
+
+    The WAL-reset bug is in all versions from 3.7.0 to 3.51.2, except for two that it was mended in
+    too. The requirements of the package say so already; this is for who installs apsw otherwise.
+
+    Raises:
+        IncompatibleStoreError: the library has the bug.
+    """
+    version = apsw.sqlite_lib_version()
+    major, minor, patch = (int(part) for part in version.split(".")[:3])
+    fixed_in = _FIXED_IN_BRANCHES.get((major, minor), sys.maxsize)
+    if (major, minor, patch) >= _FIXED_IN or patch >= fixed_in:
+        return
+    reason = f"SQLite {version} can corrupt a shared database: a library of 3.51.3 or newer is needed"
+    raise IncompatibleStoreError(location, reason)
 
 
 def as_uri(path: str) -> str:
