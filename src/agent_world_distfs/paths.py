@@ -32,6 +32,14 @@ def normalize_path(path: str) -> str:
     return _normalize(path)
 
 
+def is_path(text: str) -> bool:
+    """Whether ``text`` is a path in its one form. Whatever is in an index is, unless it was tampered with."""
+    try:
+        return normalize_path(text) == text
+    except PathInvalidError:
+        return False
+
+
 def _normalize(path: str) -> str:
     if not path.isascii():
         _require_utf8(path)

@@ -13,6 +13,7 @@ import apsw
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
 from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit
 from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import BlobBrief, BlobRow, Doubted, IndexState
 from agent_world_distfs.records import FileMetadata
 
@@ -239,6 +240,8 @@ class SqliteReader:
                 yield f"the entry of {path!r} names blob {blob_id}, which has no row"
             elif self._checksums.file(path, content_hash, size_bytes, updated_at_ms) != checksum:
                 yield f"the entry of {path!r} contradicts its checksum"
+            elif not is_path(path):
+                yield f"the entry of {path[:80]!r} is of what can be no path"
         if stored is not None and IndexState(stored.total_files, stored.digest) != found:
             yield "the entries are not the set that was written: rows were lost, added or changed"
 

@@ -16,7 +16,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
 from agent_world_distfs.engine.directories import shared_length
-from agent_world_distfs.errors import InvalidInputError
+from agent_world_distfs.errors import CatalogError, InvalidInputError
+from agent_world_distfs.paths import is_path
 
 MOST_SHOWN = 1_000
 """Problems listed in one error."""
@@ -35,7 +36,11 @@ def check_names(paths: Callable[[], Iterable[str]], directory: int) -> None:
 
     Raises:
         InvalidInputError: it cannot; all the paths that are in the way are listed.
+        CatalogError: one is no path at all, as only a catalog has that was tampered with.
     """
+    strange = next((path for path in paths() if not is_path(path)), None)
+    if strange is not None:
+        raise CatalogError(f"it has an entry of what can be no path: {strange[:80]!r}")
     problems = [*_find_clashes(paths()), *_find_refused(paths(), directory)]
     fold = _find_folding(directory)
     if fold is not None:
