@@ -227,8 +227,11 @@ def _examine(root: Path, original: Original) -> Verdict:
         verdict.changed = sorted(key for key in every if found.get(key) != original.answers.get(key))
         verdict.is_sound = store.audit_file_index(verify=True).is_sound()
         _try(store.prune_orphan_blobs)
-        later = ask(store, original.contents, original.blobs)
-        taken = [key for key, said in found.items() if said == "as written" and later.get(key) != said]
+        taken = [
+            name
+            for name, data in original.blobs.items()
+            if found[f"get {name}"] == "as written" and _read(partial(store.get, name), data) != "as written"
+        ]
         if taken:
             verdict.faults.append(f"a prune took what was named: {taken}")
     return verdict

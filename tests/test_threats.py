@@ -1,0 +1,356 @@
+"""Threats that no other file of tests is about; ``SECURITY.md`` has the table of all of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from agent_world_distfs import CatalogError, HashAlgorithm, LocalCasStore, WorldError
+from agent_world_distfs.paths import is_path
+from agent_world_distfs.protocols import BlobBrief
+from calls import LARGE, SMALL, fill, look
+from children import cannot_run
+
+# --- a store from somebody else ---------------------------------------------------------------
+
+HOSTILE_PATHS = [
+    "../escaped",
+    "a/../../escaped",
+    "..",
+    "/tmp/distfs-escaped",
+    "a/./b",
+    "a//b",
+    "a/",
+    ".",
+    "",
+    "a\0b",
+    "x" * 5_000,
+]
+"""Paths that no call of ours lets in; a catalog that somebody else has written may hold them."""
+
+
+def plant(store: LocalCasStore, path: str) -> None:
+    """Name a blob by a path that was not checked, with checksums that are right."""
+    content_hash = store.put_bytes(b"planted")
+    store._catalog.write(lambda tx: tx.set_file(path, known(tx.find_brief(content_hash)), 5))
+
+
+def known(value: BlobBrief | None) -> BlobBrief:
+    assert value is not None
+    return value
+
+
+def tree(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+@pytest.mark.parametrize("path", HOSTILE_PATHS, ids=lambda path: repr(path[:20]))
+def test_a_hostile_catalog_writes_nothing_outside_of_what_is_checked_out(
+    path: str, store: LocalCasStore, tmp_path: Path
+) -> None:
+    plant(store, path)
+    place = tmp_path / "place"
+    (place / "inner").mkdir(parents=True)
+    try:
+        store.checkout(place / "inner" / "target")
+    except WorldError:
+        assert tree(place) == {"inner"}
+    else:
+        assert {name for name in tree(place) if not name.startswith("inner/target")} == {"inner"}
+    assert not Path("/tmp/distfs-escaped").exists()
+
+
+@pytest.mark.parametrize("path", HOSTILE_PATHS, ids=lambda path: repr(path[:20]))
+def test_a_hostile_catalog_gives_no_other_store_a_path_that_is_none(
+    path: str, store: LocalCasStore, other_store: LocalCasStore
+) -> None:
+    plant(store, path)
+    for take in (
+        lambda: other_store.pull_index(store),
+        lambda: other_store.pull_manifest(store, store.export_file_index_manifest()),
+    ):
+        with pytest.raises(WorldError):
+            take()  # type: ignore[no-untyped-call]
+        assert other_store.list_files() == []
+    assert other_store.audit_file_index(verify=True).is_sound()
+
+
+@pytest.mark.parametrize("path", HOSTILE_PATHS, ids=lambda path: repr(path[:20]))
+def test_a_path_that_is_none_is_damage(path: str, store: LocalCasStore) -> None:
+    assert not is_path(path)
+    plant(store, path)
+    report = store.audit_file_index()
+    assert report.index_damage
+    assert all(sentence.isprintable() for sentence in report.index_damage)
+
+
+def test_every_connection_is_set_up_for_a_hostile_database(location: Path) -> None:
+    opened: list[apsw.Connection] = []
+    apsw.connection_hooks.append(opened.append)
+    try:
+        with LocalCasStore(location) as store:
+            fill(store)
+            store.audit_file_index(verify=True)
+            configured = [settings_of(connection) for connection in opened if connection.filename]
+    finally:
+        apsw.connection_hooks.remove(opened.append)
+    assert configured
+    assert set(configured) == {(1, 0, 0, 0, 0)}
+
+
+def settings_of(connection: apsw.Connection) -> tuple[int, ...]:
+    """Defensive, trusted schema, extensions, triggers, views."""
+    return tuple(
+        connection.config(option, -1)
+        for option in (
+            apsw.SQLITE_DBCONFIG_DEFENSIVE,
+            apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA,
+            apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION,
+            apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER,
+            apsw.SQLITE_DBCONFIG_ENABLE_VIEW,
+        )
+    )
+
+
+# --- damage -----------------------------------------------------------------------------------
+
+
+def test_a_catalog_that_ends_within_a_page_is_damaged_and_no_broken_device(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        fill(store)
+    catalog = location / "catalog.db"
+    os.truncate(catalog, catalog.stat().st_size - 4_096)  # the last page may have nothing in it yet
+    seen = 0
+    for _ in range(20):
+        os.truncate(catalog, catalog.stat().st_size - 1_500)
+        try:
+            with LocalCasStore(location, read_only=True) as store:
+                seen += bool(store.audit_file_index(verify=True).index_damage)
+        except CatalogError:
+            seen += 1
+    assert seen == 20
+
+
+# --- what stands where a blob should be ---------------------------------------------------------
+
+
+def blob_file(location: Path, content_hash: str) -> Path:
+    return location / "blobs" / content_hash[:2] / content_hash
+
+
+def test_a_device_where_a_blob_should_be_is_never_read_and_healed_by_storing_it_again(
+    location: Path,
+) -> None:
+    with LocalCasStore(location) as store:
+        content_hash = store.write_file("a", LARGE).content_hash
+        blob_file(location, content_hash).unlink()
+        try:
+            os.mknod(blob_file(location, content_hash), stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        except PermissionError:
+            cannot_run("only root can make a device")
+        for call in (store.get, store.open_blob):
+            with pytest.raises(CatalogError, match="regular file"):
+                call(content_hash)
+        assert store.audit_file_index().damaged_blob_hashes == (content_hash,)
+        store.put_bytes(LARGE)
+        assert store.read_file("a") == LARGE
+        assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_a_hard_link_to_the_file_of_somebody_else_is_never_written_to(location: Path, tmp_path: Path) -> None:
+    """Storing the bytes again must not write in place: the other name would change, too."""
+    theirs = tmp_path / "theirs"
+    with LocalCasStore(location) as store:
+        content_hash = store.write_file("a", LARGE).content_hash
+        for content in (b"x" * len(LARGE), b"short", LARGE):
+            theirs.unlink(missing_ok=True)
+            theirs.write_bytes(content)
+            blob_file(location, content_hash).unlink()
+            os.link(theirs, blob_file(location, content_hash))
+            store.put_bytes(LARGE)
+            store.write_file("b", LARGE)
+            assert theirs.read_bytes() == content
+            assert store.read_file("a") == LARGE
+            store.delete_file("b")
+        store.delete_file("a")
+        store.prune_orphan_blobs()
+        assert theirs.read_bytes() == LARGE
+
+
+def test_a_directory_of_blobs_that_is_a_symlink_is_not_mistaken_for_lost_data(
+    location: Path, tmp_path: Path
+) -> None:
+    """Moving ``blobs`` to a larger disk and leaving a symlink is a thing that people do."""
+    with LocalCasStore(location) as store:
+        store.write_file("a", LARGE)
+    shutil.move(location / "blobs", tmp_path / "elsewhere")
+    (location / "blobs").symlink_to(tmp_path / "elsewhere")
+    with LocalCasStore(location) as store:
+        assert store.read_file("a") == LARGE
+        store.write_file("b", LARGE + b"b")
+        assert store.audit_file_index(verify=True).is_clean()
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+CANARY = "canary-4711"
+
+FAILING_CALLS = """
+import faulthandler, io, logging, sys, traceback, warnings
+from pathlib import Path
+
+logging.basicConfig(level=logging.DEBUG)
+warnings.simplefilter("always")
+from agent_world_distfs import *
+
+location, canary = sys.argv[1], Path(sys.argv[2]).read_text()
+small, large = canary.encode(), canary.encode() * 2_000
+store = LocalCasStore(location)
+store.write_file("small", small)
+store.write_file("large", large)
+store.pin(store.put_bytes(b"pinned " + small))
+ref = store.export_file_index_manifest(pin=True)
+name = store.hash_bytes(large)
+other = store.hash_bytes(b"other")
+
+class Broken:
+    def read(self, size):
+        return canary
+
+class Short:
+    def __init__(self):
+        self.parts = [small, large]
+    def read(self, size):
+        if not self.parts:
+            raise OSError(5, "Input/output error")
+        return self.parts.pop(0)[:size]
+
+def rot():
+    for path in Path(location, "blobs").glob("*/*"):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+
+def lose():
+    for path in Path(location, "blobs").glob("*/*"):
+        path.unlink()
+
+calls = [
+    lambda: store.put(other, small),
+    lambda: store.put(other, large),
+    lambda: store.put_stream(io.BytesIO(large), expected_content_hash=other),
+    lambda: store.put_stream(Broken()),
+    lambda: store.put_stream(Short()),
+    lambda: store.write_file_stream("x", Short()),
+    lambda: store.write_file("..", small),
+    lambda: store.write_file("a", canary),
+    lambda: store.write_file("a", [small]),
+    lambda: store.write_file_if_match("small", ABSENT, large),
+    lambda: store.write_file_if_match("none", other, small),
+    lambda: store.import_file_index_manifest(FileIndexManifestRef(name, len(large))),
+    lambda: store.read_file_index_manifest(FileIndexManifestRef(store.hash_bytes(small), len(small))),
+    rot,
+    lambda: store.read_file("large"),
+    lambda: store.get(name),
+    lambda: store.import_file_index_manifest(ref),
+    lambda: print(store.audit_file_index(verify=True)),
+    lambda: store.checkout(location + ".out"),
+    lambda: LocalCasStore(location + ".other").pull_index(store),
+    lose,
+    lambda: store.read_file("large"),
+    lambda: print(store.audit_file_index(verify=True)),
+    lambda: print(store.prune_orphan_blobs()),
+    lambda: print(repr(store), store.list_files(), store.list_pins()),
+    store.close,
+    lambda: store.write_file("closed", large),
+]
+failed = 0
+for call in calls:
+    try:
+        call()
+    except Exception as error:
+        failed += 1
+        traceback.print_exc()
+        print(repr(error), error, vars(error), error.args, getattr(error, "__notes__", ""))
+print("failed:", failed)
+"""
+
+
+def test_content_and_keys_are_in_no_message_log_or_report(location: Path, tmp_path: Path) -> None:
+    ((key,),) = look(location, "SELECT checksum_key FROM store")
+    assert isinstance(key, bytes)
+    secret = tmp_path / "secret"
+    secret.write_text(CANARY)
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", FAILING_CALLS, location, secret],
+        capture_output=True,
+        check=True,
+    )
+    said = done.stdout + done.stderr
+    assert b"failed: 2" in said, done.stderr.decode()  # twenty and some
+    assert CANARY.encode() not in said
+    assert key not in said
+    assert key.hex().encode() not in said
+    assert repr(key)[2:-1].encode() not in said
+
+
+FAILING_COMMANDS: dict[str, Callable[[Path], list[str]]] = {
+    "a conflict": lambda secret: ["write", "large", str(secret), "--if-absent"],
+    "a path that is none": lambda secret: ["write", "..", str(secret)],
+    "a hash that is none": lambda secret: ["get", "no-hash"],
+    "rotten bytes": lambda secret: ["read", "large"],
+    "an audit": lambda secret: ["audit", "--verify"],
+    "a directory that is in the way": lambda secret: ["checkout", str(secret.parent)],
+    "no such command": lambda secret: ["wirte", str(secret)],
+}
+
+
+@pytest.mark.parametrize("words", FAILING_COMMANDS.values(), ids=FAILING_COMMANDS.keys())
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_no_command_that_fails_prints_content(
+    words: Callable[[Path], list[str]], form: list[str], location: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(CANARY.encode() * 2_000)
+    with LocalCasStore(location) as store:
+        content_hash = store.write_file("large", secret.read_bytes()).content_hash
+    with blob_file(location, content_hash).open("r+b") as file:
+        file.write(b"!")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("distfs"), "--store", location, *form, *words(secret)],
+        env={**os.environ, "DISTFS_DEBUG": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert CANARY.encode() not in done.stdout + done.stderr
+
+
+# --- two algorithms ---------------------------------------------------------------------------
+
+
+def test_what_one_algorithm_names_is_not_there_for_the_other(
+    tmp_path: Path, pristine: dict[HashAlgorithm, Path]
+) -> None:
+    one, other = (
+        LocalCasStore(shutil.copytree(place, tmp_path / str(number)))
+        for number, place in enumerate(pristine.values())
+    )
+    with one, other:
+        for data in (SMALL, LARGE):
+            assert not other.has(one.put_bytes(data))
+            assert one.hash_bytes(data) != other.hash_bytes(data)
+            with pytest.raises(WorldError):
+                other.put(one.hash_bytes(data), data)
+        for pull in (lambda: other.pull_index(one), lambda: one.pull_index(other)):
+            with pytest.raises(WorldError):
+                pull()  # type: ignore[no-untyped-call]
+        assert other.list_files() == []
