@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -18,6 +19,22 @@ from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import BlobBrief
 from calls import LARGE, SMALL, fill, look
 from children import cannot_run
+
+# --- the tables -------------------------------------------------------------------------------
+
+SECURITY = Path(__file__).parent.parent / "SECURITY.md"
+
+
+def test_every_threat_and_every_hazard_names_the_test_that_holds_it() -> None:
+    """That the tests exist is checked with the names on all pages."""
+    rows = [line for line in SECURITY.read_text("utf-8").splitlines() if line.startswith("| ")]
+    told = [row for row in rows if not row.startswith(("| Threat |", "| Hazard |", "| --- "))]
+    assert [row for row in told if not re.search(r"`tests/[\w/]+\.py::test_\w+`", row.split("|")[-2])] == []
+    assert [f"F{number}" for number in range(1, 11)] == re.findall(
+        r"^\| \*\*(F\d+)\*\* ", "\n".join(told), re.MULTILINE
+    )
+    assert len(told) > 35
+
 
 # --- a store from somebody else ---------------------------------------------------------------
 
