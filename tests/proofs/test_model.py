@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from again import command_of
-from calls_of_a_model import Call, changes, reads
+from calls_of_a_model import Call, Data, changes, paths, reads, some_data
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -56,14 +56,16 @@ def pristine(algorithm: HashAlgorithm) -> Path:
 class StoreMachine(RuleBasedStateMachine):
     """Two handles of one store, and the model of it."""
 
-    @initialize(algorithm=st.sampled_from(HashAlgorithm))
-    def begin(self, algorithm: HashAlgorithm) -> None:
+    @initialize(algorithm=st.sampled_from(HashAlgorithm), filling=st.dictionaries(paths, some_data))
+    def begin(self, algorithm: HashAlgorithm, filling: dict[str, Data]) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="distfs-model-", dir=MEMORY))
         self.root = shutil.copytree(pristine(algorithm), self.place / "store")
         self.handles = [LocalCasStore(self.root), LocalCasStore(self.root)]
         self.model = Model(algorithm)
         self.refs: list[FileIndexManifestRef] = []
         counts["examples"] += 1
+        for path, data in filling.items():
+            self._both(Call("write_file", (path, data)), 0)
 
     # --- what is done --------------------------------------------------------------------------
 
