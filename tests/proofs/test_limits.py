@@ -83,13 +83,8 @@ def test_a_full_disk_loses_nothing_and_can_be_read(size_mib: int, kind: str, mak
         expect_all(store, written)
 
 
-full_disk = pytest.mark.xfail(
-    strict=False, reason="full disk: removing many small blobs may need more room than the reserve gives"
-)
-
-
 @each_size
-@pytest.mark.parametrize("kind", [pytest.param("small", marks=full_disk), "large", "mixed"])
+@each_disk
 def test_on_a_full_disk_space_can_be_won_back(size_mib: int, kind: str, make_disk: MakeDisk) -> None:
     with LocalCasStore(make_disk(size_mib * MIB) / "store") as store:
         written = fill_up(store, kind, size_mib)
