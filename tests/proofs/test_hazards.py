@@ -22,6 +22,10 @@ from agent_world_distfs import FileIndexManifestRef, IncompatibleStoreError, Loc
 from calls import EXCHANGES, READS, WRITES, fill
 from children import Start
 
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="looks into /proc, and asks for locks as Linux lays them out"
+)
+
 PENDING_BYTE = 0x40000000
 SHARED_FIRST, SHARED_SIZE = PENDING_BYTE + 2, 510
 """SQLite's file format: a connection with something read holds a lock in this range of the database."""
@@ -94,6 +98,7 @@ def use_everything(store: LocalCasStore, after_each: Callable[[str], None]) -> N
     after_each("audit")
 
 
+@on_linux
 def test_the_database_is_never_mapped_into_memory(location: Path) -> None:
     def look(name: str) -> None:
         maps = Path("/proc/self/maps").read_text()
@@ -147,7 +152,7 @@ def is_locked(database: Path) -> bool:
     return bool(answer[0] != fcntl.F_UNLCK)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the lock is asked for as Linux lays it out")
+@on_linux
 def test_nothing_but_sqlite_opens_the_database_and_its_locks_are_held_all_the_time(
     location: Path, start: Start
 ) -> None:
@@ -164,6 +169,7 @@ def test_nothing_but_sqlite_opens_the_database_and_its_locks_are_held_all_the_ti
     assert not is_locked(location / "catalog.db")
 
 
+@on_linux
 def test_the_lock_of_a_process_that_opens_and_closes_the_database_is_seen_to_be_lost(
     location: Path, start: Start
 ) -> None:
@@ -206,7 +212,7 @@ print(*{"sqlite3", "_sqlite3"} & sys.modules.keys())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the libraries of a process are listed in /proc")
+@on_linux
 def test_one_process_has_one_sqlite_library(location: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_EVERYTHING, location],

@@ -83,24 +83,46 @@ def test_a_full_disk_loses_nothing_and_can_be_read(size_mib: int, kind: str, mak
         expect_all(store, written)
 
 
+def win_back(store: LocalCasStore, written: dict[str, bytes]) -> None:
+    """Remove half of the files, and write some again; nothing of the rest is lost."""
+    gone = sorted(written)[::2]
+    assert store.delete_files(gone[:5]) == 5
+    for path in gone[5:]:
+        assert store.delete_file(path) is True
+    assert store.prune_orphan_blobs().freed_bytes > 0
+    for path in gone:
+        del written[path]
+    again = {f"again/{number}": content(number, 5_000) for number in range(5)}
+    again["again/large"] = content(9, 20_000)
+    for path, data in again.items():
+        store.write_file(path, data)
+    expect_all(store, written | again)
+
+
 @each_size
 @each_disk
 def test_on_a_full_disk_space_can_be_won_back(size_mib: int, kind: str, make_disk: MakeDisk) -> None:
     with LocalCasStore(make_disk(size_mib * MIB) / "store") as store:
-        written = fill_up(store, kind, size_mib)
-        gone = sorted(written)[::2]
-        assert store.delete_files(gone[:5]) == 5
-        for path in gone[5:]:
-            assert store.delete_file(path) is True
-        assert store.prune_orphan_blobs().freed_bytes > 0
-        for path in gone:
-            del written[path]
-        for number in range(5):
-            written[f"again/{number}"] = content(number, 5_000)
-            store.write_file(f"again/{number}", written[f"again/{number}"])
-        written["again/large"] = content(9, min(20_000, size_mib * MIB // 50))
-        store.write_file("again/large", written["again/large"])
+        win_back(store, fill_up(store, kind, size_mib))
+
+
+@pytest.mark.parametrize("size_mib", [4, 8, 24])
+@each_disk
+def test_after_a_crash_on_a_full_disk_space_can_be_won_back(
+    size_mib: int, kind: str, make_disk: MakeDisk
+) -> None:
+    location = make_disk(size_mib * MIB) / "store"
+    never_closed: list[LocalCasStore] = []
+
+    def fill_and_die() -> dict[str, bytes]:
+        never_closed.append(LocalCasStore(location))
+        return fill_up(never_closed[0], kind, size_mib)
+
+    written = in_child(fill_and_die)  # which ends at once, with the log as it is
+    assert (location / "catalog.db-wal").stat().st_size > 0
+    with LocalCasStore(location) as store:
         expect_all(store, written)
+        win_back(store, written)
 
 
 @pytest.mark.parametrize("size_kib", [1, 64, 300, 1_000, 1_200, 2_000])
