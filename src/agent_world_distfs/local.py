@@ -247,6 +247,7 @@ def _create(location: str, algorithm: HashAlgorithm) -> None:
         os.mkdir(workshop)
         create_catalog(os.path.join(workshop, "catalog.db"), algorithm)
         flush_directory(os.path.join(location, "locks"))
+        flush_directory(location)  # or a power cut may keep the catalog's name and lose those beside it
         os.rename(os.path.join(workshop, "catalog.db"), catalog)
         with contextlib.suppress(FileNotFoundError):  # who opens the store already may have tidied it
             os.rmdir(workshop)
