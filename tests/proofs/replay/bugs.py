@@ -1,0 +1,87 @@
+"""Bugs to be found: each breaks one promise of durability, in a traced process only.
+
+All but one work at the level of the operating system or of SQLite, so that they stay bugs however
+the store is written.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+_fsync, _link = os.fsync, os.link
+
+
+def _flush_no_file() -> None:
+    def fsync(fd: Any) -> None:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            _fsync(fd)
+
+    os.fsync = fsync
+
+
+def _flush_no_directory() -> None:
+    def fsync(fd: Any) -> None:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            _fsync(fd)
+
+    os.fsync = fsync
+
+
+def _trust_what_is_there() -> None:
+    """A name that exists is taken for durable: it is neither replaced nor flushed."""
+    existing: list[bool] = []
+
+    def link(source: Any, target: Any, **options: Any) -> None:
+        try:
+            _link(source, target, **options)
+        except FileExistsError:
+            existing.append(True)
+
+    def fsync(fd: Any) -> None:
+        if not (existing and stat.S_ISDIR(os.fstat(fd).st_mode) and existing.pop()):
+            _fsync(fd)
+
+    os.link = link  # type: ignore[assignment]
+    os.fsync = fsync
+
+
+class _Connection(apsw.Connection):
+    """SQLite that is asked for less than it should be."""
+
+    weaker: Callable[[str], str] = staticmethod(lambda statement: statement)
+
+    def execute(self, statements: str, *values: Any, **options: Any) -> Any:
+        return super().execute(_Connection.weaker(statements), *values, **options)
+
+
+def _weaken(wanted: str, given: str) -> Callable[[], None]:
+    def start() -> None:
+        _Connection.weaker = staticmethod(
+            lambda text: text.replace(wanted, given) if "synchronous" in text else text
+        )
+        apsw.Connection = _Connection  # type: ignore[misc]
+
+    return start
+
+
+def _forget_errors() -> None:
+    """No process is told that the log is in doubt. The one bug that knows the inside of the store."""
+    from agent_world_distfs.catalog.gate import Gate
+
+    assert hasattr(Gate, "set_suspect"), "the store has another way to remember: this bug has to follow it"
+    Gate.set_suspect = lambda self, *, suspect: None  # type: ignore[method-assign]
+
+
+BUGS: dict[str, Callable[[], None]] = {
+    "files are not flushed": _flush_no_file,
+    "directories are not flushed": _flush_no_directory,
+    "the log is never flushed": _weaken("FULL", "OFF"),
+    "a collection does not flush": _weaken("FULL", "NORMAL"),
+    "what is there is trusted": _trust_what_is_there,
+    "errors of the log are forgotten": _forget_errors,
+}

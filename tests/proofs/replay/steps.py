@@ -1,0 +1,244 @@
+"""What a traced run does, step by step, and what must be there after each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from agent_world_distfs import ABSENT, FileIndexManifestRef, LocalCasStore
+
+
+@dataclass(frozen=True)
+class Content:
+    """Bytes, named by a word and a size."""
+
+    word: str
+    size_bytes: int
+
+    @property
+    def data(self) -> bytes:
+        word = self.word.encode() + b"."
+        return (word * (self.size_bytes // len(word) + 1))[: self.size_bytes]
+
+    @property
+    def hash(self) -> str:
+        return blake3(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call. ``actor``: the process that does it; one whose name begins with "relaxed" opens so."""
+
+    kind: str
+    path: str = ""
+    content: Content | None = None
+    target: str = ""
+    expected: Content | None = None
+    paths: tuple[str, ...] = ()
+    actor: str = "full"
+
+    @property
+    def bytes_given(self) -> Content:
+        assert self.content is not None
+        return self.content
+
+    @property
+    def is_durable(self) -> bool:
+        return not self.actor.startswith("relaxed")
+
+    def __str__(self) -> str:
+        values = [self.path, self.target, *self.paths]
+        if self.content is not None:
+            values.append(f"{self.content.word}*{self.content.size_bytes}")
+        return f"{self.actor}: {self.kind} {' '.join(filter(None, values))}".strip()
+
+
+@dataclass(frozen=True)
+class World:
+    """What a store holds: paths and pins by hash, every blob that must be there, manifests that it knows."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    pins: frozenset[str] = frozenset()
+    blobs: frozenset[str] = frozenset()
+    manifests: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def without(self, *paths: str) -> World:
+        return replace(self, files={path: h for path, h in self.files.items() if path not in paths})
+
+    def having(self, path: str, content_hash: str) -> World:
+        files = {**self.files, path: content_hash}
+        return replace(self, files=files, blobs=self.blobs | {content_hash})
+
+    def storing(self, *hashes: str) -> World:
+        return replace(self, blobs=self.blobs.union(hashes))
+
+    def pruned(self) -> World:
+        return replace(self, blobs=self.blobs & (self.pins | set(self.files.values())))
+
+
+@dataclass
+class Scene:
+    """What one process has: the store's place, the store once it is open."""
+
+    root: Path
+    durability: str
+    store: Any = None
+
+    @property
+    def location(self) -> Path:
+        return self.root / "store"
+
+    def open(self) -> str:
+        self.store = LocalCasStore(self.location, durability=self.durability, lock_timeout_s=20)  # type: ignore[arg-type]
+        return ""
+
+    def close(self) -> str:
+        if self.store is not None:
+            self.store.close()
+        self.store = None
+        return ""
+
+
+OTHER: dict[str, Content] = {
+    "pulled/small": Content("pulled", 300),
+    "pulled/large": Content("pulled", 20_000),
+    "pulled/again": Content("pulled", 300),
+}
+"""What the store beside holds, which is pulled from."""
+
+TREE: dict[str, Content] = {
+    f"t{n}": Content(f"tree{n}", size) for n, size in enumerate((0, 10, 8_192, 9_000, 30_000))
+}
+"""A small real directory to import."""
+
+BIG_TREE: dict[str, Content] = {f"b{n:03}": Content(f"big{n}", 7_900) for n in range(420)}
+"""One whose import makes the log so long that it is copied into the database."""
+
+Act = Callable[[Scene, Step], Any]
+Effect = Callable[[World, Step, str], World]
+
+
+def _pull(scene: Scene, _: Step) -> None:
+    with LocalCasStore(scene.root / "other", create=False) as other:
+        scene.store.pull_index(other)
+
+
+def _export(scene: Scene, _: Step) -> str:
+    ref = scene.store.export_file_index_manifest(pin=True)
+    return f"{ref.content_hash}:{ref.size_bytes}"
+
+
+def _import(scene: Scene, _: Step) -> str:
+    for content_hash in scene.store.list_pins():
+        data = scene.store.get(content_hash)
+        if data.startswith(b"\xd9\xd9\xf7"):
+            scene.store.import_file_index_manifest(FileIndexManifestRef(content_hash, len(data)))
+            return str(content_hash)
+    raise LookupError("no manifest is pinned")
+
+
+def _exported(world: World, said: str) -> World:
+    content_hash = said.partition(":")[0]
+    manifests = {**world.manifests, content_hash: world.files}
+    return replace(
+        world, pins=world.pins | {content_hash}, blobs=world.blobs | {content_hash}, manifests=manifests
+    )
+
+
+def _filled(world: World, prefix: str, contents: dict[str, Content]) -> World:
+    for name, content in contents.items():
+        world = world.having(prefix + name, content.hash)
+    return world
+
+
+def _moved(world: World, step: Step) -> World:
+    return world.having(step.target, world.files[step.path]).without(
+        *({step.path} if step.path != step.target else ())
+    )
+
+
+KINDS: dict[str, tuple[Act, Effect]] = {
+    "open": (lambda scene, _: scene.open(), lambda w, s, _: w),
+    "close": (lambda scene, _: scene.close(), lambda w, s, _: w),
+    "write": (
+        lambda scene, s: scene.store.write_file(s.path, s.bytes_given.data),
+        lambda w, s, _: w.having(s.path, s.bytes_given.hash),
+    ),
+    "stream": (
+        lambda scene, s: scene.store.write_file_stream(s.path, io.BytesIO(s.bytes_given.data)),
+        lambda w, s, _: w.having(s.path, s.bytes_given.hash),
+    ),
+    "write if": (
+        lambda scene, s: scene.store.write_file_if_match(
+            s.path, s.expected.hash if s.expected else ABSENT, s.bytes_given.data
+        ),
+        lambda w, s, _: w.having(s.path, s.bytes_given.hash),
+    ),
+    "put": (
+        lambda scene, s: scene.store.put_bytes(s.bytes_given.data),
+        lambda w, s, _: w.storing(s.bytes_given.hash),
+    ),
+    "delete": (lambda scene, s: scene.store.delete_file(s.path), lambda w, s, _: w.without(s.path)),
+    "delete many": (lambda scene, s: scene.store.delete_files(s.paths), lambda w, s, _: w.without(*s.paths)),
+    "link": (
+        lambda scene, s: scene.store.link_file(s.path, s.bytes_given.hash),
+        lambda w, s, _: w.having(s.path, s.bytes_given.hash),
+    ),
+    "copy": (
+        lambda scene, s: scene.store.copy_file(s.path, s.target),
+        lambda w, s, _: w.having(s.target, w.files[s.path]),
+    ),
+    "rename": (lambda scene, s: scene.store.rename_file(s.path, s.target), lambda w, s, _: _moved(w, s)),
+    "pin": (
+        lambda scene, s: scene.store.pin(s.bytes_given.hash),
+        lambda w, s, _: replace(w, pins=w.pins | {s.bytes_given.hash}),
+    ),
+    "unpin": (
+        lambda scene, s: scene.store.unpin(s.bytes_given.hash),
+        lambda w, s, _: replace(w, pins=w.pins - {s.bytes_given.hash}),
+    ),
+    "prune": (lambda scene, _: scene.store.prune_orphan_blobs(), lambda w, s, _: w.pruned()),
+    "export": (_export, lambda w, s, said: _exported(w, said)),
+    "import": (_import, lambda w, s, said: replace(w, files=w.manifests[said])),
+    "pull": (
+        _pull,
+        lambda w, s, _: replace(
+            w.storing(*(c.hash for c in OTHER.values())), files={p: c.hash for p, c in OTHER.items()}
+        ),
+    ),
+    "import tree": (
+        lambda scene, s: scene.store.import_tree(f"{scene.root}.tree", "tree"),
+        lambda w, s, _: _filled(w, "tree/", TREE),
+    ),
+    "import big tree": (
+        lambda scene, s: scene.store.import_tree(f"{scene.root}.big", "big"),
+        lambda w, s, _: _filled(w, "big/", BIG_TREE),
+    ),
+    "stuck write": (lambda scene, s: scene.store.write_file(s.path, s.bytes_given.data), lambda w, s, _: w),
+    "kill": (lambda scene, _: None, lambda w, s, _: w),
+}
+"""What each kind does, and what it makes of the world once it is done. ``said``: what it told."""
+
+
+def act(scene: Scene, step: Step) -> str:
+    """Do one step; what it tells: a text, empty for most, or ``!`` and the kind of error that it raised."""
+    try:
+        said = KINDS[step.kind][0](scene, step)
+    except Exception as error:  # noqa: BLE001  # which it was is what it tells
+        return f"!{type(error).__name__}"
+    return said if isinstance(said, str) else ""
+
+
+def after(worlds: Sequence[World], step: Step, said: str) -> list[World]:
+    """The worlds that are possible after a step: two where its outcome is unknown."""
+    effect = KINDS[step.kind][1]
+    if said == "!OutcomeUnknownError":
+        return [*worlds, *(effect(world, step, "") for world in worlds)]
+    if said.startswith("!"):
+        return list(worlds)
+    return [effect(world, step, said) for world in worlds]
