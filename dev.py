@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent
 
 SYSTEM_TOOLS = (  # command, its Debian package, the tests that need it
     ("strace", "strace", "those that watch or break single system calls: flush order, kills, full disks"),
+    ("mkfs.xfs", "xfsprogs", "those that cut the power of a real XFS (as root)"),
 )
 
 APT_GET = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300")
@@ -127,9 +128,14 @@ def require_ensurepip() -> None:
     sys.exit(f"\n    {apt_line(['python3-venv'])}\n")
 
 
+def has_command(command: str) -> bool:
+    """Whether there is a command; a user's PATH need not reach those of the administrator."""
+    return shutil.which(command) is not None or os.access(f"/usr/sbin/{command}", os.X_OK)
+
+
 def require_system_tools() -> None:
     """Install the commands that tests need, or say which tests do without."""
-    missing = [tool for tool in SYSTEM_TOOLS if shutil.which(tool[0]) is None]
+    missing = [tool for tool in SYSTEM_TOOLS if not has_command(tool[0])]
     packages = [package for _, package, _ in missing]
     if not missing or apt_install(packages):
         return

@@ -14,7 +14,7 @@ from replay.crashes import ALL, HOLE, NOTHING, Choice, Crashes, Tree, choices
 from replay.disk import Operation
 from replay.judge import Demand, Seen, observe
 from replay.recording import Recording
-from replay.steps import BIG_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
+from replay.steps import ALWAYS_COMMITS, BIG_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
 from replay.trace import read_calls, strace
 
 PREPARED = (
@@ -106,6 +106,7 @@ class Run:
         self._worlds = [worlds]
         for position, step in enumerate(workload.steps):
             self._worlds.append(after(self._worlds[-1], step, said.get(position, "")))
+        self._flushed = {number: self._has_flushed(number) for number in self._acknowledged}
         self._wanted = frozenset().union(*(w.blobs for worlds in self._worlds for w in worlds))
         self._crashes = Crashes(recording.disk)
         self._seen: dict[bytes, Seen] = {}
@@ -131,6 +132,12 @@ class Run:
         recording = self._recording
         return sorted({*recording.flushes, *(when for when, _, _ in recording.marks), recording.end})
 
+    def _has_flushed(self, number: int) -> bool:
+        """Whether a step made itself durable, and all commits before it: it committed, and not relaxed."""
+        step, before, after = self.workload.steps[number], self._worlds[number], self._worlds[number + 1]
+        is_commit = step.kind in ALWAYS_COMMITS or before != after
+        return step.is_durable and is_commit and not self.said[number].startswith("!")
+
     def data_flush_of(self, number: int) -> int:
         """Which fdatasync of its process a step does first, counted from 1."""
         doer, begun = self._doers[number], self._begun[number]
@@ -140,8 +147,7 @@ class Run:
         """What must be there after a power cut at a moment."""
         floor = 0
         for number, when in self._acknowledged.items():
-            is_known = not self.said[number].startswith("!")
-            if when <= moment and is_known and self.workload.steps[number].is_durable:
+            if when <= moment and self._flushed[number]:
                 floor = max(floor, number + 1)
         begun = [number + 1 for number, when in self._begun.items() if when < moment]
         worlds = [w for k in range(floor, max([floor, *begun]) + 1) for w in self._worlds[k]]

@@ -116,7 +116,7 @@ TREE: dict[str, Content] = {
 }
 """A small real directory to import."""
 
-BIG_TREE: dict[str, Content] = {f"b{n:03}": Content(f"big{n}", 7_900) for n in range(420)}
+BIG_TREE: dict[str, Content] = {f"b{n:03}": Content(f"big{n}", 7_900) for n in range(560)}
 """One whose import makes the log so long that it is copied into the database."""
 
 Act = Callable[[Scene, Step], Any]
@@ -223,6 +223,10 @@ KINDS: dict[str, tuple[Act, Effect]] = {
     "kill": (lambda scene, _: None, lambda w, s, _: w),
 }
 """What each kind does, and what it makes of the world once it is done. ``said``: what it told."""
+
+
+ALWAYS_COMMITS = frozenset({"write", "stream", "write if", "link", "copy", "rename", "pull", "import"})
+"""Kinds that change something, a time at least, whenever they succeed."""
 
 
 def act(scene: Scene, step: Step) -> str:
