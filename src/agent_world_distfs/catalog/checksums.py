@@ -38,8 +38,16 @@ class Checksums:
         return blake3(b"p" + content_hash, key=self._key).digest(LENGTH)
 
     def commit(self, columns: bytes) -> bytes:
-        """Of a commit row."""
+        """Of the state in a commit row."""
         return blake3(b"c" + columns, key=self._key).digest(LENGTH)
+
+    def deed(self, columns: bytes) -> bytes:
+        """Of what a commit did."""
+        return blake3(b"d" + columns, key=self._key).digest(LENGTH)
+
+    def part(self, sequence: int, part: int, changes: bytes) -> bytes:
+        """Of a further part of the changes of a commit."""
+        return blake3(struct.pack("<cqq", b"e", sequence, part) + changes, key=self._key).digest(LENGTH)
 
 
 def add_to_digest(digest: bytes, added: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""The row that every commit appends: the state of the store after it."""
+"""The row that every commit appends: the state of the store after it, and what it did to the index."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from agent_world_distfs.catalog.checksums import Checksums
@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 KEPT_COMMITS = 4096
 """How many of the last commits can still be asked for by transaction id; twice as many at times."""
 
-SELECT_LAST_COMMIT = "SELECT * FROM commits ORDER BY sequence DESC LIMIT 1"
-INSERT_COMMIT = "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+KEPT_PARTS = 64
+"""How many further parts of the change log are kept where no history is: 8 MiB, or one transaction's."""
 
-_pack = struct.Struct("<6q").pack
+_pack_numbers = struct.Struct("<8q").pack
 
 
 @dataclass(slots=True)
 class Commit:
-    """One row of the table ``commits``, without its checksum, in the order of its columns.
+    """The state of the store, without its checksum, in the order of its columns in ``commits``.
 
     ``moved_to``: where the store has moved; None while it is open. ``digest`` and ``pin_digest``: of the
-    set of entries of the index, and of the set of pins.
+    set of entries of the index, and of the set of pins. ``history_from``: the transaction since which
+    overwritten contents are kept; None where they are not. ``log_floor``: what the transactions up to
+    this one changed is not known any more.
     """
 
     sequence: int
@@ -38,22 +40,31 @@ class Commit:
     digest: bytes
     total_pins: int
     pin_digest: bytes
+    history_from: int | None
+    log_floor: int
 
     @property
     def transaction_id(self) -> str:
         """The transaction that made this row, as text: sequence number and nonce in hexadecimal."""
-        return f"{self.sequence}-{self.nonce.hex()}"
+        return transaction_id(self.sequence, self.nonce)
 
     def checksum(self, checksums: Checksums) -> bytes:
         """Of all columns."""
-        numbers = _pack(
-            self.sequence, self.epoch, self.next_blob_id, self.generation, self.total_files, self.total_pins
+        numbers = _pack_numbers(
+            self.sequence,
+            self.epoch,
+            self.next_blob_id,
+            self.generation,
+            self.total_files,
+            self.total_pins,
+            -1 if self.history_from is None else self.history_from,
+            self.log_floor,
         )
         moved_to = b"" if self.moved_to is None else b">" + self.moved_to.encode()
         return checksums.commit(numbers + self.nonce + self.digest + self.pin_digest + moved_to)
 
     def row(self, checksums: Checksums) -> tuple[SQLiteValue, ...]:
-        """The values of the row, the checksum last."""
+        """The values of the state's columns, the checksum last."""
         return (
             self.sequence,
             self.nonce,
@@ -65,5 +76,56 @@ class Commit:
             self.digest,
             self.total_pins,
             self.pin_digest,
+            self.history_from,
+            self.log_floor,
             self.checksum(checksums),
         )
+
+
+@dataclass(slots=True)
+class Deed:
+    """What a transaction did, in the order of the further columns of ``commits``.
+
+    ``imported``, ``replaced``: references of the manifests that an import made the index, and of what
+    it was before, as far as they are known. ``changes``: the first part of its changes; see ``change_log``.
+    """
+
+    at_ms: int
+    actor: str
+    message: str
+    session: str
+    imported: str | None
+    replaced: str | None
+    changes: bytes
+
+    def checksum(self, checksums: Checksums, sequence: int) -> bytes:
+        """Of all columns."""
+        texts = (self.actor, self.message, self.session, self.imported or "", self.replaced or "")
+        head = b"".join(struct.pack("<q", len(text.encode())) + text.encode() for text in texts)
+        return checksums.deed(struct.pack("<qq", sequence, self.at_ms) + head + self.changes)
+
+    def row(self, checksums: Checksums, sequence: int) -> tuple[SQLiteValue, ...]:
+        """The values of its columns, the checksum last."""
+        values = (self.at_ms, self.actor, self.message, self.session, self.imported, self.replaced)
+        return (*values, self.changes, self.checksum(checksums, sequence))
+
+
+IMPORT = ""
+"""As ``imported``: an import of an index whose manifest was not looked for."""
+
+NO_DEED = (None,) * (len(fields(Deed)) + 1)
+"""The columns of a transaction that did nothing to the index."""
+
+STATE_COLUMNS = ", ".join(field.name for field in fields(Commit)) + ", checksum"
+DEED_COLUMNS = ", ".join(field.name for field in fields(Deed)) + ", deed_checksum"
+
+SELECT_LAST_COMMIT = f"SELECT {STATE_COLUMNS} FROM commits ORDER BY sequence DESC LIMIT 1"  # noqa: S608
+SELECT_DEEDS = f"""SELECT sequence, nonce, {DEED_COLUMNS} FROM commits
+    WHERE sequence > ? AND sequence <= ? AND at_ms IS NOT NULL ORDER BY sequence"""  # noqa: S608
+INSERT_COMMIT = f"""INSERT INTO commits ({STATE_COLUMNS}, {DEED_COLUMNS})
+    VALUES ({", ".join("?" * (len(fields(Commit)) + len(fields(Deed)) + 2))})"""  # noqa: S608
+
+
+def transaction_id(sequence: int, nonce: bytes) -> str:
+    """A transaction's id as text: sequence number and nonce in hexadecimal."""
+    return f"{sequence}-{nonce.hex()}"

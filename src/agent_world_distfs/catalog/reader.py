@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from collections.abc import Collection, Iterator
-from typing import Any
 
-import apsw
-
-from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
-from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit
+from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest
+from agent_world_distfs.catalog.commits import Commit
+from agent_world_distfs.catalog.log import LogReader
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.paths import is_path
-from agent_world_distfs.protocols import BlobBrief, BlobRow, Doubted, IndexState
+from agent_world_distfs.protocols import (
+    BlobBrief,
+    BlobRow,
+    Doubted,
+    IndexState,
+)
 from agent_world_distfs.records import FileMetadata
 
 # Two look-ups in two statements cost half of what one join costs.
-_ENTRY = "SELECT blob_id, updated_at_ms, checksum FROM files WHERE generation = ? AND path = ?"
-_BLOB_NAME = "SELECT content_hash, size_bytes FROM blobs WHERE blob_id = ?"
+ENTRY = "SELECT blob_id, updated_at_ms, checksum FROM files WHERE generation = ? AND path = ?"
+BLOB_NAME = "SELECT content_hash, size_bytes FROM blobs WHERE blob_id = ?"
 _BLOB = "SELECT content_hash, size_bytes, payload FROM blobs WHERE blob_id = ?"
 
 # The bytes ff follow every path that begins with the prefix: they never stand in UTF-8.
@@ -41,44 +43,13 @@ _UNNAMED = (
 )
 
 
-class SqliteReader:
+class SqliteReader(LogReader):
     """A ``CatalogReader``; its connection has a read transaction open."""
-
-    def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
-        self._connection = connection
-        self._cursor = connection.cursor()  # for single rows: half the price of a cursor each
-        self._cursors = [self._cursor]
-        self._checksums = checksums
-
-    def close(self) -> None:
-        """End what was not read to its end: it would hold the snapshot for as long as a traceback is kept."""
-        for cursor in self._cursors:
-            cursor.close(True)  # noqa: FBT003  # positional in apsw: whatever it still runs
-
-    def _execute(self, sql: str, values: apsw.Bindings = ()) -> apsw.Cursor:
-        """For many rows, which may be read while other statements run."""
-        cursor = self._connection.cursor()
-        self._cursors.append(cursor)
-        return cursor.execute(sql, values)
-
-    def _row(self, sql: str, *values: apsw.SQLiteValue) -> Any:
-        return self._cursor.execute(sql, values).fetchone()
-
-    def _scalar(self, sql: str, *values: apsw.SQLiteValue) -> Any:
-        row = self._row(sql, *values)
-        if row is None:
-            raise CatalogError("a row that every catalog has is gone")
-        return row[0]
-
-    @functools.cached_property
-    def generation(self) -> int:
-        """The generation of ``files`` that is the index."""
-        return self.last_commit().generation
 
     # --- files ---------------------------------------------------------------------------------
 
     def find_file(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
-        entry = self._row(_ENTRY, self.generation, path)
+        entry = self._row(ENTRY, self.generation, path)
         if entry is None:
             return None
         blob_id, updated_at_ms, checksum = entry
@@ -88,11 +59,11 @@ class SqliteReader:
         return file, _blob(blob_id, file.content_hash, file.size_bytes, payload)
 
     def stat_file(self, path: str) -> FileMetadata | None:
-        entry = self._row(_ENTRY, self.generation, path)
+        entry = self._row(ENTRY, self.generation, path)
         if entry is None:
             return None
         blob_id, updated_at_ms, checksum = entry
-        blob = self._row(_BLOB_NAME, blob_id)
+        blob = self._row(BLOB_NAME, blob_id)
         return self._checked_file(path, blob, updated_at_ms, checksum)
 
     def _checked_file(
@@ -121,20 +92,6 @@ class SqliteReader:
         return self.last_commit().total_files
 
     # --- the index as a whole ------------------------------------------------------------------
-
-    def last_commit(self) -> Commit:
-        """The state of the store.
-
-        Raises:
-            CatalogError: it contradicts its checksum.
-        """
-        values = self._row(SELECT_LAST_COMMIT)
-        if values is None:
-            raise CatalogError("the state of the store is gone")
-        commit = Commit(*values[:-1])
-        if commit.checksum(self._checksums) != values[-1]:
-            raise CatalogError("the state of the store contradicts its checksum")
-        return commit
 
     def index_state(self) -> IndexState:
         commit = self.last_commit()
@@ -225,6 +182,8 @@ class SqliteReader:
         yield from self._find_blob_damage(doubted, sys.maxsize if stored is None else stored.next_blob_id)
         yield from self._find_pin_damage(doubted, stored)
         yield from self._find_file_damage(doubted, stored)
+        if stored is not None:
+            yield from self._find_log_damage(stored)
 
     def _find_file_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
         found = IndexState(0, bytes(LENGTH))
@@ -244,6 +203,14 @@ class SqliteReader:
                 yield f"the entry of {path[:80]!r} is of what can be no path"
         if stored is not None and IndexState(stored.total_files, stored.digest) != found:
             yield "the entries are not the set that was written: rows were lost, added or changed"
+
+    def _find_log_damage(self, stored: Commit) -> Iterator[str]:
+        try:
+            for transaction in self.iter_transactions(stored.log_floor, stored.sequence):
+                for _ in transaction.changes:
+                    pass
+        except CatalogError as error:
+            yield error.reason
 
     def _find_blob_damage(self, doubted: Doubted, next_id: int) -> Iterator[str]:
         sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum

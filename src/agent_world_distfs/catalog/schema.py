@@ -2,8 +2,9 @@
 
 ``store``         one row: what never changes
 ``commits``       one row per committed transaction; the last one is the state of the store: whether it
-                  moved, its counters, and the digest of the set of entries. Bounded; the ids of the
-                  last commits settle an unknown outcome
+                  moved, its counters, the digests of its sets. Each also says what it did to the index.
+                  Bounded; the ids of the last commits settle an unknown outcome
+``changes``       what of a large transaction's changes did not fit into its row
 ``blobs``         one row per blob, with the bytes of small ones. ``blob_id`` is never reused
 ``files``         the index: path to blob, in generations of which one is current
 ``generations``   those being staged, and by which lease
@@ -29,7 +30,7 @@ import secrets
 import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums
-from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
 from agent_world_distfs.catalog.connections import as_uri
 from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
@@ -55,8 +56,25 @@ TABLES = {
         digest BLOB NOT NULL,
         total_pins INTEGER NOT NULL,
         pin_digest BLOB NOT NULL,
-        checksum BLOB NOT NULL
+        history_from INTEGER,
+        log_floor INTEGER NOT NULL,
+        checksum BLOB NOT NULL,
+        at_ms INTEGER,
+        actor TEXT,
+        message TEXT,
+        session TEXT,
+        imported TEXT,
+        replaced TEXT,
+        changes BLOB,
+        deed_checksum BLOB
     ) STRICT""",
+    "changes": """CREATE TABLE changes (
+        sequence INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        changes BLOB NOT NULL,
+        checksum BLOB NOT NULL,
+        PRIMARY KEY (sequence, part)
+    ) STRICT, WITHOUT ROWID""",
     "blobs": """CREATE TABLE blobs (
         blob_id INTEGER PRIMARY KEY,
         content_hash BLOB NOT NULL UNIQUE,
@@ -123,8 +141,9 @@ def _create_tables(path: str, algorithm: HashAlgorithm) -> None:
 def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) -> None:
     key = secrets.token_bytes(32)
     connection.execute("INSERT INTO store VALUES (1, ?, ?)", (algorithm.value, key))
-    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, bytes(LENGTH), 0, bytes(LENGTH))
-    connection.execute(INSERT_COMMIT, first.row(Checksums(key)))
+    none = bytes(LENGTH)
+    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, none, 0, none, None, 0)
+    connection.execute(INSERT_COMMIT, (*first.row(Checksums(key)), *NO_DEED))
 
 
 def _flush(path: str) -> None:

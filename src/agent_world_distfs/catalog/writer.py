@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import apsw
 
-from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
-from agent_world_distfs.catalog.commits import INSERT_COMMIT, KEPT_COMMITS, Commit
-from agent_world_distfs.catalog.reader import SqliteReader
+from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, take_from_digest
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
+from agent_world_distfs.catalog.log import LogWriter
+from agent_world_distfs.catalog.reader import BLOB_NAME, ENTRY, SqliteReader
 from agent_world_distfs.errors import CatalogError, LeaseExpiredError, StoreMovedError
-from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
+from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState, PathChange
 from agent_world_distfs.records import FileMetadata
 
-_REPLACED = "SELECT updated_at_ms, checksum FROM files WHERE generation = ? AND path = ?"
 _SET_FILE = """INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     blob_id = excluded.blob_id, updated_at_ms = excluded.updated_at_ms, checksum = excluded.checksum"""
 
@@ -31,12 +30,8 @@ class LeftState(NamedTuple):
     state: Commit
 
 
-class SqliteWriter(SqliteReader):
+class SqliteWriter(LogWriter, SqliteReader):
     """A ``CatalogWriter``; its connection holds SQLite's write lock."""
-
-    def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
-        super().__init__(connection, checksums)
-        self.has_changed = False
 
     def begin(self, left: LeftState | None) -> None:
         """Take SQLite's write lock and learn the state of the store, from ``left`` if it still holds.
@@ -59,12 +54,12 @@ class SqliteWriter(SqliteReader):
         if not self.has_changed:
             return None
         state = self._state
-        state.sequence += 1
-        state.nonce = os.urandom(8)
-        self._cursor.execute(INSERT_COMMIT, state.row(self._checksums))
-        if state.sequence % KEPT_COMMITS == 0:
-            self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (state.sequence - KEPT_COMMITS,))
-        return state.transaction_id
+        transaction_id = self.transaction_id
+        state.sequence, state.nonce = self.sequence, self._nonce
+        if state.history_from is None:
+            self._trim_log()
+        self._cursor.execute(INSERT_COMMIT, (*state.row(self._checksums), *self._deed()))
+        return transaction_id
 
     def leave(self) -> LeftState:
         """After the commit: what the next transaction of this connection need not read again."""
@@ -119,26 +114,36 @@ class SqliteWriter(SqliteReader):
     def set_file(self, path: str, blob: BlobRow | BlobBrief, now_ms: int) -> FileMetadata:
         self._record(blob.blob_id)
         state, raw = self._state, bytes.fromhex(blob.content_hash)
-        replaced = self._row(_REPLACED, state.generation, path)
-        updated_at_ms = now_ms if replaced is None else max(now_ms, replaced[0])
+        replaced = self._row(ENTRY, state.generation, path)
+        updated_at_ms = now_ms if replaced is None else max(now_ms, replaced[1])
         checksum = self._checksums.file(path, raw, blob.size_bytes, updated_at_ms)
         self._cursor.execute(_SET_FILE, (state.generation, path, blob.blob_id, updated_at_ms, checksum))
         if replaced is None:
             state.total_files += 1
         else:
-            state.digest = take_from_digest(state.digest, replaced[1])
+            state.digest = take_from_digest(state.digest, replaced[2])
         state.digest = add_to_digest(state.digest, checksum)
         self.has_changed = True
-        return FileMetadata(path, blob.content_hash, blob.size_bytes, updated_at_ms)
+        file = FileMetadata(path, blob.content_hash, blob.size_bytes, updated_at_ms)
+        self._log.add(PathChange(path, self._file_of(path, replaced), file))
+        return file
+
+    def _file_of(self, path: str, entry: tuple[int, int, bytes] | None) -> FileMetadata | None:
+        """What an entry that goes said; None if it is damaged: that it went is all that is known."""
+        blob = None if entry is None else self._row(BLOB_NAME, entry[0])
+        if entry is None or blob is None:
+            return None
+        return FileMetadata(path, blob[0].hex(), blob[1], entry[1])
 
     def remove_file(self, path: str) -> bool:
         state = self._state
-        removed = self._row(_REPLACED, state.generation, path)
+        removed = self._row(ENTRY, state.generation, path)
         if removed is None:
             return False
+        self._log.add(PathChange(path, self._file_of(path, removed), None))
         self._cursor.execute("DELETE FROM files WHERE generation = ? AND path = ?", (state.generation, path))
         state.total_files -= 1
-        state.digest = take_from_digest(state.digest, removed[1])
+        state.digest = take_from_digest(state.digest, removed[2])
         self.has_changed = True
         return True
 

@@ -51,6 +51,7 @@ def replace_index(
 
         def flip(tx: CatalogWriter) -> int:
             before_flip(tx)
+            tx.note_import(None)
             return tx.switch_generation(generation, state)
 
         previous = catalog.write(flip)

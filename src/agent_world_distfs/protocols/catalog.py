@@ -1,124 +1,21 @@
-"""The seams: what a caller may rely on (``BlobStore``, ``FileStore``) and what a backend must offer.
-
-A store is a *catalog* (paths, pins, one row per blob, the bytes of small blobs; transactional) and
-*blob storage* (the bytes of large blobs, one object each). Everything that decides about data is
-written once, over the protocols here, and runs on every backend.
-"""
+"""What a catalog must offer: paths, pins, one row per blob, the bytes of small blobs; transactional."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
-from agent_world_distfs.records import Data, FileMetadata, HashAlgorithm
+from agent_world_distfs.protocols.rows import (
+    BlobBrief,
+    BlobRow,
+    Doubted,
+    IndexState,
+    LoggedTransaction,
+    LogState,
+)
+from agent_world_distfs.records import FileMetadata, HashAlgorithm
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class BlobStore(Protocol):
-    """Bytes under their hash."""
-
-    def put(self, content_hash: str, data: Data) -> None:
-        """Store ``data``; durable once this returns. Stored already: counts as written now.
-
-        Raises:
-            BlobHashMismatchError: the bytes do not hash to ``content_hash``; nothing is stored.
-        """
-        ...
-
-    def get(self, content_hash: str) -> bytes:
-        """The bytes, verified.
-
-        Raises:
-            BlobNotFoundError: not stored.
-            BlobHashMismatchError: what is stored is not what was stored.
-        """
-        ...
-
-    def has(self, content_hash: str) -> bool:
-        """Whether the blob is stored; its bytes are not read."""
-        ...
-
-    def put_bytes(self, data: Data) -> str:
-        """Store ``data`` and return its hash."""
-        ...
-
-
-@runtime_checkable
-class FileStore(Protocol):
-    """Paths over blobs."""
-
-    def write_file(self, path: str, data: Data) -> FileMetadata:
-        """Make ``path`` hold ``data``, whatever it held; atomic, durable."""
-        ...
-
-    def read_file(self, path: str) -> bytes:
-        """The content of ``path``, verified.
-
-        Raises:
-            PathNotFoundError: no file there.
-        """
-        ...
-
-    def delete_file(self, path: str) -> bool:
-        """Remove ``path`` from the index; False if it was not there."""
-        ...
-
-    def stat_file(self, path: str) -> FileMetadata | None:
-        """The entry of ``path``, None if there is none."""
-        ...
-
-    def list_files(self) -> list[FileMetadata]:
-        """All entries, ascending by the UTF-8 bytes of the path."""
-        ...
-
-
-# --- the catalog ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BlobRow:
-    """One blob of the catalog. ``blob_id``: never used for another blob, not even after this is dropped.
-
-    ``payload``: the bytes of an inline blob; None where the bytes are in blob storage.
-    """
-
-    blob_id: int
-    content_hash: str
-    size_bytes: int
-    payload: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class BlobBrief:
-    """A blob row without its bytes."""
-
-    blob_id: int
-    content_hash: str
-    size_bytes: int
-    is_inline: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """Tells two states of the index apart without reading them: how many entries, and their digest.
-
-    ``digest`` is keyed by the store: comparable within it, meaningless outside.
-    """
-
-    total_files: int
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Doubted:
-    """What seems to stand for nothing: ids of blobs without a name, hashes of blobs without a row."""
-
-    unnamed: set[int]
-    rowless: set[str]
 
 
 class CatalogReader(Protocol):
@@ -208,6 +105,22 @@ class CatalogReader(Protocol):
         """Whether there are entries of a generation that is neither the index nor staged."""
         ...
 
+    def log_state(self) -> LogState:
+        """How far the change log reaches."""
+        ...
+
+    def iter_transactions(self, after: int, up_to: int) -> Iterator[LoggedTransaction]:
+        """Those that changed the index, with a sequence in (``after``, ``up_to``], ascending.
+
+        Raises:
+            CatalogError: the log contradicts its checksums.
+        """
+        ...
+
+    def has_committed(self, transaction_id: str) -> bool | None:
+        """Whether a transaction of this id has committed; None if it is older than what is known."""
+        ...
+
     def leases(self) -> frozenset[str]:
         """The leases that keep blobs or staged generations."""
         ...
@@ -285,6 +198,36 @@ class CatalogWriter(CatalogReader, Protocol):
         """Give up to ``limit`` free pages back to the disk; True when none are left."""
         ...
 
+    @property
+    def transaction_id(self) -> str:
+        """The id that this transaction will have, if it changes anything."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """The number that it will have: one more than that of the transaction before it."""
+        ...
+
+    def describe(self, *, actor: str = "", message: str = "", session: str = "") -> None:
+        """Who does this, and why, for the change log."""
+        ...
+
+    def keep_history(self, *, is_kept: bool) -> None:
+        """From this transaction on, keep what is overwritten; or do not any more."""
+        ...
+
+    def note_import(self, imported: str | None) -> None:
+        """Log the change of the generation as an import of this manifest (``HASH:SIZE``)."""
+        ...
+
+    def note_replaced(self, sequence: int, replaced: str) -> None:
+        """Log which manifest the import of that number replaced."""
+        ...
+
+    def forget_changes(self, last: int) -> None:
+        """Forget what the transactions up to this number changed."""
+        ...
+
     def mark_epoch(self) -> None:
         """Count one more collection batch, so that its commit writes even if it drops no row."""
         ...
@@ -336,88 +279,3 @@ class Catalog(Protocol):
     def close(self) -> None:
         """Give everything back. Closed already is fine."""
         ...
-
-
-# --- blob storage -----------------------------------------------------------------------------
-
-
-class Incoming(Protocol):
-    """Bytes on their way in, under a private name that dies with the process."""
-
-    def write(self, chunk: bytes | memoryview) -> None:
-        """Append."""
-        ...
-
-    def publish(self, content_hash: str) -> None:
-        """Make the bytes durable, then durably give them their name."""
-        ...
-
-    def ensure(self, content_hash: str) -> None:
-        """Under the write lock: if these bytes are not under their name any more, put them back, durably."""
-        ...
-
-    def discard(self) -> None:
-        """Give up the private name."""
-        ...
-
-
-class BlobFiles(Protocol):
-    """Large blobs, one object each, which holds exactly the blob's bytes."""
-
-    def incoming(self) -> Incoming:
-        """Room for a new blob."""
-        ...
-
-    def open(self, content_hash: str) -> BinaryIO:
-        """The stored bytes as an unbuffered seekable stream that outlives their removal; not verified.
-
-        Raises:
-            FileNotFoundError: not stored.
-            CatalogError: what stands there is not a regular file.
-        """
-        ...
-
-    def stat(self, content_hash: str) -> StoredForm | None:
-        """What is stored under the name, None if nothing is."""
-        ...
-
-    def list_shard(self, shard: str) -> dict[str, StoredForm]:
-        """What is stored under names that begin with the two characters ``shard``."""
-        ...
-
-    def in_flight(self) -> frozenset[int]:
-        """The identities of bytes that live writers have not named in the catalog yet."""
-        ...
-
-    def remove(self, content_hashes: Iterable[str]) -> Callable[[], None]:
-        """Take these names away, under the write lock; the result, called after it, frees the space."""
-        ...
-
-    def spare_space(self) -> AbstractContextManager[None]:
-        """While held, the reserve that removals on a full disk need is free; afterwards it is taken again."""
-        ...
-
-    def session(self) -> str:
-        """The name of this process's session; it lives as long as the process has the store open."""
-        ...
-
-    def live_sessions(self, sessions: Iterable[str]) -> frozenset[str]:
-        """Those that live. An OS lock tells, never a clock."""
-        ...
-
-    def tidy(self) -> None:
-        """Remove what dead sessions left: private names only, never blobs."""
-        ...
-
-    def close(self) -> None:
-        """End this process's session."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredForm:
-    """What stands under a blob's name. ``identity``: tells two objects of the same name apart."""
-
-    size_bytes: int
-    identity: int
-    is_regular: bool

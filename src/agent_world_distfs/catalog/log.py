@@ -1,0 +1,143 @@
+"""The change log in the SQLite catalog: what each transaction did, read and written."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+
+from agent_world_distfs.catalog.change_log import ChangeLog, decode_changes
+from agent_world_distfs.catalog.checksums import Checksums
+from agent_world_distfs.catalog.commits import (
+    IMPORT,
+    KEPT_COMMITS,
+    KEPT_PARTS,
+    NO_DEED,
+    SELECT_DEEDS,
+    Commit,
+    Deed,
+    transaction_id,
+)
+from agent_world_distfs.catalog.snapshot import Snapshot
+from agent_world_distfs.clock import now_ms
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.protocols import LoggedTransaction, LogState, PathChange
+
+_ADD_PART = "INSERT INTO changes VALUES (?, ?, ?, ?)"
+_COUNT_PARTS = "SELECT count(*) FROM changes"
+
+
+class LogReader(Snapshot):
+    """The part of a ``CatalogReader`` that reads the log."""
+
+    def log_state(self) -> LogState:
+        commit = self.last_commit()
+        return LogState(commit.sequence, commit.log_floor, commit.history_from)
+
+    def iter_transactions(self, after: int, up_to: int) -> Iterator[LoggedTransaction]:
+        for row in self._execute(SELECT_DEEDS, (after, up_to)):
+            deed, sequence, nonce = self._checked_deed(row), row[0], row[1]
+            yield LoggedTransaction(
+                sequence,
+                transaction_id(sequence, nonce),
+                deed.at_ms,
+                deed.actor,
+                deed.message,
+                deed.session,
+                deed.imported,
+                deed.replaced,
+                self._iter_changes(sequence, deed.changes),
+            )
+
+    def _checked_deed(self, row: tuple[Any, ...]) -> Deed:
+        deed = Deed(*row[2:-1])
+        if deed.checksum(self._checksums, row[0]) != row[-1]:
+            raise CatalogError(f"what transaction {row[0]} did contradicts its checksum")
+        return deed
+
+    def _iter_changes(self, sequence: int, first: bytes) -> Iterator[PathChange]:
+        yield from decode_changes(first)
+        sql = "SELECT part, changes, checksum FROM changes WHERE sequence = ? ORDER BY part"
+        for part, changes, checksum in self._execute(sql, (sequence,)):
+            if self._checksums.part(sequence, part, changes) != checksum:
+                raise CatalogError(f"what transaction {sequence} changed contradicts its checksum")
+            yield from decode_changes(changes)
+
+    def has_committed(self, transaction_id: str) -> bool | None:
+        number, _, nonce = transaction_id.partition("-")
+        sequence = int(number)
+        found = self._row("SELECT nonce FROM commits WHERE sequence = ?", sequence)
+        if found is not None:
+            return bool(found[0].hex() == nonce)
+        return None if sequence <= self.last_commit().sequence else False
+
+
+class LogWriter(LogReader):
+    """The part of a ``CatalogWriter`` that writes it: one entry, for the transaction that is under way."""
+
+    _state: Commit
+
+    def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
+        super().__init__(connection, checksums)
+        self.has_changed = False
+        self._log = ChangeLog()
+        self._description = ("", "", "")
+        self._imported: str | None = None
+
+    @property
+    def sequence(self) -> int:
+        """The number of this transaction, once it has committed."""
+        return self._state.sequence + 1
+
+    @functools.cached_property
+    def _nonce(self) -> bytes:
+        return os.urandom(8)
+
+    @property
+    def transaction_id(self) -> str:
+        return transaction_id(self.sequence, self._nonce)
+
+    def describe(self, *, actor: str = "", message: str = "", session: str = "") -> None:
+        self._description = (actor, message, session)
+
+    def keep_history(self, *, is_kept: bool) -> None:
+        self._state.history_from = self.sequence if is_kept else None
+        self.has_changed = True
+
+    def note_import(self, imported: str | None) -> None:
+        self._imported = imported or IMPORT
+
+    def note_replaced(self, sequence: int, replaced: str) -> None:
+        for row in self._execute(SELECT_DEEDS, (sequence - 1, sequence)):
+            deed = self._checked_deed(row)
+            deed.replaced = replaced
+            sql = "UPDATE commits SET replaced = ?, deed_checksum = ? WHERE sequence = ?"
+            self._cursor.execute(sql, (replaced, deed.checksum(self._checksums, sequence), sequence))
+            self.has_changed = True
+
+    def _deed(self) -> tuple[apsw.SQLiteValue, ...]:
+        if self._log.is_empty and self._imported is None:
+            return NO_DEED
+        sequence, (first, *rest) = self._state.sequence, map(bytes, self._log.parts)
+        for part, changes in enumerate(rest, 1):
+            checksum = self._checksums.part(sequence, part, changes)
+            self._cursor.execute(_ADD_PART, (sequence, part, changes, checksum))
+        return Deed(now_ms(), *self._description, self._imported, None, first).row(self._checksums, sequence)
+
+    def _trim_log(self) -> None:
+        """Without a history: what was done is known for a while, for those who watch."""
+        state, last = self._state, self._state.sequence - KEPT_COMMITS
+        if state.sequence % KEPT_COMMITS == 0:
+            self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (last,))
+            self.forget_changes(last)
+        if len(self._log.parts) > 1 and self._scalar(_COUNT_PARTS) + len(self._log.parts) > KEPT_PARTS:
+            self.forget_changes(state.sequence - 1)
+
+    def forget_changes(self, last: int) -> None:
+        if last > self._state.log_floor:
+            self._cursor.execute("DELETE FROM changes WHERE sequence <= ?", (last,))
+            self._state.log_floor = last
+            self.has_changed = True

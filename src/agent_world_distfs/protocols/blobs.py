@@ -1,0 +1,82 @@
+"""What blob storage must offer: the bytes of large blobs, one object each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol
+
+from agent_world_distfs.protocols.rows import StoredForm
+
+
+class Incoming(Protocol):
+    """Bytes on their way in, under a private name that dies with the process."""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append."""
+        ...
+
+    def publish(self, content_hash: str) -> None:
+        """Make the bytes durable, then durably give them their name."""
+        ...
+
+    def ensure(self, content_hash: str) -> None:
+        """Under the write lock: if these bytes are not under their name any more, put them back, durably."""
+        ...
+
+    def discard(self) -> None:
+        """Give up the private name."""
+        ...
+
+
+class BlobFiles(Protocol):
+    """Large blobs, one object each, which holds exactly the blob's bytes."""
+
+    def incoming(self) -> Incoming:
+        """Room for a new blob."""
+        ...
+
+    def open(self, content_hash: str) -> BinaryIO:
+        """The stored bytes as an unbuffered seekable stream that outlives their removal; not verified.
+
+        Raises:
+            FileNotFoundError: not stored.
+            CatalogError: what stands there is not a regular file.
+        """
+        ...
+
+    def stat(self, content_hash: str) -> StoredForm | None:
+        """What is stored under the name, None if nothing is."""
+        ...
+
+    def list_shard(self, shard: str) -> dict[str, StoredForm]:
+        """What is stored under names that begin with the two characters ``shard``."""
+        ...
+
+    def in_flight(self) -> frozenset[int]:
+        """The identities of bytes that live writers have not named in the catalog yet."""
+        ...
+
+    def remove(self, content_hashes: Iterable[str]) -> Callable[[], None]:
+        """Take these names away, under the write lock; the result, called after it, frees the space."""
+        ...
+
+    def spare_space(self) -> AbstractContextManager[None]:
+        """While held, the reserve that removals on a full disk need is free; afterwards it is taken again."""
+        ...
+
+    def session(self) -> str:
+        """The name of this process's session; it lives as long as the process has the store open."""
+        ...
+
+    def live_sessions(self, sessions: Iterable[str]) -> frozenset[str]:
+        """Those that live. An OS lock tells, never a clock."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what dead sessions left: private names only, never blobs."""
+        ...
+
+    def close(self) -> None:
+        """End this process's session."""
+        ...
