@@ -18,6 +18,7 @@ KEPT_PARTS = 64
 """How many further parts of the change log are kept where no history is: 8 MiB, or one transaction's."""
 
 _pack_numbers = struct.Struct("<8q").pack
+_pack_deed = struct.Struct("<7q").pack
 
 
 @dataclass(slots=True)
@@ -100,9 +101,11 @@ class Deed:
 
     def checksum(self, checksums: Checksums, sequence: int) -> bytes:
         """Of all columns."""
-        texts = (self.actor, self.message, self.session, self.imported or "", self.replaced or "")
-        head = b"".join(struct.pack("<q", len(text.encode())) + text.encode() for text in texts)
-        return checksums.deed(struct.pack("<qq", sequence, self.at_ms) + head + self.changes)
+        actor, message, session = self.actor.encode(), self.message.encode(), self.session.encode()
+        imported, replaced = (self.imported or "").encode(), (self.replaced or "").encode()
+        lengths = len(actor), len(message), len(session), len(imported), len(replaced)
+        head = _pack_deed(sequence, self.at_ms, *lengths)
+        return checksums.deed(head + actor + message + session + imported + replaced + self.changes)
 
     def row(self, checksums: Checksums, sequence: int) -> tuple[SQLiteValue, ...]:
         """The values of its columns, the checksum last."""

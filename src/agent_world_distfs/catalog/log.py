@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -86,18 +85,16 @@ class LogWriter(LogReader):
         self._log = ChangeLog()
         self._description = ("", "", "")
         self._imported: str | None = None
+        self._nonce = b""
 
     @property
     def sequence(self) -> int:
         """The number of this transaction, once it has committed."""
         return self._state.sequence + 1
 
-    @functools.cached_property
-    def _nonce(self) -> bytes:
-        return os.urandom(8)
-
     @property
     def transaction_id(self) -> str:
+        self._nonce = self._nonce or os.urandom(8)
         return transaction_id(self.sequence, self._nonce)
 
     def describe(self, *, actor: str = "", message: str = "", session: str = "") -> None:
