@@ -10,7 +10,7 @@ import apsw
 
 from agent_world_distfs import FileIndexManifestRef, LocalCasStore
 from agent_world_distfs.catalog.checksums import Checksums
-from agent_world_distfs.catalog.commits import INSERT_COMMIT, SELECT_LAST_COMMIT, Commit
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, SELECT_LAST_COMMIT, Commit
 
 SMALL, LARGE = b"small", b"large" * 10_000
 """Bytes that live in the catalog, and bytes that live in a file."""
@@ -131,4 +131,4 @@ def seal(location: Path | str, moved_to: str) -> None:
     commit = Commit(*values[:-1])  # type: ignore[arg-type]
     commit.sequence += 1
     commit.moved_to = moved_to
-    edit(location, INSERT_COMMIT, *commit.row(Checksums(key)))
+    edit(location, INSERT_COMMIT, *commit.row(Checksums(key)), *NO_DEED)

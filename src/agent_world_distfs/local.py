@@ -20,7 +20,7 @@ import threading
 from functools import partial
 from typing import Any, Literal
 
-from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory, spare_reserve
+from agent_world_distfs.blobs.directory import DirectoryBlobs, spare_reserve
 from agent_world_distfs.catalog.connections import require_fixed_sqlite
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import FORMAT, create_catalog
@@ -37,6 +37,7 @@ from agent_world_distfs.errors import (
     WorldError,
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
+from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.records import HashAlgorithm, UpgradeReport
 from agent_world_distfs.store import CasStore

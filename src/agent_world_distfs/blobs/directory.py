@@ -25,6 +25,7 @@ from itertools import count
 
 from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.errors import CatalogError, ForkedStoreError, StoreClosedError, WorldError
+from agent_world_distfs.flushing import flush, flush_directory
 from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
@@ -239,7 +240,7 @@ class IncomingFile:
         if self._pid != os.getpid():
             raise ForkedStoreError
         try:
-            os.fsync(self._fd)
+            flush(self._fd)
             self._blobs.give_name(self._path, content_hash)
         except OSError as error:
             raise self._blobs.ours(error, self._path) from error
@@ -294,12 +295,3 @@ def _unlink_all(paths: Iterable[str]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):  # the end of the session tidies what is left
             os.unlink(path)
-
-
-def flush_directory(path: str) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -69,6 +69,8 @@ def open_connection(
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS, see flushing; elsewhere it says nothing
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.wal_autocheckpoint(0)  # the catalog does it, outside the write lock
     except BaseException:

@@ -23,6 +23,7 @@ import threading
 import time
 
 from agent_world_distfs.errors import StoreBusyError
+from agent_world_distfs.flushing import flush
 
 _waiting: set[int] = set()
 """Descriptors owned by waiting threads; a forked child has the descriptors but not the threads."""
@@ -130,7 +131,7 @@ class Gate:
             try:
                 if os.fstat(fd).st_size < len(content):
                     os.write(fd, content)
-                os.fsync(fd)
+                flush(fd)
             finally:
                 os.close(fd)
 

@@ -34,6 +34,7 @@ from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
 from agent_world_distfs.catalog.connections import as_uri
 from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
+from agent_world_distfs.flushing import flush
 from agent_world_distfs.records import HashAlgorithm
 
 APPLICATION_ID = 0x64697374  # "dist"
@@ -149,7 +150,7 @@ def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) ->
 def _flush(path: str) -> None:
     fd = os.open(path, os.O_RDONLY)  # nobody has this file open yet: closing drops no lock
     try:
-        os.fsync(fd)
+        flush(fd)
     finally:
         os.close(fd)
 

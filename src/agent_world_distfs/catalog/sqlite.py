@@ -30,6 +30,7 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.catalog.room import Room
 from agent_world_distfs.catalog.schema import check_schema
+from agent_world_distfs.catalog.stillness import Stillness
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
     CatalogError,
@@ -77,6 +78,7 @@ class SqliteCatalog:
         self._read_only = read_only
         self._gate = Gate(locks, timeout_s)
         self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
+        self._stillness = Stillness(path) if immutable else None
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
         self._left: LeftState | None = None  # by the last commit of this writer
@@ -119,15 +121,23 @@ class SqliteCatalog:
                 loan.connection.execute("BEGIN")
                 reader = SqliteReader(loan.connection, self._checksums)
                 try:
-                    return query(reader)
+                    result = query(reader)
                 finally:
                     reader.close()
             finally:
                 self._readers.give_back(loan)
         except WorldError:
+            self._require_stillness()
             raise
         except (apsw.Error, *MALFORMED) as error:
+            self._require_stillness()
             raise translate(error, self._path, self._timeout_s) from error
+        self._require_stillness()
+        return result
+
+    def _require_stillness(self) -> None:
+        if self._stillness is not None:
+            self._stillness.require()
 
     def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
         """See ``Catalog.digest_of``."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from agent_world_distfs.errors import InvalidInputError, NotFoundError
+from agent_world_distfs.flushing import flush
 from agent_world_distfs.os_failures import translate_reading
 from agent_world_distfs.paths import normalize_path
 
@@ -132,13 +133,13 @@ def flush_tree(root: int) -> None:
                         pending.append((*segments, os.fsencode(entry.name)))
                     else:
                         _flush_file(entry.name, directory)
-            os.fsync(directory)
+            flush(directory)
 
 
 def _flush_file(name: str, directory: int) -> None:
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
     finally:
         os.close(descriptor)
 

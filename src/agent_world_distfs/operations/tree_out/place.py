@@ -18,6 +18,7 @@ from agent_world_distfs.engine.directories import (
     require_apart,
 )
 from agent_world_distfs.errors import InvalidInputError
+from agent_world_distfs.flushing import flush
 from agent_world_distfs.os_failures import translated
 
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
@@ -108,7 +109,7 @@ def swap_in(place: Place, staging: bytes) -> str | None:
         if not place.may_replace:
             raise _not_empty(place) from None
         previous = _replace(place, tree)
-    os.fsync(place.parent)
+    flush(place.parent)
     return previous
 
 
