@@ -14,7 +14,7 @@ from replay.crashes import ALL, HOLE, NOTHING, Choice, Crashes, Tree, choices
 from replay.disk import Operation
 from replay.judge import Demand, Seen, observe
 from replay.recording import Recording
-from replay.steps import ALWAYS_COMMITS, BIG_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
+from replay.steps import BIG_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
 from replay.trace import read_calls, strace
 
 PREPARED = (
@@ -110,6 +110,7 @@ class Run:
         self._wanted = frozenset().union(*(w.blobs for worlds in self._worlds for w in worlds))
         self._crashes = Crashes(recording.disk)
         self._seen: dict[bytes, Seen] = {}
+        self._looks: list[tuple[int, Seen]] = []
 
     @classmethod
     def of(cls, workload: Workload, place: Path, bug: str = "") -> Self:
@@ -132,11 +133,23 @@ class Run:
         recording = self._recording
         return sorted({*recording.flushes, *(when for when, _, _ in recording.marks), recording.end})
 
+    @property
+    def failed_flushes(self) -> int:
+        return self._recording.failed_flushes
+
+    def seen_between(self, first: int, second: int) -> list[frozenset[str]]:
+        """The paths that were found after cuts between the acknowledgements of two steps."""
+        between = range(self._acknowledged[first], self._acknowledged[second])
+        return [frozenset(path for path, _ in seen.files) for when, seen in self._looks if when in between]
+
     def _has_flushed(self, number: int) -> bool:
-        """Whether a step made itself durable, and all commits before it: it committed, and not relaxed."""
-        step, before, after = self.workload.steps[number], self._worlds[number], self._worlds[number + 1]
-        is_commit = step.kind in ALWAYS_COMMITS or before != after
-        return step.is_durable and is_commit and not self.said[number].startswith("!")
+        """Whether a step made durable what it acknowledged, and with it all commits before.
+
+        Also one that found nothing to do: what it found may be a relaxed neighbour's.
+        """
+        step = self.workload.steps[number]
+        is_change = step.kind not in ("open", "close")
+        return step.is_durable and is_change and not self.said[number].startswith("!")
 
     def data_flush_of(self, number: int) -> int:
         """Which fdatasync of its process a step does first, counted from 1."""
@@ -154,9 +167,9 @@ class Run:
         blobs = frozenset.intersection(*(world.blobs for world in worlds))
         return Demand(tuple(worlds), blobs, self.workload.is_fresh and floor == 0)
 
-    def crash(self, seed: int, budget: int, stop_after: int) -> Counts:
-        """Try the states of all moments in turn, the telling ones of each first."""
-        moments = self.moments()
+    def crash(self, seed: int, budget: int, stop_after: int, since: int = 0) -> Counts:
+        """Try the states of all moments from step ``since`` on in turn, the telling ones of each first."""
+        moments = [moment for moment in self.moments() if moment >= self._begun[since]]
         counts = Counts(moments=len(moments))
         turns = [_Turn(self, moment, seed) for moment in moments]
         tries = 0
@@ -182,6 +195,7 @@ class Run:
         tree = self._crashes.tree(turn.moment, turn.pending, choice)
         if tree.key not in self._seen:
             self._seen[tree.key] = self._look(tree)
+        self._looks.append((turn.moment, self._seen[tree.key]))
         return turn.demand.objection(self._seen[tree.key])
 
     def _look(self, tree: Tree) -> Seen:

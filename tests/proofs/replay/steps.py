@@ -225,10 +225,6 @@ KINDS: dict[str, tuple[Act, Effect]] = {
 """What each kind does, and what it makes of the world once it is done. ``said``: what it told."""
 
 
-ALWAYS_COMMITS = frozenset({"write", "stream", "write if", "link", "copy", "rename", "pull", "import"})
-"""Kinds that change something, a time at least, whenever they succeed."""
-
-
 def act(scene: Scene, step: Step) -> str:
     """Do one step; what it tells: a text, empty for most, or ``!`` and the kind of error that it raised."""
     try:

@@ -12,6 +12,7 @@ SMALL, LARGE, OLD_SMALL, OLD_LARGE = (
     Content("old", 20_000),
 )
 NOTE = Content("note", 30)
+LARGE_PUT = Content("orphan", 12_000)
 
 
 def _of(name: str, *steps: Step, is_fresh: bool = False, errors: tuple[str, ...] = ()) -> Workload:
@@ -81,6 +82,15 @@ WORKLOADS = [
         Step("write", "f", NOTE),
         Step("write", "r/small", NOTE, actor="relaxed"),
         Step("write", "f", LARGE),
+    ),
+    _of(
+        "full finds what is relaxed",
+        Step("put", content=SMALL, actor="relaxed"),
+        Step("put", content=SMALL),
+        Step("pin", content=LARGE_PUT, actor="relaxed"),
+        Step("pin", content=LARGE_PUT),
+        Step("delete", "old/small", actor="relaxed"),
+        Step("delete", "old/small"),
     ),
     _of(
         "relaxed prune",
