@@ -31,6 +31,7 @@ from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.catalog.room import Room
 from agent_world_distfs.catalog.schema import check_schema
 from agent_world_distfs.catalog.stillness import Stillness
+from agent_world_distfs.catalog.wal import opened_log, write_log_again
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
     CatalogError,
@@ -251,21 +252,13 @@ class SqliteCatalog:
             raise OutcomeUnknownError(transaction_id) from error
 
     def _flush_log(self) -> None:
-        """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit.
-
-        Opened beside SQLite, which has no lock on the log that closing this could drop.
-        """
-        try:
-            fd = os.open(self._path + "-wal", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return  # then nothing is in it
-        try:
-            os.fsync(fd)
-        except OSError:
-            self._gate.set_suspect(suspect=True)
-            raise
-        finally:
-            os.close(fd)
+        """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit."""
+        with contextlib.suppress(FileNotFoundError), opened_log(self._path, os.O_RDONLY) as fd:
+            try:
+                os.fsync(fd)
+            except OSError:
+                self._gate.set_suspect(suspect=True)
+                raise
 
     def _leave(self) -> None:
         """Give up the write lock, if this thread has it, with nothing left open behind it."""
@@ -306,15 +299,22 @@ class SqliteCatalog:
             loan = self._readers.take()
             try:
                 loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except apsw.IOError:  # perhaps a flush of the log: relaxed commits in it are in doubt from now on
+                self._locked(lambda: self._gate.set_suspect(suspect=True))
+                raise
             finally:
                 self._readers.give_back(loan)
 
     def _settle(self) -> None:
         """Flush database and log and truncate the log; afterwards nothing in it is in doubt.
 
+        The log is written again first: else a power cut in the middle could leave a half copied database
+        without the log that completes it.
+
         Raises:
             UnavailableError: readers keep the log in use.
         """
+        write_log_again(self._path)
         self._drop_writer()  # it may hold what never reached the disk
         connection = self._writer_connection("FULL")
         result = connection.execute(_CUT).fetchone()
