@@ -98,3 +98,39 @@ def test_f4_what_is_acknowledged_after_an_error_in_the_log_survives_a_power_cut(
 def test_f4_is_caught_where_the_error_is_forgotten(place: Path) -> None:
     steps, failing = f4_steps()
     assert crash(broken(place, steps, failing, bug="errors of the log are forgotten"), 300, since=failing).bad
+
+
+def relaxed_steps() -> list[Step]:
+    """What a relaxed writer leaves in a fresh log that nothing has flushed."""
+    steps = [opened("full"), *(write(f"before {number}") for number in range(4)), Step("close")]
+    return [*steps, *(write(f"r{number}", "relaxed", Content(f"r{number}", 7_000)) for number in range(6))]
+
+
+def test_f4_a_power_cut_while_the_log_is_settled_leaves_a_sound_store(place: Path) -> None:
+    steps = relaxed_steps()
+    steps[6:6] = [opened("full"), opened("relaxed")]
+    failing = len(steps)
+    run = broken(place, [*steps, write("unknown"), write("after"), write("last")], failing)
+    assert run.said[failing] == UNKNOWN
+    counts = crash(run, 600, since=failing + 1)
+    assert not counts.bad, counts.bad[0]
+
+
+def test_f4_an_error_while_the_log_is_copied_is_not_forgotten(place: Path) -> None:
+    steps = [opened("relaxed"), opened("full"), write("before", "relaxed")]
+    steps += [Step("import big tree", actor="relaxed"), write("after"), write("last")]
+    counts = crash(broken(place, steps, 3), 120, since=3)
+    assert not counts.bad, counts.bad[0]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="SQLite copies the log as the last connection closes, and tells nobody that a flush has failed",
+)
+def test_f4_an_error_while_the_log_is_copied_at_closing_is_not_forgotten(place: Path) -> None:
+    steps = [opened("relaxed"), write("before", "relaxed"), Step("close", actor="relaxed")]
+    steps += [opened("relaxed"), write("r", "relaxed"), Step("close", actor="relaxed")]
+    closing = len(steps) - 1
+    steps += [opened("full"), write("after"), write("last")]
+    counts = crash(broken(place, steps, closing), 100, since=closing + 1)
+    assert not counts.bad, counts.bad[0]
