@@ -33,6 +33,9 @@ Act = Callable[[LocalCasStore], str | None]
 
 Bug = Callable[[], None]
 
+Shape = frozenset[tuple[tuple[int, int], tuple[int, int]]]
+"""Pairs of steps, each as process and how many steps it had made before."""
+
 PATIENCE_S = 20.0
 
 
@@ -175,6 +178,16 @@ class Run:
             assert report.is_sound(), report
             self._scenario.check(store, said)
 
+    def shape(self) -> Shape:
+        """Every pair of steps of different processes that meet, the earlier one first."""
+        made: list[tuple[int, int, Point]] = []
+        pairs = set()
+        for number, point in self.trace:
+            step = (number, sum(other == number for other, *_ in made))
+            pairs |= {((n, k), step) for n, k, other in made if n != number and other.meets(point)}
+            made.append((*step, point))
+        return frozenset(pairs)
+
     def _kill(self) -> None:
         while self._steppers:
             self._steppers.pop().end()
@@ -223,11 +236,19 @@ class Frame:
 
 @dataclass
 class Explored:
-    """``schedules`` were run to their ends; ``is_complete``: those are all that can matter."""
+    """``schedules`` were run to their ends; ``is_complete``: those are all that can matter.
+
+    ``shapes``: what matters in each: which of two steps that meet came first.
+    """
 
     schedules: int = 0
     cut: int = 0
     is_complete: bool = False
+    shapes: set[Shape] = field(default_factory=set, repr=False)
+
+    def add(self, run: Run) -> None:
+        self.schedules += 1
+        self.shapes.add(run.shape())
 
 
 def explore(scenario: Scenario, place: Path, most: int) -> Explored:
@@ -242,7 +263,7 @@ def explore(scenario: Scenario, place: Path, most: int) -> Explored:
                 run.step(frame.chosen)
             if _extend(run, frames):
                 _check(scenario, run)
-                explored.schedules += 1
+                explored.add(run)
             else:
                 explored.cut += 1
             _want_what_races(frames, run.waiting())
@@ -316,7 +337,7 @@ def sample(scenario: Scenario, place: Path, number: int, seed: int) -> Explored:
                     current = chance.choice(list(enabled))
                 run.step(current)
             _check(scenario, run, f"seed {seed}: ")
-            explored.schedules += 1
+            explored.add(run)
         finally:
             run.end()
     return explored

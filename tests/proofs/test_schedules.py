@@ -46,6 +46,16 @@ def test_three_processes_in_orders_drawn_by_chance(name: str, place: Path) -> No
     assert sample(scenario(name, place), place, 200 // len(THREE), SEED).schedules == 20
 
 
+@pytest.mark.parametrize("name", ["copy, overwrite and prune", "swap, prune", "make, make"])
+def test_every_schedule_drawn_by_chance_is_one_of_those_explored(name: str, place: Path) -> None:
+    """Up to the order of steps that have nothing to do with each other. So none that matters is left out."""
+    chosen = scenario(name, place)
+    explored = explore(chosen, place, 1_000)
+    assert explored.is_complete
+    assert len(explored.shapes) == explored.schedules, "some were run twice"
+    assert sample(chosen, place, 30, SEED).shapes <= explored.shapes
+
+
 CAUGHT = [
     (seeded_races.lock_nothing, "put a large orphan, prune"),
     (seeded_races.check_the_condition_outside_of_the_transaction, "swap, swap"),
