@@ -142,8 +142,10 @@ class Points:
                     self.stop(Point(f"free {lock}", writes=frozenset([lock]), frees=lock))
                 else:
                     self.stop(Point(f"take {lock}", writes=frozenset([lock]), takes=lock))
-            case ("tmp", *_):
+            case ("tmp", *_) if operation & fcntl.LOCK_NB:
                 self.stop(Point("look into tmp", reads=frozenset(["tmp"])))
+            case ("tmp", *_):  # of a new session: whoever tidies may have it; then this really waits
+                self.stop(Point("change tmp", writes=frozenset(["tmp"])))
 
     # --- the catalog -----------------------------------------------------------------------------
 

@@ -179,7 +179,12 @@ def _check_copy_of_either(store: LocalCasStore, said: str, _: Sequence[str]) -> 
     _expect(store, "new", OLD, NEW)
 
 
+def _open(store: LocalCasStore) -> None:
+    LocalCasStore(store.location, create=False)
+
+
 PRUNE = Part(_prune, _nothing)
+OPEN = Part(_open, _nothing)
 DELETE_AND_PRUNE = Part(_delete_and_prune, _check_delete)
 LINK_OLD = _names(_link_old, "new", OLD, "BlobNotFoundError")
 COPY_OLD = _names(_copy, "new", OLD, "PathNotFoundError")
@@ -232,6 +237,13 @@ THREE: dict[str, tuple[Part, ...]] = {
     "read, put, overwrite and prune": (READ, _puts("new", OLD), OVERWRITE_AND_PRUNE),
 }
 
+COLD: dict[str, tuple[Part, ...]] = {
+    "first write, prune": (_puts("new", NEW), PRUNE),
+    "first write, open": (_puts("new", NEW), OPEN),
+    "first stream, first write, open": (_puts("new", NEW, stream=True), _puts("newer", OTHER), OPEN),
+}
+"""Of processes that have no session yet: one begins while another tidies away what the dead left."""
+
 
 def make_template(root: Path, *, listed: bool, stray: bool) -> None:
     """A closed store with some of everything; ``listed``: with orphans that a pinned manifest names."""
@@ -254,7 +266,7 @@ def make_template(root: Path, *, listed: bool, stray: bool) -> None:
 
 def scenario(name: str, place: Path) -> Scenario:
     """A scenario by its name, with its template below ``place``."""
-    parts = (TWO | THREE)[name]
+    parts = (TWO | THREE | COLD)[name]
     template = place / f"template {name}"
     if not template.exists():
         make_template(template, listed="import" in name, stray="stray" in name)
@@ -265,7 +277,8 @@ def scenario(name: str, place: Path) -> Scenario:
         for part, word in zip(parts, said, strict=True):
             part.check(store, word, said)
 
-    return Scenario(name, template, shards, tuple(part.act for part in parts), check)
+    acts = tuple(part.act for part in parts)
+    return Scenario(name, template, shards, acts, check, is_warm=name not in COLD)
 
 
 def run(seed: int, most: int, drawn: int) -> Counter[str]:
@@ -275,7 +288,7 @@ def run(seed: int, most: int, drawn: int) -> Counter[str]:
         for name in TWO:
             explored = explore(scenario(name, place), place, most)
             counts.update(schedules=explored.schedules, complete=explored.is_complete)
-        for name in THREE:
+        for name in [*THREE, *COLD]:
             counts["drawn"] += sample(scenario(name, place), place, drawn, seed).schedules
     return counts
 

@@ -11,6 +11,7 @@ nobody ever really waits.
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import select
@@ -49,6 +50,8 @@ class Scenario:
     acts: tuple[Act, ...]
     check: Callable[[LocalCasStore, Sequence[str]], None]
     bug: Bug | None = None
+    is_warm: bool = True
+    """Whether each has a session before the schedule begins."""
 
 
 class Stepper:
@@ -58,6 +61,7 @@ class Stepper:
         self._socket, theirs = socket.socketpair()
         self._heard = b""
         self.point: Point | None = None
+        self.is_waiting = False
         self.said = ""
         parent = os.getpid()
         self.pid = os.fork()
@@ -74,22 +78,39 @@ class Stepper:
 
     def listen(self) -> None:
         """Take in the next point, or what it says at its end."""
+        self.point, self.is_waiting = None, False
         deadline = time.monotonic() + PATIENCE_S
         while b"\n" not in self._heard:
-            if not select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise AssertionError(f"process {self.pid} is stuck in the step: {self.point}")
+            if not select.select([self._socket], [], [], 0.05)[0]:
+                if _waits_for_lock(self.pid):
+                    self.is_waiting = True
+                    return
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"process {self.pid} is stuck")
+                continue
             part = self._socket.recv(1 << 16)
             if not part:
-                raise AssertionError(f"process {self.pid} died in the step: {self.point}")
+                raise AssertionError(f"process {self.pid} died")
             self._heard += part
         line, _, self._heard = self._heard.partition(b"\n")
         word, _, rest = line.decode().partition(" ")
         self.point, self.said = (Point.load(rest), "") if word == "at" else (None, rest)
 
+    def wake(self) -> None:
+        """If it waited for a lock of the system, and has it now, see how far it got."""
+        if self.is_waiting and not _waits_for_lock(self.pid):
+            self.listen()
+
     def end(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         self._socket.close()
+
+
+def _waits_for_lock(pid: int) -> bool:
+    """See proc_locks(5): who waits stands behind an arrow."""
+    with open("/proc/locks", encoding="ascii") as locks:
+        return any("->" in line and f" {pid} " in line for line in locks)
 
 
 def _step_through(scenario: Scenario, number: int, root: str, conductor: socket.socket) -> None:
@@ -106,7 +127,8 @@ def _step_through(scenario: Scenario, number: int, root: str, conductor: socket.
             scenario.bug()
         store = LocalCasStore(root, create=False)
         store.copy_file("kept/large", f"warm/{number}")
-        store.write_file_stream(f"warm/{number}", _Stream(store.read_file("kept/large")))  # begins a session
+        if scenario.is_warm:  # begins a session
+            store.write_file_stream(f"warm/{number}", io.BytesIO(store.read_file("kept/large")))
         points.is_armed = True
         stop(Point("begin"))
         try:
@@ -120,15 +142,6 @@ def _step_through(scenario: Scenario, number: int, root: str, conductor: socket.
         conductor.sendall(f"said failed {traceback.format_exc()!r}\n".encode())
     finally:
         os._exit(0)
-
-
-class _Stream:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read(self, size: int, /) -> bytes:
-        part, self._data = self._data[:size], self._data[size:]
-        return part
 
 
 class Run:
@@ -147,9 +160,12 @@ class Run:
 
     def enabled(self) -> dict[int, Point]:
         """Who can make a step, and which."""
+        for stepper in self._steppers:
+            stepper.wake()
         points = self.waiting()
         free = {n: point for n, point in points.items() if self._holders.get(point.takes, n) == n}
-        assert free or not points, f"nobody can go on:\n{self}"
+        is_over = not points and not any(stepper.is_waiting for stepper in self._steppers)
+        assert free or is_over, f"nobody can go on:\n{self}"
         return free
 
     def waiting(self) -> dict[int, Point]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import seeded_races
 from crowd import place_for
-from schedule_scenarios import THREE, TWO, scenario
+from schedule_scenarios import COLD, THREE, TWO, scenario
 from schedules import Bug, Scenario, explore, sample
 
 pytestmark = pytest.mark.proof
@@ -44,6 +44,11 @@ def test_two_processes_in_every_order_that_can_matter(name: str, place: Path) ->
 @pytest.mark.parametrize("name", THREE)
 def test_three_processes_in_orders_drawn_by_chance(name: str, place: Path) -> None:
     assert sample(scenario(name, place), place, 200 // len(THREE), SEED).schedules == 20
+
+
+@pytest.mark.parametrize("name", COLD)
+def test_sessions_begin_beside_those_who_tidy(name: str, place: Path) -> None:
+    assert sample(scenario(name, place), place, 40, SEED).schedules == 40
 
 
 @pytest.mark.parametrize("name", ["copy, overwrite and prune", "swap, prune", "make, make"])
