@@ -6,204 +6,57 @@ python tests/proofs/schedule_scenarios.py NAME              counts the schedules
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from crowd import place_for
-from schedules import Act, Scenario, explore, replay, sample
-
-from agent_world_distfs import ABSENT, FileIndexManifestRef, LocalCasStore
-
-KEPT, OLD, NEW, OTHER = (name * 3_000 for name in (b"kept", b"old.", b"new.", b"other"))
-ORPHAN, LISTED, STRAY = (name * 3_000 for name in (b"orphan", b"listed", b"stray"))
-SMALL_ORPHAN, SMALL_NEW = b"small orphan", b"small new"
-LARGE = (KEPT, OLD, NEW, OTHER, ORPHAN, LISTED, STRAY)
-
-Check = Callable[[LocalCasStore, str, Sequence[str]], None]
-"""Given the store afterwards, what this one said, and what all said."""
-
-
-class Part(NamedTuple):
-    """What one process does, and what must hold for what it said."""
-
-    act: Act
-    check: Check
-
-
-def _expect(store: LocalCasStore, path: str, *wanted: bytes | None) -> None:
-    """The path must hold one of these; None: nothing."""
-    found = _held(store, path)
-    assert found in wanted, (
-        f"{path} holds {found and found[:12]!r}, not {[data and data[:12] for data in wanted]}"
-    )
-
-
-def _held(store: LocalCasStore, path: str) -> bytes | None:
-    return None if store.stat_file(path) is None else store.read_file(path)
-
-
-def _puts(path: str, data: bytes, *, stream: bool = False) -> Part:
-    def act(store: LocalCasStore) -> None:
-        if stream:
-            store.write_file_stream(path, io.BytesIO(data))
-        else:
-            store.write_file(path, data)
-
-    def check(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
-        assert said == "ok", said
-        _expect(store, path, data)
-
-    return Part(act, check)
-
-
-def _names(act: Act, path: str, data: bytes, refusal: str = "") -> Part:
-    """Something that makes ``path`` hold bytes that are stored, or is refused because they are not."""
-
-    def check(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
-        assert said in ("ok", refusal), said
-        _expect(store, path, None if said == refusal else data)
-
-    return Part(act, check)
-
-
-def _nothing(_: LocalCasStore, said: str, __: Sequence[str]) -> None:
-    assert said == "ok", said
-
-
-def _swaps(data: bytes | None, expected: bytes | None = OLD, path: str = "old/large") -> Part:
-    """A conditional write, or deletion, of which exactly one of all in the scenario succeeds."""
-
-    def act(store: LocalCasStore) -> str:
-        condition = ABSENT if expected is None else store.hash_bytes(expected)
-        if data is None:
-            store.delete_file_if_match(path, condition)
-        else:
-            store.write_file_if_match(path, condition, data)
-        return "won"
-
-    def check(store: LocalCasStore, said: str, everybody: Sequence[str]) -> None:
-        assert everybody.count("won") == 1, everybody
-        assert said in ("won", "FileConflictError"), said
-        if said == "won":
-            _expect(store, path, data)
-
-    return Part(act, check)
-
-
-def _prune(store: LocalCasStore) -> None:
-    store.prune_orphan_blobs()
-
-
-def _pin(store: LocalCasStore) -> None:
-    store.pin(store.hash_bytes(ORPHAN))
-
-
-def _check_pin(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
-    pinned = store.is_pinned(store.hash_bytes(ORPHAN))
-    assert (said, pinned) in (("ok", True), ("BlobNotFoundError", False)), said
-    if pinned:
-        assert store.get(store.hash_bytes(ORPHAN)) == ORPHAN
-
-
-def _link(store: LocalCasStore) -> None:
-    store.link_file("new", store.hash_bytes(ORPHAN))
-
-
-def _copy(store: LocalCasStore) -> None:
-    store.copy_file("old/large", "new")
-
-
-def _rename(store: LocalCasStore) -> None:
-    store.rename_file("old/large", "new")
-
-
-def _delete(store: LocalCasStore) -> None:
-    store.delete_file("old/large")
-
-
-def _check_delete(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
-    assert said == "ok", said
-    _expect(store, "old/large", None)
-
-
-def _export(store: LocalCasStore) -> str:
-    ref = store.export_file_index_manifest(pin=True)
-    return f"{ref.content_hash}:{ref.size_bytes}"
-
-
-def _check_export(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
-    manifest = store.read_file_index_manifest(FileIndexManifestRef.parse(said))
-    assert any(file.path == "kept/large" for file in manifest.files)
-
-
-def _import(store: LocalCasStore) -> None:
-    pinned = [FileIndexManifestRef(pin, len(store.get(pin))) for pin in store.list_pins()]
-    store.import_file_index_manifest(pinned[0])
-
-
-def _overwrite_and_prune(store: LocalCasStore) -> None:
-    store.write_file("old/large", NEW)
-    store.prune_orphan_blobs()
-
-
-def _read(store: LocalCasStore) -> str:
-    return "old" if store.read_file("old/large") == OLD else "new"
-
-
-def _open_and_read(store: LocalCasStore) -> str:
-    with store.open_file("old/large") as reader:
-        head = reader.read(5)
-        return "old" if head + reader.read() == OLD else "new"
-
-
-def _check_read(_: LocalCasStore, said: str, __: Sequence[str]) -> None:
-    assert said in ("old", "new"), said
-
-
-def _link_old(store: LocalCasStore) -> None:
-    store.link_file("new", store.hash_bytes(OLD))
-
-
-def _delete_and_prune(store: LocalCasStore) -> None:
-    store.delete_file("old/large")
-    store.prune_orphan_blobs()
-
-
-def _check_copy_of_either(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
-    assert said == "ok", said
-    _expect(store, "new", OLD, NEW)
-
-
-def _open(store: LocalCasStore) -> None:
-    LocalCasStore(store.location, create=False)
-
-
-PRUNE = Part(_prune, _nothing)
-OPEN = Part(_open, _nothing)
-DELETE_AND_PRUNE = Part(_delete_and_prune, _check_delete)
-LINK_OLD = _names(_link_old, "new", OLD, "BlobNotFoundError")
-COPY_OLD = _names(_copy, "new", OLD, "PathNotFoundError")
-COPY_EITHER = Part(_copy, _check_copy_of_either)
-OVERWRITE_AND_PRUNE = Part(_overwrite_and_prune, _nothing)
-PIN, LINK = Part(_pin, _check_pin), _names(_link, "new", ORPHAN, "BlobNotFoundError")
-COPY, RENAME = _names(_copy, "new", OLD), _names(_rename, "new", OLD)
-DELETE, EXPORT = Part(_delete, _check_delete), Part(_export, _check_export)
-IMPORT = _names(_import, "listed", LISTED, "BlobNotFoundError")
-READ, OPEN_AND_READ = Part(_read, _check_read), Part(_open_and_read, _check_read)
-SWAP_TO_ORPHAN = _swaps(ORPHAN)
+from schedule_parts import (
+    COPY,
+    COPY_EITHER,
+    COPY_OLD,
+    DELETE,
+    DELETE_AND_PRUNE,
+    EXPORT,
+    IMPORT,
+    KEPT,
+    LARGE,
+    LINK,
+    LINK_OLD,
+    LISTED,
+    NEW,
+    OLD,
+    OPEN,
+    OPEN_AND_READ,
+    ORPHAN,
+    OTHER,
+    OVERWRITE_AND_PRUNE,
+    PIN,
+    PRUNE,
+    READ,
+    RENAME,
+    SMALL_NEW,
+    SMALL_ORPHAN,
+    STRAY,
+    SWAP_TO_ORPHAN,
+    Part,
+    puts,
+    swaps,
+)
+from schedule_runs import Scenario
+from schedules import explore, replay, sample
+
+from agent_world_distfs import LocalCasStore
 
 TWO: dict[str, tuple[Part, ...]] = {
-    "put small, prune": (_puts("new", SMALL_NEW), PRUNE),
-    "put large, prune": (_puts("new", NEW), PRUNE),
-    "put a small orphan, prune": (_puts("new", SMALL_ORPHAN), PRUNE),
-    "put a large orphan, prune": (_puts("new", ORPHAN), PRUNE),
-    "put a stray file, prune": (_puts("new", STRAY), PRUNE),
-    "stream an orphan, prune": (_puts("new", ORPHAN, stream=True), PRUNE),
+    "put small, prune": (puts("new", SMALL_NEW), PRUNE),
+    "put large, prune": (puts("new", NEW), PRUNE),
+    "put a small orphan, prune": (puts("new", SMALL_ORPHAN), PRUNE),
+    "put a large orphan, prune": (puts("new", ORPHAN), PRUNE),
+    "put a stray file, prune": (puts("new", STRAY), PRUNE),
+    "stream an orphan, prune": (puts("new", ORPHAN, stream=True), PRUNE),
     "swap, prune": (SWAP_TO_ORPHAN, PRUNE),
     "delete, prune": (DELETE, PRUNE),
     "pin, prune": (PIN, PRUNE),
@@ -218,29 +71,29 @@ TWO: dict[str, tuple[Part, ...]] = {
     "link, delete and prune": (LINK_OLD, DELETE_AND_PRUNE),
     "copy, delete and prune": (COPY_OLD, DELETE_AND_PRUNE),
     "copy, overwrite and prune": (COPY_EITHER, OVERWRITE_AND_PRUNE),
-    "swap, swap": (_swaps(NEW), _swaps(SMALL_NEW)),
-    "make, make": (_swaps(NEW, None, "new"), _swaps(OTHER, None, "new")),
-    "swap, delete": (_swaps(NEW), _swaps(None)),
-    "put the same twice": (_puts("new", NEW), _puts("newer", NEW)),
+    "swap, swap": (swaps(NEW), swaps(SMALL_NEW)),
+    "make, make": (swaps(NEW, None, "new"), swaps(OTHER, None, "new")),
+    "swap, delete": (swaps(NEW), swaps(None)),
+    "put the same twice": (puts("new", NEW), puts("newer", NEW)),
 }
 
 THREE: dict[str, tuple[Part, ...]] = {
-    "put a large orphan twice, prune": (_puts("new", ORPHAN), _puts("newer", ORPHAN), PRUNE),
-    "stream and pin an orphan, prune": (_puts("new", ORPHAN, stream=True), PIN, PRUNE),
-    "swap, swap, prune": (SWAP_TO_ORPHAN, _swaps(NEW), PRUNE),
-    "swap, delete, prune": (SWAP_TO_ORPHAN, _swaps(None), PRUNE),
+    "put a large orphan twice, prune": (puts("new", ORPHAN), puts("newer", ORPHAN), PRUNE),
+    "stream and pin an orphan, prune": (puts("new", ORPHAN, stream=True), PIN, PRUNE),
+    "swap, swap, prune": (SWAP_TO_ORPHAN, swaps(NEW), PRUNE),
+    "swap, delete, prune": (SWAP_TO_ORPHAN, swaps(None), PRUNE),
     "link, delete, prune": (LINK, DELETE, PRUNE),
     "import, link, prune": (IMPORT, PIN, PRUNE),
-    "export, put a large orphan, prune": (EXPORT, _puts("new", ORPHAN), PRUNE),
-    "put a large orphan, prune, prune": (_puts("new", ORPHAN), PRUNE, PRUNE),
-    "put a stray file, prune, prune": (_puts("new", STRAY), PRUNE, PRUNE),
-    "read, put, overwrite and prune": (READ, _puts("new", OLD), OVERWRITE_AND_PRUNE),
+    "export, put a large orphan, prune": (EXPORT, puts("new", ORPHAN), PRUNE),
+    "put a large orphan, prune, prune": (puts("new", ORPHAN), PRUNE, PRUNE),
+    "put a stray file, prune, prune": (puts("new", STRAY), PRUNE, PRUNE),
+    "read, put, overwrite and prune": (READ, puts("new", OLD), OVERWRITE_AND_PRUNE),
 }
 
 COLD: dict[str, tuple[Part, ...]] = {
-    "first write, prune": (_puts("new", NEW), PRUNE),
-    "first write, open": (_puts("new", NEW), OPEN),
-    "first stream, first write, open": (_puts("new", NEW, stream=True), _puts("newer", OTHER), OPEN),
+    "first write, prune": (puts("new", NEW), PRUNE),
+    "first write, open": (puts("new", NEW), OPEN),
+    "first stream, first write, open": (puts("new", NEW, stream=True), puts("newer", OTHER), OPEN),
 }
 """Of processes that have no session yet: one begins while another tidies away what the dead left."""
 

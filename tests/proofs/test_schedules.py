@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import seeded_races
 from crowd import place_for
+from schedule_runs import Bug, Scenario
 from schedule_scenarios import COLD, THREE, TWO, scenario
-from schedules import Bug, Scenario, explore, sample
+from schedules import explore, sample
 
 pytestmark = pytest.mark.proof
 
