@@ -20,8 +20,8 @@ from agent_world_distfs import (
     StorageError,
 )
 from agent_world_distfs.blobs.directory import DirectoryBlobs, IncomingFile
+from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import reading
-from agent_world_distfs.operations import collect
 from agent_world_distfs.records import Data, Expected
 
 
@@ -94,10 +94,21 @@ def lock_nothing() -> None:
 def take_without_checking_again() -> None:
     """A collection that believes under the lock what it found without it."""
 
-    def take_whatever(*_: Any) -> bool:
+    def drop_blob(self: SqliteWriter, blob_id: int, _: str) -> bool:
+        self._cursor.execute("DELETE FROM blobs WHERE blob_id = ?", (blob_id,))
+        self.has_changed = True
         return True
 
-    _replace(collect, "_is_takeable", take_whatever)
+    _replace(SqliteWriter, "drop_blob", drop_blob)
+
+
+def name_without_telling_a_collection() -> None:
+    """A naming that no running collection hears of."""
+
+    def record_nothing(*_: Any) -> None:
+        pass
+
+    _replace(SqliteWriter, "_record", record_nothing)
 
 
 def name_without_looking_again() -> None:

@@ -19,7 +19,7 @@ from schedules import explore, sample
 
 pytestmark = pytest.mark.proof
 
-MOST = 100
+MOST = 80
 """Schedules of one scenario before the rest is drawn by chance."""
 
 DRAWN = 20
@@ -52,7 +52,7 @@ def test_sessions_begin_beside_those_who_tidy(name: str, place: Path) -> None:
     assert sample(scenario(name, place), place, 40, SEED).schedules == 40
 
 
-@pytest.mark.parametrize("name", ["copy, overwrite and prune", "swap, prune", "make, make"])
+@pytest.mark.parametrize("name", ["copy, overwrite and prune", "make, make"])
 def test_every_schedule_drawn_by_chance_is_one_of_those_explored(name: str, place: Path) -> None:
     """Up to the order of steps that have nothing to do with each other. So none that matters is left out."""
     chosen = scenario(name, place)
@@ -62,18 +62,22 @@ def test_every_schedule_drawn_by_chance_is_one_of_those_explored(name: str, plac
     assert sample(chosen, place, 30, SEED).shapes <= explored.shapes
 
 
+DANGLES = r"missing_file_blob_hashes=\('|index_damage=\(['\"]|AssertionError: CatalogError"
+
 CAUGHT = [
-    (seeded_races.lock_nothing, "put a large orphan, prune"),
-    (seeded_races.check_the_condition_outside_of_the_transaction, "swap, swap"),
-    (seeded_races.take_without_checking_again, "link, prune"),
-    (seeded_races.name_without_looking_again, "put a large orphan, prune"),
-    (seeded_races.replace_what_may_be_gone, "put a large orphan, prune"),
-    (seeded_races.look_once, "read, overwrite and prune"),
+    (seeded_races.lock_nothing, "put a large orphan, prune", DANGLES),
+    (seeded_races.check_the_condition_outside_of_the_transaction, "swap, swap", "'won', 'won'"),
+    (seeded_races.take_without_checking_again, "link, prune", DANGLES),
+    (seeded_races.name_without_telling_a_collection, "link, prune", DANGLES),
+    (seeded_races.name_without_looking_again, "put a large orphan, prune", DANGLES),
+    (seeded_races.replace_what_may_be_gone, "put a large orphan, prune", "AssertionError: StorageError"),
+    (seeded_races.look_once, "read, overwrite and prune", "AssertionError: BlobMissingError"),
 ]
 
 
-@pytest.mark.parametrize(("bug", "name"), CAUGHT, ids=[bug.__name__ for bug, _ in CAUGHT])
-def test_a_store_with_a_seeded_bug_is_caught(bug: Bug, name: str, place: Path) -> None:
+@pytest.mark.parametrize(("bug", "name", "symptom"), CAUGHT, ids=[bug.__name__ for bug, *_ in CAUGHT])
+def test_a_store_with_a_seeded_bug_is_caught(bug: Bug, name: str, symptom: str, place: Path) -> None:
+    """By what it does: a bug that could not even be applied is no bug caught."""
     broken: Scenario = replace(scenario(name, place), bug=bug)
-    with pytest.raises(AssertionError, match=f"{name}: .*(?s:.)*again: python"):
+    with pytest.raises(AssertionError, match=f"{name}: (?s:.)*(?:{symptom})(?s:.)*again: python"):
         explore(broken, place, 500)
