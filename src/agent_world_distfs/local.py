@@ -59,8 +59,8 @@ class LocalCasStore(CasStore):
 
     Raises:
         NotFoundError: no store there, and ``create`` is false.
-        IncompatibleStoreError: a directory of something else, another format or algorithm, or a file
-            system that cannot lock.
+        IncompatibleStoreError: a directory of something else, another format or algorithm, a file
+            system that cannot lock, or a SQLite library that can corrupt what processes share.
         CatalogError: the catalog is damaged, or gone from beside its blobs.
         UnavailableError: read-only, and the log would have to be written first.
     """
