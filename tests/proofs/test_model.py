@@ -252,11 +252,12 @@ def run(seed_number: int, cases: int, steps: int = 50) -> dict[str, int]:
     return dict(counts)
 
 
-def test_any_history_gives_what_the_model_gives() -> None:
-    done = run(1, 300)
-    assert done["examples"] >= 300
+@pytest.mark.parametrize("seed_number", [1, 2, 3])
+def test_any_history_gives_what_the_model_gives(seed_number: int) -> None:
+    done = run(seed_number, 100)
+    assert done["examples"] >= 100
     for what in ("before", "after", "killed", "acknowledged"):
-        assert done[f"crash, {what}"] > 50, done
+        assert done[f"crash, {what}"] > 20, done
     assert all(done[method] > 20 for method in ("import_file_index_manifest", "link_file", "reopen")), done
 
 
