@@ -123,10 +123,6 @@ def test_f4_an_error_while_the_log_is_copied_is_not_forgotten(place: Path) -> No
     assert not counts.bad, counts.bad[0]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="SQLite copies the log as the last connection closes, and tells nobody that a flush has failed",
-)
 def test_f4_an_error_while_the_log_is_copied_at_closing_is_not_forgotten(place: Path) -> None:
     steps = [opened("relaxed"), write("before", "relaxed"), Step("close", actor="relaxed")]
     steps += [opened("relaxed"), write("r", "relaxed"), Step("close", actor="relaxed")]

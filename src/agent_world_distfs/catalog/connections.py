@@ -79,6 +79,11 @@ def open_connection(
     return connection
 
 
+def keep_log(connection: apsw.Connection) -> None:
+    """Do not copy the log into the database when this connection is the last to close."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+
 class Loan:
     """One connection in use by one operation."""
 
@@ -160,9 +165,15 @@ class ReaderPool:
         self._may_lend.set()
         self._pid = os.getpid()
 
-    def close(self) -> None:
-        """Close the idle connections; those that are out close when they come back or are forgotten."""
+    def close(self, *, may_copy_log: bool) -> None:
+        """Close the idle connections; those that are out close when they come back or are forgotten.
+
+        ``may_copy_log``: whether the last connection of all may copy the log into the database.
+        """
         self._is_closed = True
+        if not may_copy_log:
+            for connection in self._idle:
+                keep_log(connection)
         self._close_idle()
 
     def _close_idle(self) -> None:

@@ -24,7 +24,7 @@ from typing import TypeVar
 import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
-from agent_world_distfs.catalog.connections import BUSY_MS, ReaderPool, open_connection
+from agent_world_distfs.catalog.connections import BUSY_MS, ReaderPool, keep_log, open_connection
 from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.reader import SqliteReader
@@ -44,6 +44,7 @@ from agent_world_distfs.errors import (
     UnavailableError,
     WorldError,
 )
+from agent_world_distfs.flushing import flush
 from agent_world_distfs.forks import watch_forks
 from agent_world_distfs.protocols import IndexState
 from agent_world_distfs.records import FileMetadata, HashAlgorithm
@@ -91,7 +92,7 @@ class SqliteCatalog:
         try:
             self.hash_algorithm, self._checksums = self._recognise()
         except BaseException:
-            self._readers.close()
+            self._readers.close(may_copy_log=True)
             raise
         watch_forks(self)
 
@@ -253,12 +254,15 @@ class SqliteCatalog:
 
     def _flush_log(self) -> None:
         """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit."""
+        try:
+            self._flush_log_file()
+        except OSError:
+            self._gate.set_suspect(suspect=True)
+            raise
+
+    def _flush_log_file(self) -> None:
         with contextlib.suppress(FileNotFoundError), opened_log(self._path, os.O_RDONLY) as fd:
-            try:
-                os.fsync(fd)
-            except OSError:
-                self._gate.set_suspect(suspect=True)
-                raise
+            flush(fd)
 
     def _leave(self) -> None:
         """Give up the write lock, if this thread has it, with nothing left open behind it."""
@@ -270,6 +274,8 @@ class SqliteCatalog:
             except apsw.Error:
                 self._drop_writer()
         self._gate.release()
+        if self._is_closed and self._gate.hold(0):  # it was opened again after it had been closed
+            self._gate.let_go()
 
     def _writer_connection(self, synchronous: str) -> apsw.Connection:
         if self._writer is None:
@@ -334,18 +340,31 @@ class SqliteCatalog:
         """See ``Catalog.close``."""
         if self._is_closed or self._pid != os.getpid():
             return
+        may_copy = self._read_only or self._has_flushed_log()
         self._is_closed = True
         if self._gate.hold(self._timeout_s):
-            self._readers.close()
+            self._readers.close(may_copy_log=may_copy)
+            if self._writer is not None and not may_copy:
+                keep_log(self._writer)
             self._drop_writer()
             self._gate.let_go()
+
+    def _has_flushed_log(self) -> bool:
+        """Before closing: the last connection copies the log, and tells nobody where its flush has failed."""
+        try:
+            self._flush_log_file()
+        except OSError:
+            with contextlib.suppress(WorldError):
+                self._locked(lambda: self._gate.set_suspect(suspect=True))
+            return False
+        return True
 
     def before_fork(self) -> None:
         """See ``forks``."""
         self._is_held_for_fork = self._gate.hold(_FORK_WAIT_S)
         if self._is_held_for_fork and self._readers.hold_for_fork(_FORK_WAIT_S):
             if self._writer is not None:
-                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                keep_log(self._writer)
             self._drop_writer()
             self._is_fork_prepared = True
 
