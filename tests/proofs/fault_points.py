@@ -78,8 +78,10 @@ class Zygote:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(10)
+        self._process.stdout.close()
 
     def _ask(self, line: str) -> str:
         assert self._process.stdin is not None

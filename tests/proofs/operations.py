@@ -79,6 +79,9 @@ OPERATIONS: dict[str, Operation] = {
     "write-stream": Operation(
         lambda s, _: s.write_file_stream("new", io.BytesIO(OTHER)), {"new": (None, OTHER)}
     ),
+    "write-same-stream": Operation(
+        lambda s, _: s.write_file_stream("new", io.BytesIO(LARGE)), {"new": (None, LARGE)}
+    ),
     "write-if-match": Operation(
         lambda s, _: s.write_file_if_match("old/small", _hash(s, SMALL), b"n"), {"old/small": (SMALL, b"n")}
     ),

@@ -57,6 +57,8 @@ def check(root: Path, name: str, outcome: Outcome) -> None:
         assert len(states) <= 1, "half of it was done"
         if outcome.said.startswith("ok") and changes:
             assert states == {"after"}, "acknowledged and lost"
+        if outcome.said.split()[:1] not in (["ok"], ["nothing"], ["OutcomeUnknownError"]):
+            assert states <= {"before"}, f"told as not done, and done: {outcome.said}"
         for path, data in KEPT.items():
             assert path in changes or store.read_file(path) == data
         report = store.audit_file_index(verify=True)

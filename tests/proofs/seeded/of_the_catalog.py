@@ -1,0 +1,182 @@
+"""Bugs of the catalog, of collections and of replacing the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from agent_world_distfs.catalog import reader
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.catalog.writer import SqliteWriter
+from agent_world_distfs.engine import leases, orphans
+from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.errors import StorageIOError
+from agent_world_distfs.operations import files, manifest
+from agent_world_distfs.records import FileMetadata
+from seeded.patching import replace
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def check_no_condition() -> None:
+    """Whatever the path holds will do."""
+    replace(files, "check_expected", lambda path, expected, actual: None)
+
+
+def let_time_go_back() -> None:
+    """A path gets the time of the clock, whatever it had."""
+    replaced = replace(SqliteWriter, "set_file", None)
+
+    def set_file(self: SqliteWriter, path: str, blob: Any, now_ms: int) -> FileMetadata:
+        self.remove_file(path)
+        written: FileMetadata = replaced(self, path, blob, now_ms)
+        return written
+
+    replace(SqliteWriter, "set_file", set_file)
+
+
+def leave_a_transaction_open() -> None:
+    """Whoever is interrupted in a transaction leaves it as it is."""
+    replace(SqliteCatalog, "_leave", lambda self: self._gate.release())
+
+
+def forget_that_the_log_is_in_doubt() -> None:
+    """After an error of the log everybody goes on as before."""
+    replace(Gate, "set_suspect", lambda self, *, suspect: None)
+
+
+def report_an_unknown_outcome_as_none() -> None:
+    """A commit that raised is told as one that did not happen."""
+
+    def commit(self: SqliteCatalog, connection: apsw.Connection, transaction_id: str) -> None:
+        try:
+            connection.execute("COMMIT")
+        except apsw.Error as error:
+            self._gate.set_suspect(suspect=True)
+            raise StorageIOError(self._path, "it was not written") from error
+
+    replace(SqliteCatalog, "_commit", commit)
+
+
+def trust_a_rotten_row() -> None:
+    """Small bytes that are there already are not compared with those that came."""
+    from agent_world_distfs.engine import intake
+
+    def settle_inline(tx: Any, content_hash: str, data: bytes) -> Any:
+        return tx.find_blob(content_hash) or tx.add_blob(content_hash, len(data), data)
+
+    replace(intake, "settle_inline", settle_inline)
+
+
+def fork_with_connections() -> None:
+    """Connections stay open over a fork: the child goes on with those of its parent."""
+
+    def before_fork(self: SqliteCatalog) -> None:
+        self._is_held_for_fork = self._is_fork_prepared = self._gate.hold(10)
+        self._readers._may_lend.clear()
+
+    replace(SqliteCatalog, "before_fork", before_fork)
+
+
+# --- sums -------------------------------------------------------------------------------------
+
+
+def _deaf(name: str) -> Callable[[], None]:
+    """Let a method of the writer change rows, and not the digest that its class keeps of them."""
+
+    def bug() -> None:
+        def method(self: SqliteWriter, *values: Any) -> Any:
+            kept = self._state.digest, self._state.pin_digest
+            result = honest(self, *values)
+            self._state.digest, self._state.pin_digest = kept
+            return result
+
+        honest = replace(SqliteWriter, name, method)
+
+    return bug
+
+
+forget_the_digest_of_what_is_deleted = _deaf("remove_file")
+forget_the_digest_of_pins = _deaf("add_pin")
+
+
+def compare_no_checksum() -> None:
+    """An entry is believed whatever its checksum says."""
+
+    def checked(self: Any, path: str, blob: tuple[bytes, int], updated_at_ms: int, _: bytes) -> FileMetadata:
+        return FileMetadata(path, blob[0].hex(), blob[1], updated_at_ms)
+
+    replace(reader.SqliteReader, "_checked_file", checked)
+
+
+# --- collections ------------------------------------------------------------------------------
+
+
+def take_without_checking_again() -> None:
+    """A collection believes under the lock what it found without it."""
+
+    def drop_blob(self: SqliteWriter, blob_id: int, recorder: str) -> bool:
+        return self._changes("DELETE FROM blobs WHERE blob_id = ?", blob_id)
+
+    replace(SqliteWriter, "drop_blob", drop_blob)
+
+
+def record_nothing() -> None:
+    """Whoever names a blob does not tell the collections that run."""
+    replace(SqliteWriter, "_record", lambda self, blob_id: None)
+
+
+def take_all_leases_for_dead() -> None:
+    """What only a lease keeps is not kept."""
+    for module in (leases, orphans):
+        replace(module, "dead_leases", lambda catalog, files: catalog.read(lambda tx: tx.leases()))
+
+
+def take_what_is_in_flight() -> None:
+    """What a living process has just brought is taken for a stray file."""
+    replace(orphans, "is_stray", lambda row, form, in_flight: row is None and form.is_regular)
+
+
+def believe_a_damaged_catalog() -> None:
+    """What a damaged catalog does not name is taken."""
+
+    def confirmed(catalog: Any, found: list[Any], dead: frozenset[str]) -> list[Any]:
+        return found
+
+    replace(orphans, "_confirmed", confirmed)
+
+
+# --- the index --------------------------------------------------------------------------------
+
+
+def import_in_two_commits() -> None:
+    """The old index goes in one commit, the new one comes in another."""
+    honest = replace(manifest, "replace_index", None)
+
+    def replace_index(catalog: Any, *arguments: Any) -> Any:
+        def clear(tx: SqliteWriter) -> None:
+            for file in list(tx.iter_files()):
+                tx.remove_file(file.path)
+
+        catalog.write(clear)
+        return honest(catalog, *arguments)
+
+    replace(manifest, "replace_index", replace_index)
+
+
+def name_what_is_not_there() -> None:
+    """A row is enough to name a blob; whether its file is there is not looked at."""
+    from agent_world_distfs.engine import reading
+
+    replace(reading, "_has_bytes", lambda files, row: True)
+
+
+def store_before_hashing_a_stream() -> None:
+    """A stream that is not what was announced is stored all the same."""
+    from agent_world_distfs.engine import intake
+
+    assert hasattr(Intake, "store_stream")
+    replace(intake, "require_hash", lambda expected, actual: None)
