@@ -30,7 +30,7 @@ FORK_CLOSE_WRITE = """
 
 
 def test_a_child_writes_to_a_log_that_its_parent_cannot_delete(location: Path, start: Start) -> None:
-    """SQLite's locks are not inherited: a connection that is takes itself for locked, and is alone with that."""
+    """Locks are not inherited: a connection that is, takes itself for locked, and nobody else does."""
     child = start(FORK_CLOSE_WRITE, location)
     assert child.hear() == "written"
     child.finish()

@@ -1,4 +1,4 @@
-"""Bugs of what is on the disk: blob files, sessions, the reserve. Private names are in these modules alone."""
+"""Bugs of what is on the disk: blob files, sessions, the reserve. Private names are only in these modules."""
 
 from __future__ import annotations
 

@@ -115,15 +115,6 @@ def compare_no_checksum() -> None:
 # --- collections ------------------------------------------------------------------------------
 
 
-def take_without_checking_again() -> None:
-    """A collection believes under the lock what it found without it."""
-
-    def drop_blob(self: SqliteWriter, blob_id: int, recorder: str) -> bool:
-        return self._changes("DELETE FROM blobs WHERE blob_id = ?", blob_id)
-
-    replace(SqliteWriter, "drop_blob", drop_blob)
-
-
 def record_nothing() -> None:
     """Whoever names a blob does not tell the collections that run."""
     replace(SqliteWriter, "_record", lambda self, blob_id: None)

@@ -1,16 +1,18 @@
-"""Which bug, which harness claims it, in the smallest form that catches it, and what the harness then says."""
+"""Which bug, which harness claims it, in the smallest form that catches it, and what that then says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import seeded_races
+
 from seeded import of_files, of_forms, of_the_catalog
 
 
 @dataclass(frozen=True)
 class Seeded:
-    """``claim``: the arguments of Python; ``symptom``: a pattern in what it prints when it has caught the bug.
+    """``claim``: arguments of Python. ``symptom``: a pattern in what it prints when it has caught the bug.
 
     ``needs``: what the claim needs to be there, see ``test_seeded_bugs``.
     """
@@ -33,13 +35,18 @@ def _harness(name: str, *arguments: object) -> tuple[str, ...]:
 _REPLAY = "proofs/test_replay.py::test_a_power_cut_loses_nothing_that_was_acknowledged[{}]"
 _KILLS = "proofs/test_faults.py::test_killed_at_every_system_call[{}]"
 _MEANWHILE = "test_named_meanwhile.py::test_what_is_named_while_a_collection_runs_is_spared[{}]"
-_HOSTILE = "test_manifest_hostile.py::test_what_breaks_one_rule_is_refused[{}]"
-_FLUSH_FAILS = "test_gate.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
+_FUZZ = "test_manifest_fuzz.py::test_reader_and_oracle_agree_on_mutations[20000]"
+_FLUSH_FAILS = (
+    "test_gate.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
+)
 
 SEEDED: dict[str, Seeded] = {
     # --- files
     "a blob is written in place": Seeded(
-        of_files.write_in_place, _test(_KILLS.format("write-same-stream")), "corrupt_blob_hashes=", needs="strace"
+        of_files.write_in_place,
+        _test(_KILLS.format("write-same-stream")),
+        "corrupt_blob_hashes=",
+        needs="strace",
     ),
     "a file without a row is trusted": Seeded(
         of_files.trust_a_file_without_a_row,
@@ -50,8 +57,8 @@ SEEDED: dict[str, Seeded] = {
     ),
     "a rotten file is kept": Seeded(
         of_files.keep_a_rotten_copy,
-        _test("test_streams.py::test_storing_the_bytes_again_heals_a_rotten_copy"),
-        "Mismatch",
+        _test("test_streams.py::test_storing_the_bytes_again_heals_a_rotten_copy[blake3-put-middle]"),
+        "BlobHashMismatchError",
     ),
     "errors of a listing are ignored": Seeded(
         of_files.ignore_errors_of_a_listing,
@@ -66,17 +73,17 @@ SEEDED: dict[str, Seeded] = {
     ),
     "a full disk keeps nothing back": Seeded(
         of_files.keep_nothing_back,
-        _test("proofs/test_limits.py::test_on_a_full_disk_space_can_be_won_back"),
+        _test("proofs/test_limits.py::test_on_a_full_disk_space_can_be_won_back[small-8]"),
         "StorageFullError",
         needs="root",
     ),
     "connections stay open over a fork": Seeded(
         of_the_catalog.fork_with_connections,
         _test("proofs/test_hazard_fork.py::test_a_child_writes_to_a_log_that_its_parent_cannot_delete"),
-        "FAILED",
+        r"\['parent'\] == \['child', 'parent'\]",
     ),
     "a read is not verified": Seeded(
-        of_files.read_unverified, _harness("test_damage", 1, 60), "WrongBytesError|unseen"
+        of_files.read_unverified, _harness("test_damage", 1, 60), "WrongBytesError"
     ),
     # --- the catalog
     "a condition is not checked": Seeded(
@@ -90,48 +97,60 @@ SEEDED: dict[str, Seeded] = {
     "an interrupt leaves a transaction open": Seeded(
         of_the_catalog.leave_a_transaction_open,
         _test("proofs/test_interrupts.py::test_interrupted_at_every_line[delete-KeyboardInterrupt]"),
-        "Error",
+        "StoreBusyError",
     ),
     "an error of the log is forgotten": Seeded(
-        of_the_catalog.forget_that_the_log_is_in_doubt, _test(_FLUSH_FAILS.format("full")), "FAILED", needs="strace"
+        of_the_catalog.forget_that_the_log_is_in_doubt,
+        _test(_FLUSH_FAILS.format("full")),
+        "== b'.x01'",
+        needs="strace",
     ),
     "an unknown outcome is told as none": Seeded(
         of_the_catalog.report_an_unknown_outcome_as_none,
-        _test("proofs/test_faults.py::test_an_error_at_every_system_call[write-new-small-EIO]"),
-        "FAILED",
+        _test(_FLUSH_FAILS.format("full")),
+        "StorageIOError",
         needs="strace",
     ),
     "a rotten row is kept": Seeded(
         of_the_catalog.trust_a_rotten_row,
         _test("test_collection.py::test_a_rotten_inline_blob_is_refused_found_and_healed"),
-        "Mismatch",
+        "BlobHashMismatchError",
     ),
     "the digest keeps what is deleted": Seeded(
-        of_the_catalog.forget_the_digest_of_what_is_deleted, _harness("test_model", 1, 30, 20), "index_damage="
+        of_the_catalog.forget_the_digest_of_what_is_deleted,
+        _harness("random_kills", 1, 60),
+        "are not the set that was written",
     ),
     "the digest of pins is not kept": Seeded(
-        of_the_catalog.forget_the_digest_of_pins, _harness("test_model", 1, 30, 20), "index_damage="
+        of_the_catalog.forget_the_digest_of_pins,
+        _harness("random_kills", 1, 60),
+        "are not the set that was written",
     ),
     "a checksum is not compared": Seeded(
-        of_the_catalog.compare_no_checksum, _test("test_audit.py::test_an_entry_that_is_damaged_is_never_read_as_good"),
-        "FAILED",
+        of_the_catalog.compare_no_checksum,
+        _test("test_audit.py::test_an_entry_that_is_damaged_is_never_read_as_good"),
+        "DID NOT RAISE CatalogError",
     ),
     # --- collections
     "a collection does not check again": Seeded(
-        of_the_catalog.take_without_checking_again, _test(_MEANWHILE.format("when it has looked-link-large")), "FAILED"
+        seeded_races.take_without_checking_again,
+        _test(_MEANWHILE.format("when it has looked-link-large")),
+        "BlobNotFoundError|BlobMissingError|is_sound",
     ),
     "writers do not serve the recorder": Seeded(
-        of_the_catalog.record_nothing, _harness("schedule_scenarios", "link, prune"), "again: python"
+        of_the_catalog.record_nothing,
+        _harness("schedule_scenarios", "link, prune"),
+        "again: python tests/proofs/schedule_scenarios.py 'link, prune'",
     ),
     "a lease keeps nothing": Seeded(
         of_the_catalog.take_all_leases_for_dead,
         _test("test_audit.py::test_what_is_leased_or_staged_is_no_orphan"),
-        "FAILED",
+        "False = is_clean",
     ),
     "what is in flight is taken": Seeded(
         of_the_catalog.take_what_is_in_flight,
         _test("test_collection.py::test_a_stray_file_is_an_orphan_once_nobody_is_bringing_it_in"),
-        "FAILED",
+        "'1 1' == '0 0'",
     ),
     "a damaged catalog is believed": Seeded(
         of_the_catalog.believe_a_damaged_catalog,
@@ -140,30 +159,34 @@ SEEDED: dict[str, Seeded] = {
     ),
     # --- the index
     "an import takes two commits": Seeded(
-        of_the_catalog.import_in_two_commits, _test(_KILLS.format("import")), "PathNotFoundError", needs="strace"
+        of_the_catalog.import_in_two_commits,
+        _test(_KILLS.format("import")),
+        "PathNotFoundError",
+        needs="strace",
     ),
     "what is not there is named": Seeded(
-        of_the_catalog.name_what_is_not_there, _test("test_pins.py::test_what_has_lost_its_bytes_cannot_be_pinned"),
+        of_the_catalog.name_what_is_not_there,
+        _test("test_pins.py::test_what_has_lost_its_bytes_cannot_be_pinned"),
         "DID NOT RAISE",
     ),
     "a stream is not what was announced": Seeded(
         of_the_catalog.store_before_hashing_a_stream,
-        _test("test_streams.py"),
+        _test("test_streams.py::test_what_was_not_expected_leaves_no_trace[blake3-8193]"),
         "DID NOT RAISE",
     ),
     # --- forms
     "bytes behind a manifest are accepted": Seeded(
-        of_forms.accept_bytes_behind_the_end, _harness("../test_manifest_fuzz", 1, 2_000), "accepted: d9d9f7"
+        of_forms.accept_bytes_behind_the_end, _test(_FUZZ), "accepted: d9d9f7"
     ),
     "a manifest in any order is accepted": Seeded(
-        of_forms.accept_any_order, _harness("../test_manifest_fuzz", 1, 2_000), "accepted: d9d9f7"
+        of_forms.accept_any_order, _test(_FUZZ), "accepted: d9d9f7"
     ),
     "a path twice in a manifest is accepted": Seeded(
-        of_forms.accept_a_path_twice, _harness("../test_manifest_fuzz", 1, 2_000), "accepted: d9d9f7"
+        of_forms.accept_a_path_twice, _test(_FUZZ), "accepted: d9d9f7"
     ),
     "a line feed behind a hash is accepted": Seeded(
         of_forms.accept_a_line_feed_behind_a_hash,
-        _test("test_paths.py::test_every_call_refuses_what_is_no_hash_and_leaves_the_store_alone"),
+        _test("test_contracts.py::TestBlobsOfALocalStore::test_what_is_no_hash_is_refused"),
         "DID NOT RAISE",
     ),
     "a path may climb out": Seeded(

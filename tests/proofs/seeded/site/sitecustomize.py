@@ -1,4 +1,4 @@
-"""Python runs this when it starts, where this directory is on PYTHONPATH: puts in the bug that is asked for."""
+"""Python runs this when it starts with this directory on PYTHONPATH: puts in the bug that is asked for."""
 
 from __future__ import annotations
 
