@@ -17,6 +17,7 @@ from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.errors import (
+    OutcomeUnknownError,
     StorageError,
     StorageReadOnlyError,
     StoreMovedError,
@@ -88,7 +89,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # What was done under the lease stands, whatever becomes of it: the next tidying ends it.
-        with suppress(StorageError, UnavailableError):
+        with suppress(OutcomeUnknownError, StorageError, UnavailableError):
             self.end()
 
 

@@ -12,11 +12,18 @@ removes; after it, an old one of which the same is true.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 from agent_world_distfs.engine.leases import END_BATCH, Lease
 from agent_world_distfs.engine.reading import find_stored, verify_hash
-from agent_world_distfs.errors import BlobNotFoundError, ManifestError
+from agent_world_distfs.errors import (
+    BlobNotFoundError,
+    ManifestError,
+    OutcomeUnknownError,
+    StorageError,
+    UnavailableError,
+)
 from agent_world_distfs.hashing import hash_function, require_hash
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter, IndexState
 from agent_world_distfs.records import FileMetadata, ManifestImportReport
@@ -56,8 +63,10 @@ def replace_index(
 
         previous = catalog.write(flip)
         report = compare(list_generation(catalog, previous), entries())
-    while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):
-        pass
+    # The new index stands: an error here must not say that it does not. The next tidying sweeps what is left.
+    with suppress(OutcomeUnknownError, StorageError, UnavailableError):
+        while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):
+            pass
     return report
 
 
