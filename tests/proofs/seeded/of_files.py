@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent_world_distfs.blobs import directory
-from agent_world_distfs.blobs.directory import DirectoryBlobs, flush_directory
+from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.errors import WorldError
+from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.protocols import BlobRow, CatalogWriter, StoredForm
 from seeded.patching import replace
 

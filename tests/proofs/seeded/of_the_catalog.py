@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import apsw
+import seeded_races
 
-from agent_world_distfs.catalog import reader
+from agent_world_distfs.catalog import reader, sqlite
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.catalog.writer import SqliteWriter
@@ -115,9 +116,16 @@ def compare_no_checksum() -> None:
 # --- collections ------------------------------------------------------------------------------
 
 
-def record_nothing() -> None:
-    """Whoever names a blob does not tell the collections that run."""
-    replace(SqliteWriter, "_record", lambda self, blob_id: None)
+def take_without_checking_again() -> None:
+    """A collection believes under the lock what it found without it, and the database lets it."""
+
+    def open_without_keys(*values: Any, **options: Any) -> apsw.Connection:
+        connection: apsw.Connection = honest(*values, **options)
+        connection.execute("PRAGMA foreign_keys = OFF")
+        return connection
+
+    honest = replace(sqlite, "open_connection", open_without_keys)
+    seeded_races.take_without_checking_again()
 
 
 def take_all_leases_for_dead() -> None:

@@ -133,12 +133,12 @@ SEEDED: dict[str, Seeded] = {
     ),
     # --- collections
     "a collection does not check again": Seeded(
-        seeded_races.take_without_checking_again,
+        of_the_catalog.take_without_checking_again,
         _test(_MEANWHILE.format("when it has looked-link-large")),
         "hash_bytes.data. not in taken",
     ),
     "writers do not serve the recorder": Seeded(
-        of_the_catalog.record_nothing,
+        seeded_races.name_without_telling_a_collection,
         _harness("schedule_scenarios", "link, prune"),
         "again: python tests/proofs/schedule_scenarios.py 'link, prune'",
     ),
