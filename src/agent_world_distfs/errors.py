@@ -208,6 +208,29 @@ class PathInvalidError(InvalidInputError):
         return f"invalid path {shown!r}: {self.reason}"
 
 
+class HistoryExpiredError(InvalidInputError):
+    """What was at or after ``seq`` is not known completely any more; from ``first_seq`` on it is.
+
+    Whoever follows the changes has a gap: list the files, and go on from the ``seq`` of that moment.
+    Not a NotFoundError: that a state is forgotten does not say that a file was not there.
+    """
+
+    def __init__(self, seq: int, first_seq: int) -> None:
+        super().__init__(seq, first_seq)
+        self.seq = seq
+        self.first_seq = first_seq
+
+    def __str__(self) -> str:
+        return f"the history since {self.seq} is not known any more, only since {self.first_seq}"
+
+
+class HistoryNotKeptError(InvalidInputError):
+    """The store does not keep contents that are overwritten or deleted: see its setting ``keep_history``."""
+
+    def __str__(self) -> str:
+        return "the store does not keep old contents: turn its setting keep_history on, for what comes then"
+
+
 class StoreClosedError(InvalidInputError):
     """The store was closed; open it again."""
 

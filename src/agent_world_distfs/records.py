@@ -83,6 +83,8 @@ class FileIndexAuditReport:
     ``damaged_blob_hashes``: the stored form disagrees with the blob's row (another size, not a
     regular file). ``corrupt_blob_hashes``: the bytes hash to something else (looked for only by a
     verifying audit). ``index_damage``: sentences, one for each contradiction inside the catalog.
+    ``history_blob_hashes``: stored, and named by nothing but the history that is kept; no orphans.
+    ``missing_history_blob_hashes``: named by that history, bytes not stored.
     """
 
     total_indexed_files: int
@@ -94,6 +96,8 @@ class FileIndexAuditReport:
     corrupt_blob_hashes: tuple[str, ...] = ()
     index_damage: tuple[str, ...] = ()
     is_verified: bool = False
+    history_blob_hashes: tuple[str, ...] = ()
+    missing_history_blob_hashes: tuple[str, ...] = ()
 
     def is_sound(self) -> bool:
         """Nothing missing, dangling, damaged or corrupt. Orphans are allowed: every overwrite leaves one."""
@@ -103,6 +107,7 @@ class FileIndexAuditReport:
             or self.damaged_blob_hashes
             or self.corrupt_blob_hashes
             or self.index_damage
+            or self.missing_history_blob_hashes
         )
 
     def is_clean(self) -> bool:
@@ -140,6 +145,89 @@ class FileIndexManifestRef:
         if match is None:
             raise InvalidInputError(f"not a manifest reference (HASH:SIZE): {text[:100]!r}")
         return cls(match[1], int(match[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a transaction did to one path, or, with the empty path, an import of a whole index.
+
+    ``seq``: the number of the transaction; they ascend in the order in which transactions can be seen.
+    ``ordinal``: counts the changes of one transaction, from 0. ``before``, ``after``: the entry of the
+    path; None where there was no file; both None for an import. ``at_ms``: when it was committed, by
+    the system clock, which may go back. ``actor``, ``message``, ``session_id``: may be empty.
+    ``imported``, ``replaced``: manifests of what the index became, and of what it was, if known.
+    """
+
+    seq: int
+    ordinal: int
+    transaction_id: str
+    path: str
+    before: FileMetadata | None
+    after: FileMetadata | None
+    at_ms: int
+    actor: str = ""
+    message: str = ""
+    session_id: str = ""
+    imported: FileIndexManifestRef | None = None
+    replaced: FileIndexManifestRef | None = None
+
+    @property
+    def is_import(self) -> bool:
+        """Whether the whole index was replaced."""
+        return not self.path
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference:
+    """A path whose content differs between two states of the index; None where there is no file."""
+
+    path: str
+    before: FileMetadata | None
+    after: FileMetadata | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogRange:
+    """How far the change log reaches.
+
+    ``first_seq``: changes since then are known, and the state at it. ``last_seq``: of the last
+    transaction. ``kept_from_seq``: states from it on can be read with their contents; None: none.
+    """
+
+    first_seq: int
+    last_seq: int
+    kept_from_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The settings of a store, the same for every process that has it open.
+
+    ``keep_history``: whether contents that are overwritten or deleted are kept. The others: what
+    ``expire_history`` lets go of when it is given no bounds; None is no limit.
+    """
+
+    keep_history: bool = False
+    history_max_age_ms: int | None = None
+    history_max_transactions: int | None = None
+    history_max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryReport:
+    """What expired: so many transactions; the history begins at ``first_seq`` now."""
+
+    expired_transactions: int
+    first_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class UndoReport:
+    """What undid: ``restored_paths`` hold again what they held; ascending. None restored: no transaction."""
+
+    transaction_id: str | None
+    seq: int | None
+    restored_paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ KEPT_PARTS = 64
 """How many further parts of the change log are kept where no history is: 8 MiB, or one transaction's."""
 
 _pack_numbers = struct.Struct("<8q").pack
-_pack_deed = struct.Struct("<7q").pack
+_pack_deed = struct.Struct("<8q").pack
 
 
 @dataclass(slots=True)
@@ -99,18 +99,24 @@ class Deed:
     replaced: str | None
     changes: bytes
 
-    def checksum(self, checksums: Checksums, sequence: int) -> bytes:
-        """Of all columns."""
+    def checksum(self, checksums: Checksums, sequence: int, further_parts: int) -> bytes:
+        """Of all columns, and of how many rows of ``changes`` belong to it: a lost one would hide names."""
         actor, message, session = self.actor.encode(), self.message.encode(), self.session.encode()
         imported, replaced = (self.imported or "").encode(), (self.replaced or "").encode()
-        lengths = len(actor), len(message), len(session), len(imported), len(replaced)
-        head = _pack_deed(sequence, self.at_ms, *lengths)
+        lengths = (
+            len(actor),
+            len(message),
+            len(session),
+            -1 if self.imported is None else len(imported),
+            -1 if self.replaced is None else len(replaced),
+        )
+        head = _pack_deed(sequence, self.at_ms, further_parts, *lengths)
         return checksums.deed(head + actor + message + session + imported + replaced + self.changes)
 
-    def row(self, checksums: Checksums, sequence: int) -> tuple[SQLiteValue, ...]:
+    def row(self, checksums: Checksums, sequence: int, further_parts: int) -> tuple[SQLiteValue, ...]:
         """The values of its columns, the checksum last."""
         values = (self.at_ms, self.actor, self.message, self.session, self.imported, self.replaced)
-        return (*values, self.changes, self.checksum(checksums, sequence))
+        return (*values, self.changes, self.checksum(checksums, sequence, further_parts))
 
 
 IMPORT = ""
@@ -123,8 +129,14 @@ STATE_COLUMNS = ", ".join(field.name for field in fields(Commit)) + ", checksum"
 DEED_COLUMNS = ", ".join(field.name for field in fields(Deed)) + ", deed_checksum"
 
 SELECT_LAST_COMMIT = f"SELECT {STATE_COLUMNS} FROM commits ORDER BY sequence DESC LIMIT 1"  # noqa: S608
-SELECT_DEEDS = f"""SELECT sequence, nonce, {DEED_COLUMNS} FROM commits
-    WHERE sequence > ? AND sequence <= ? AND at_ms IS NOT NULL ORDER BY sequence"""  # noqa: S608
+_DEEDS = f"""SELECT sequence, nonce, {DEED_COLUMNS},
+    (SELECT count(*) FROM changes WHERE changes.sequence = commits.sequence)
+    FROM commits WHERE sequence > ? AND sequence <= ?"""  # noqa: S608
+# Either column, so that a flipped bit in one does not hide what was done.
+SELECT_DEEDS = f"{_DEEDS} AND (at_ms IS NOT NULL OR deed_checksum IS NOT NULL) ORDER BY sequence"
+SELECT_IMPORTS = f"{_DEEDS} AND (imported IS NOT NULL OR replaced IS NOT NULL) ORDER BY sequence"
+BLANK_DEEDS = f"""UPDATE commits SET {", ".join(f"{field.name} = NULL" for field in fields(Deed))},
+    deed_checksum = NULL WHERE sequence > ? AND sequence <= ?"""  # noqa: S608
 INSERT_COMMIT = f"""INSERT INTO commits ({STATE_COLUMNS}, {DEED_COLUMNS})
     VALUES ({", ".join("?" * (len(fields(Commit)) + len(fields(Deed)) + 2))})"""  # noqa: S608
 

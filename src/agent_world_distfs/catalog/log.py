@@ -11,11 +11,13 @@ import apsw
 from agent_world_distfs.catalog.change_log import ChangeLog, decode_changes
 from agent_world_distfs.catalog.checksums import Checksums
 from agent_world_distfs.catalog.commits import (
+    BLANK_DEEDS,
     IMPORT,
     KEPT_COMMITS,
     KEPT_PARTS,
     NO_DEED,
     SELECT_DEEDS,
+    SELECT_IMPORTS,
     Commit,
     Deed,
     transaction_id,
@@ -52,8 +54,8 @@ class LogReader(Snapshot):
             )
 
     def _checked_deed(self, row: tuple[Any, ...]) -> Deed:
-        deed = Deed(*row[2:-1])
-        if deed.checksum(self._checksums, row[0]) != row[-1]:
+        deed = Deed(*row[2:-2])
+        if deed.checksum(self._checksums, row[0], row[-1]) != row[-2]:
             raise CatalogError(f"what transaction {row[0]} did contradicts its checksum")
         return deed
 
@@ -64,6 +66,29 @@ class LogReader(Snapshot):
             if self._checksums.part(sequence, part, changes) != checksum:
                 raise CatalogError(f"what transaction {sequence} changed contradicts its checksum")
             yield from decode_changes(changes)
+
+    def kept_manifests(self) -> list[str]:
+        state = self.log_state()
+        if state.history_from is None:
+            return []
+        rows = self._execute(SELECT_IMPORTS, (state.kept_after, state.last))
+        deeds = map(self._checked_deed, rows)
+        return list(dict.fromkeys(ref for deed in deeds for ref in (deed.imported, deed.replaced) if ref))
+
+    def settings(self) -> dict[str, str]:
+        return dict(self._execute("SELECT name, value FROM settings"))
+
+    def _find_log_damage(self) -> Iterator[str]:
+        state = self.log_state()
+        count = self._scalar("SELECT count(*) FROM commits WHERE sequence > ?", state.floor)
+        if count != state.last - state.floor:
+            yield f"of {state.last - state.floor} transactions in the log {count} are there"
+        try:
+            for transaction in self.iter_transactions(state.floor, state.last):
+                for _ in transaction.changes:
+                    pass
+        except CatalogError as error:
+            yield error.reason
 
     def has_committed(self, transaction_id: str) -> bool | None:
         number, _, nonce = transaction_id.partition("-")
@@ -101,18 +126,28 @@ class LogWriter(LogReader):
         self._description = (actor, message, session)
 
     def keep_history(self, *, is_kept: bool) -> None:
-        self._state.history_from = self.sequence if is_kept else None
+        if is_kept is (self._state.history_from is None):
+            self._state.history_from = self.sequence if is_kept else None
+            self.has_changed = True
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        self._cursor.execute("DELETE FROM settings WHERE name = ?", (name,))
+        if value is not None:
+            self._cursor.execute("INSERT INTO settings VALUES (?, ?)", (name, value))
         self.has_changed = True
 
-    def note_import(self, imported: str | None) -> None:
+    def _log_import(self, imported: str | None) -> None:
         self._imported = imported or IMPORT
 
-    def note_replaced(self, sequence: int, replaced: str) -> None:
+    def _log_replaced(self, sequence: int, replaced: str) -> None:
+        if sequence <= self._state.log_floor:
+            return
         for row in self._execute(SELECT_DEEDS, (sequence - 1, sequence)):
             deed = self._checked_deed(row)
             deed.replaced = replaced
             sql = "UPDATE commits SET replaced = ?, deed_checksum = ? WHERE sequence = ?"
-            self._cursor.execute(sql, (replaced, deed.checksum(self._checksums, sequence), sequence))
+            checksum = deed.checksum(self._checksums, sequence, row[-1])
+            self._cursor.execute(sql, (replaced, checksum, sequence))
             self.has_changed = True
 
     def _deed(self) -> tuple[apsw.SQLiteValue, ...]:
@@ -122,7 +157,8 @@ class LogWriter(LogReader):
         for part, changes in enumerate(rest, 1):
             checksum = self._checksums.part(sequence, part, changes)
             self._cursor.execute(_ADD_PART, (sequence, part, changes, checksum))
-        return Deed(now_ms(), *self._description, self._imported, None, first).row(self._checksums, sequence)
+        deed = Deed(now_ms(), *self._description, self._imported, None, first)
+        return deed.row(self._checksums, sequence, len(rest))
 
     def _trim_log(self) -> None:
         """Without a history: what was done is known for a while, for those who watch."""
@@ -138,3 +174,9 @@ class LogWriter(LogReader):
             self._cursor.execute("DELETE FROM changes WHERE sequence <= ?", (last,))
             self._state.log_floor = last
             self.has_changed = True
+
+    def expire_log(self, last: int) -> None:
+        floor, oldest = self._state.log_floor, self._state.sequence - KEPT_COMMITS
+        self.forget_changes(last)
+        self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (min(last, oldest),))
+        self._cursor.execute(BLANK_DEEDS, (floor, last))

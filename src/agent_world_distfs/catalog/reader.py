@@ -183,7 +183,7 @@ class SqliteReader(LogReader):
         yield from self._find_pin_damage(doubted, stored)
         yield from self._find_file_damage(doubted, stored)
         if stored is not None:
-            yield from self._find_log_damage(stored)
+            yield from self._find_log_damage()
 
     def _find_file_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
         found = IndexState(0, bytes(LENGTH))
@@ -203,14 +203,6 @@ class SqliteReader(LogReader):
                 yield f"the entry of {path[:80]!r} is of what can be no path"
         if stored is not None and IndexState(stored.total_files, stored.digest) != found:
             yield "the entries are not the set that was written: rows were lost, added or changed"
-
-    def _find_log_damage(self, stored: Commit) -> Iterator[str]:
-        try:
-            for transaction in self.iter_transactions(stored.log_floor, stored.sequence):
-                for _ in transaction.changes:
-                    pass
-        except CatalogError as error:
-            yield error.reason
 
     def _find_blob_damage(self, doubted: Doubted, next_id: int) -> Iterator[str]:
         sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum

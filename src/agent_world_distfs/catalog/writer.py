@@ -183,6 +183,19 @@ class SqliteWriter(LogWriter, SqliteReader):
             raise CatalogError("leases hold rows that cannot be removed")  # or who calls again would for ever
         return is_ended
 
+    # --- imports -------------------------------------------------------------------------------
+    # A history that is kept names the manifest: so the running collections are told, as of any name.
+
+    def note_import(self, manifest: BlobRow | BlobBrief | None) -> None:
+        self._log_import(None if manifest is None else self._named_manifest(manifest))
+
+    def note_replaced(self, sequence: int, manifest: BlobRow | BlobBrief) -> None:
+        self._log_replaced(sequence, self._named_manifest(manifest))
+
+    def _named_manifest(self, manifest: BlobRow | BlobBrief) -> str:
+        self._record(manifest.blob_id)
+        return f"{manifest.content_hash}:{manifest.size_bytes}"
+
     # --- generations ---------------------------------------------------------------------------
 
     def stage_generation(self, lease: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO
 
@@ -15,7 +16,7 @@ SPOOL_BYTES = 1 << 20
 
 def spool_manifest(catalog: Catalog) -> IO[bytes]:
     """The manifest, at its start; the caller closes it. The snapshot is not in use any more."""
-    spool: IO[bytes] = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # the caller closes it
+    spool = _new_spool()
 
     def write(tx: CatalogReader) -> None:
         for chunk in encode_manifest(tx.iter_files(), tx.count_files()):
@@ -28,4 +29,23 @@ def spool_manifest(catalog: Catalog) -> IO[bytes]:
     except BaseException:
         spool.close()
         raise
+    return spool
+
+
+def spool_chunks(chunks: Iterable[bytes]) -> IO[bytes]:
+    """Pieces as a file, at its start; the caller closes it."""
+    spool = _new_spool()
+    try:
+        for chunk in chunks:
+            with translated(gettempdir()):
+                spool.write(chunk)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
+
+
+def _new_spool() -> IO[bytes]:
+    spool: IO[bytes] = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # the caller closes it
     return spool

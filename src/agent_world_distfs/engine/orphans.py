@@ -3,6 +3,9 @@
 What is named is found by reading all that names: paths, pins, leases, staged rows. There is no count
 and no index from a blob to its names, which each write would have to keep, and which could be wrong.
 
+What a history that is kept remembers is no orphan either (``kept``): it is taken out of what nothing
+names, by its hash, after each look.
+
 There are two kinds of orphans: a blob row that nothing names, and a stray file, that is one without a row,
 which a crash between publishing and committing leaves. What a living process is just bringing in is
 neither: its bytes have a second, temporary name.
@@ -13,12 +16,17 @@ whose sum must be right. A flipped bit may hide a name; it costs no blob.
 
 Whoever removes orphans has a recording lease from before the search on. What is named while the search
 goes on, or after it, is then kept by that lease, and the removal, under the write lock, spares it.
+So does what the history remembers, without any record of its own. It remembers what was an entry of
+the index at some time since it began, and manifests, whose naming is recorded like any other. An entry
+at or after the time of the first look was found there, or named since, and so recorded. An entry that
+was gone by then is in the log, which is read later than that: it is found there, or has expired.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent_world_distfs.engine.kept import kept_hashes
 from agent_world_distfs.engine.leases import dead_leases
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader, Doubted, StoredForm
@@ -38,12 +46,37 @@ class Orphan:
 
 def find_orphans(catalog: Catalog, files: BlobFiles) -> list[Orphan]:
     """All orphans of one moment, each checked twice; ascending by hash."""
+    return find_unnamed(catalog, files)[0]
+
+
+def find_unnamed(catalog: Catalog, files: BlobFiles) -> tuple[list[Orphan], list[Orphan]]:
+    """The same, and apart from them what nothing but a history that is kept names."""
     dead = dead_leases(catalog, files)
     rows = catalog.read(lambda tx: tx.list_unnamed_blobs(dead))
     found = [Orphan(row.content_hash, row.size_bytes, row) for row in rows]
     for shard in SHARDS:
         found.extend(find_strays(catalog, files, shard, files.list_shard(shard)))
-    return sorted(_confirmed(catalog, found, dead), key=lambda orphan: orphan.content_hash) if found else []
+    found, kept = _without_kept(catalog, files, found)
+    if not found:
+        return [], _by_hash(kept)
+    orphans, kept_now = _without_kept(catalog, files, _confirmed(catalog, found, dead))
+    return _by_hash(orphans), _by_hash(kept + kept_now)
+
+
+def _by_hash(found: list[Orphan]) -> list[Orphan]:
+    return sorted(found, key=lambda orphan: orphan.content_hash)
+
+
+def _without_kept(
+    catalog: Catalog, files: BlobFiles, found: list[Orphan]
+) -> tuple[list[Orphan], list[Orphan]]:
+    if not found:
+        return [], []
+    left = {orphan.content_hash for orphan in found}
+    for content_hash in kept_hashes(catalog, files):
+        left.discard(content_hash)
+    kept = [orphan for orphan in found if orphan.content_hash not in left]
+    return [orphan for orphan in found if orphan.content_hash in left], kept
 
 
 def _confirmed(catalog: Catalog, found: list[Orphan], dead: frozenset[str]) -> list[Orphan]:

@@ -5,8 +5,11 @@ are roots, so nothing that they name is collected. Their blobs are verified outs
 short transaction then makes the generation the index. The old generation stays claimed until the
 difference is counted, and is swept in short transactions.
 
+Where a history is kept, the old generation is written down as a manifest while it is still claimed, and
+the import's entry in the log gets the reference: what the index was before can be read from then on.
+
 A process that dies before the flip leaves a generation that nobody sees and the next tidying
-removes; after it, an old one of which the same is true.
+removes; after it, an old one of which the same is true; then what the index was before is not known.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
+from typing import NamedTuple
 
+from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.leases import END_BATCH, Lease
+from agent_world_distfs.engine.manifest_spool import spool_chunks
 from agent_world_distfs.engine.reading import find_stored, verify_hash
 from agent_world_distfs.errors import (
     BlobNotFoundError,
@@ -25,7 +31,8 @@ from agent_world_distfs.errors import (
     UnavailableError,
 )
 from agent_world_distfs.hashing import hash_function, require_hash
-from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter, IndexState
+from agent_world_distfs.manifest_format import encode_manifest
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogReader, CatalogWriter, IndexState
 from agent_world_distfs.records import FileMetadata, ManifestImportReport
 
 Entries = Callable[[], Iterable[FileMetadata]]
@@ -41,10 +48,12 @@ def replace_index(
     entries: Entries,
     state: IndexState,
     before_flip: Callable[[CatalogWriter], None],
+    manifest_hash: str | None = None,
 ) -> ManifestImportReport:
     """Make ``entries``, whose state is ``state``, the index.
 
-    ``before_flip`` runs in the transaction that flips; what it raises undoes all.
+    ``before_flip`` runs in the transaction that flips; what it raises undoes all. ``manifest_hash``:
+    of the manifest of the entries; the log names it if it is stored by then.
 
     Raises:
         BlobNotFoundError, BlobHashMismatchError: a blob that an entry names is not stored, or rotten.
@@ -56,18 +65,43 @@ def replace_index(
             _stage(catalog, files, generation, chunk)
             verify_blobs(catalog, files, chunk)
 
-        def flip(tx: CatalogWriter) -> int:
+        def flip(tx: CatalogWriter) -> _Flipped:
             before_flip(tx)
-            tx.note_import(None)
-            return tx.switch_generation(generation, state)
+            tx.note_import(find_stored(tx, files, manifest_hash) if manifest_hash else None)
+            total, is_kept = tx.count_files(), tx.log_state().history_from is not None
+            return _Flipped(tx.switch_generation(generation, state), total, tx.sequence, is_kept)
 
-        previous = catalog.write(flip)
-        report = compare(list_generation(catalog, previous), entries())
-    # The new index stands: an error here must not say that it does not. The next tidying sweeps what is left.
+        flipped = catalog.write(flip)
+        # The new index stands: an error from here on must not say that it does not. What is not written down
+        # is not known later, and what is not swept the next tidying sweeps.
+        if flipped.is_kept:
+            with suppress(OutcomeUnknownError, StorageError, UnavailableError):
+                _write_down(catalog, files, flipped)
+        report = compare(list_generation(catalog, flipped.previous), entries())
     with suppress(OutcomeUnknownError, StorageError, UnavailableError):
         while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):
             pass
     return report
+
+
+class _Flipped(NamedTuple):
+    """What was the index: its generation, how many entries; the transaction that replaced it."""
+
+    previous: int
+    total_files: int
+    sequence: int
+    is_kept: bool
+
+
+def _write_down(catalog: Catalog, files: BlobFiles, flipped: _Flipped) -> None:
+    """Store what the index was as a manifest, and log it, in one transaction."""
+
+    def note(tx: CatalogWriter, row: BlobRow) -> None:
+        tx.note_replaced(flipped.sequence, row)
+
+    entries = list_generation(catalog, flipped.previous)
+    with spool_chunks(encode_manifest(entries, flipped.total_files)) as spool:
+        Intake(catalog, files).store_stream(spool, note)
 
 
 def chunks(entries: Iterable[FileMetadata]) -> Iterator[list[FileMetadata]]:

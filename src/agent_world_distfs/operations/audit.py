@@ -8,9 +8,12 @@ snapshot before it is reported. What a living process is bringing in is no findi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
-from agent_world_distfs.engine.orphans import SHARDS, find_orphans
-from agent_world_distfs.engine.reading import verify_hash
+from agent_world_distfs.engine.kept import kept_hashes
+from agent_world_distfs.engine.orphans import SHARDS, find_unnamed
+from agent_world_distfs.engine.reading import find_stored, verify_hash
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, BlobNotFoundError, CatalogError
 from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogReader
@@ -26,6 +29,8 @@ class _Findings:
     dangling: set[str] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
     corrupt: set[str] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
+    """Named by the history, bytes not stored."""
 
 
 def audit(
@@ -52,16 +57,19 @@ def _audit(
         catalog.read(lambda tx: _confirm_missing(tx, gone, found))
     if verify:
         _hash_all(catalog, files, found, progress)
+    orphans, kept = ((), ()) if damage else _look_at_unnamed(catalog, files, found)
     return FileIndexAuditReport(
         total_files,
         total_pins,
         tuple(sorted(found.missing)),
         tuple(sorted(found.dangling)),
-        () if damage else tuple(orphan.content_hash for orphan in find_orphans(catalog, files)),
+        orphans,
         tuple(sorted(found.damaged)),
         tuple(sorted(found.corrupt)),
         damage,
         verify,
+        kept,
+        tuple(sorted(found.forgotten)),
     )
 
 
@@ -70,6 +78,37 @@ def _look_at_catalog(tx: CatalogReader, *, verify: bool) -> tuple[int, int, tupl
     if verify:
         damage.extend(tx.check_pages())
     return tx.count_files(), len(tx.list_pins()), tuple(damage)
+
+
+# --- what no path names -------------------------------------------------------------------------
+
+
+def _look_at_unnamed(
+    catalog: Catalog, files: BlobFiles, found: _Findings
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Orphans, and what only the history names; neither if that cannot be read, which is a finding."""
+    try:
+        if forgotten := _not_stored(catalog, files):  # or taken, since it has expired?
+            found.forgotten.update(forgotten.intersection(_not_stored(catalog, files)))
+        orphans, kept = find_unnamed(catalog, files)
+    except BlobMissingError as error:  # a manifest
+        found.forgotten.add(error.content_hash)
+        return (), ()
+    except BlobHashMismatchError as error:
+        found.corrupt.add(error.expected)
+        return (), ()
+    return tuple(each.content_hash for each in orphans), tuple(each.content_hash for each in kept)
+
+
+def _not_stored(catalog: Catalog, files: BlobFiles) -> set[str]:
+    names, missing = kept_hashes(catalog, files), set[str]()
+    while window := set(islice(names, VERIFY_WINDOW)):
+        missing.update(catalog.read(partial(_without_bytes, files, window)))
+    return missing
+
+
+def _without_bytes(files: BlobFiles, names: set[str], tx: CatalogReader) -> list[str]:
+    return [name for name in names if find_stored(tx, files, name) is None]
 
 
 # --- rows and files -----------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def import_manifest(
         state = catalog.digest_of(_entries(reader))
         demand = _demand(catalog, files, expected_current)
         try:
-            return replace_index(catalog, files, lambda: _entries(reader), state, demand)
+            return replace_index(catalog, files, lambda: _entries(reader), state, demand, ref.content_hash)
         except _OtherIndexError:
             raise _conflict(catalog, expected_current) from None
 

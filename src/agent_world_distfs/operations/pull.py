@@ -137,7 +137,7 @@ def _keep_entries(lease: Lease, entries: Iterable[FileMetadata]) -> Iterator[str
 def pull_entries(
     catalog: Catalog, files: BlobFiles, source: BlobStore, manifest: IO[bytes], progress: Progress | None
 ) -> ManifestImportReport:
-    """Bring what a manifest names and make it the index, without storing the manifest itself."""
+    """Bring what a manifest names and make it the index; the manifest itself is only stored for a history."""
 
     def entries() -> Iterator[FileMetadata]:
         manifest.seek(0)
@@ -146,4 +146,13 @@ def pull_entries(
     state = catalog.digest_of(entries())
     with Lease(catalog, files) as lease:
         fetch_entries(lease, source, entries, catalog.hash_algorithm, progress)
-        return replace_index(catalog, files, entries, state, lambda _: None)
+        manifest_hash = _keep_for_history(catalog, lease, manifest)
+        return replace_index(catalog, files, entries, state, lambda _: None, manifest_hash)
+
+
+def _keep_for_history(catalog: Catalog, lease: Lease, manifest: IO[bytes]) -> str | None:
+    """A history that is kept names the manifest of each import, and so wants it stored."""
+    if catalog.read(lambda tx: tx.log_state()).history_from is None:
+        return None
+    manifest.seek(0)
+    return lease.put_stream(manifest).content_hash

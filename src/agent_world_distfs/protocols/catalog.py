@@ -117,6 +117,18 @@ class CatalogReader(Protocol):
         """
         ...
 
+    def kept_manifests(self) -> list[str]:
+        """References (``HASH:SIZE``) of manifests that are kept, and with each all that it names.
+
+        They are those of imports that the history remembers, if it is kept. Whatever is to keep whole
+        states of the index is another source of this list; ``engine.kept`` asks for nothing else.
+        """
+        ...
+
+    def settings(self) -> dict[str, str]:
+        """The settings of the store that were set."""
+        ...
+
     def has_committed(self, transaction_id: str) -> bool | None:
         """Whether a transaction of this id has committed; None if it is older than what is known."""
         ...
@@ -213,19 +225,27 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def keep_history(self, *, is_kept: bool) -> None:
-        """From this transaction on, keep what is overwritten; or do not any more."""
+        """From this transaction on, keep what is overwritten; or do not. As it is already: nothing."""
         ...
 
-    def note_import(self, imported: str | None) -> None:
-        """Log the change of the generation as an import of this manifest (``HASH:SIZE``)."""
+    def set_setting(self, name: str, value: str | None) -> None:
+        """Set a setting of the store; None removes it."""
         ...
 
-    def note_replaced(self, sequence: int, replaced: str) -> None:
+    def note_import(self, manifest: BlobRow | BlobBrief | None) -> None:
+        """Log the change of the generation as an import of this manifest; None: it is not stored."""
+        ...
+
+    def note_replaced(self, sequence: int, manifest: BlobRow | BlobBrief) -> None:
         """Log which manifest the import of that number replaced."""
         ...
 
     def forget_changes(self, last: int) -> None:
         """Forget what the transactions up to this number changed."""
+        ...
+
+    def expire_log(self, last: int) -> None:
+        """The same, and give back the room that they take, ids of the last commits excepted."""
         ...
 
     def mark_epoch(self) -> None:

@@ -83,6 +83,11 @@ class LogState:
     floor: int
     history_from: int | None
 
+    @property
+    def kept_after(self) -> int:
+        """States of the index from this number on are kept with their contents; only if any are."""
+        return max(self.floor, self.history_from or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Doubted:

@@ -1,0 +1,44 @@
+"""What the index was, and what changed: questions to the change log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent_world_distfs.engine.changes import concerns, iter_changes, require_kept
+from agent_world_distfs.engine.past import file_at, known_last
+from agent_world_distfs.engine.reading import read_hash
+from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, PathNotFoundError
+from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.records import Change, LogRange
+
+
+def log_range(catalog: Catalog) -> LogRange:
+    """How far the log reaches."""
+    state = catalog.read(lambda tx: tx.log_state())
+    return LogRange(state.floor, state.last, None if state.history_from is None else state.kept_after)
+
+
+def list_changes(catalog: Catalog, since: int | None, prefix: str) -> Iterator[Change]:
+    """Changes from ``since`` to now, which is when this is called; None: from the first that is known."""
+    since = log_range(catalog).first_seq if since is None else since
+    return iter_changes(catalog, since, known_last(catalog, since), lambda change: concerns(change, prefix))
+
+
+def path_history(catalog: Catalog, path: str) -> Iterator[Change]:
+    """The changes of one path, and the imports."""
+    since = log_range(catalog).first_seq
+    last = known_last(catalog, since)
+    return iter_changes(catalog, since, last, lambda change: change.is_import or change.path == path)
+
+
+def read_at(catalog: Catalog, files: BlobFiles, path: str, seq: int) -> bytes:
+    """The content that a path had after a transaction, verified."""
+    require_kept(catalog.read(lambda tx: tx.log_state()), seq)
+    file = file_at(catalog, files, path, seq)
+    if file is None:
+        raise PathNotFoundError(path)
+    try:
+        return read_hash(catalog, files, file.content_hash)
+    except BlobNotFoundError as error:
+        require_kept(catalog.read(lambda tx: tx.log_state()), seq)  # expired meanwhile?
+        raise BlobMissingError(file.content_hash, path) from error

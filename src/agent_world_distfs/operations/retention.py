@@ -1,0 +1,148 @@
+"""What the store is to remember: its settings, and letting go of what is older.
+
+Nothing expires by itself. The clock decides only what ``expire`` lets go of, and what that named can
+be collected afterwards, by the rules of every collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+
+from agent_world_distfs.clock import now_ms
+from agent_world_distfs.engine.changes import iter_changes, require_known
+from agent_world_distfs.engine.full_disk import removing
+from agent_world_distfs.errors import CatalogError, InvalidInputError
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter
+from agent_world_distfs.records import Change, ExpiryReport, StoreSettings
+
+STEP = 1_000
+"""Transactions forgotten under one hold of the write lock."""
+
+LEFT_TRANSACTIONS = 4_096
+"""How many are still known when a history is not kept any more: as many as where there never was one."""
+
+KEEP = "keep_history"
+LIMITS = tuple(field.name for field in fields(StoreSettings) if field.name != KEEP)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What may stay: of what is younger, of the last so many, of so many bytes; from a transaction on."""
+
+    max_age_ms: int | None = None
+    max_transactions: int | None = None
+    max_bytes: int | None = None
+    before_seq: int | None = None
+
+
+def read_settings(tx: CatalogReader) -> StoreSettings:
+    """The settings of the store."""
+    stored = tx.settings()
+    limits = [stored.get(name) for name in LIMITS]
+    if any(limit is not None and not limit.isdecimal() for limit in limits):
+        raise CatalogError("a setting is no number")
+    numbers = [None if limit is None else int(limit) for limit in limits]
+    return StoreSettings(tx.log_state().history_from is not None, *numbers)
+
+
+def change_setting(catalog: Catalog, files: BlobFiles, name: str, value: int | None) -> StoreSettings:
+    """Set one setting and return all.
+
+    Raises:
+        InvalidInputError: there is none of this name, or it cannot have this value.
+    """
+    if name == KEEP:
+        if not isinstance(value, bool):
+            raise InvalidInputError(f"{KEEP} is True or False, not {value!r}")
+        is_kept = value
+        catalog.write(lambda tx: tx.keep_history(is_kept=is_kept))
+        if not is_kept:  # in short steps what else the next commits would do in a long one
+            expire(catalog, files, Bounds(max_transactions=LEFT_TRANSACTIONS))
+    elif name in LIMITS:
+        text = None if value is None else str(check_limit(name, value))
+        catalog.write(lambda tx: tx.set_setting(name, text))
+    else:
+        raise InvalidInputError(f"no setting {name!r}; there are {', '.join((KEEP, *LIMITS))}")
+    return catalog.read(read_settings)
+
+
+def check_limit(name: str, value: int) -> int:
+    """Return ``value`` if it can be a limit."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a number or None, not {type(value).__name__}")
+    if value < 0:
+        raise InvalidInputError(f"{name} is negative: {value}")
+    return value
+
+
+def bounds_of(settings: StoreSettings) -> Bounds:
+    """What the settings let stay; where no history is kept, nothing is bounded by them."""
+    if not settings.keep_history:
+        return Bounds()
+    return Bounds(settings.history_max_age_ms, settings.history_max_transactions, settings.history_max_bytes)
+
+
+def expire(catalog: Catalog, files: BlobFiles, bounds: Bounds | None) -> ExpiryReport:
+    """Forget the oldest transactions until the rest is within bounds, those of the settings by default."""
+    chosen = catalog.read(lambda tx: bounds_of(read_settings(tx))) if bounds is None else bounds
+    floor, expired = _new_floor(catalog, chosen)
+    while floor > (state := catalog.read(lambda tx: tx.log_state())).floor:
+        step = min(floor, state.floor + STEP)
+        removing(catalog, files, partial(catalog.write, partial(_forget, last=step)))
+    return ExpiryReport(expired, catalog.read(lambda tx: tx.log_state()).floor)
+
+
+def _forget(tx: CatalogWriter, last: int) -> None:
+    if last > tx.log_state().floor:
+        tx.expire_log(last)
+
+
+@dataclass(slots=True)
+class _Transaction:
+    seq: int
+    at_ms: int
+    replaced_bytes: int = 0
+
+
+def _transactions(catalog: Catalog, since: int, last: int) -> Iterator[_Transaction]:
+    """Those of the log, in order, with the bytes that each made old."""
+    current: _Transaction | None = None
+    for change in iter_changes(catalog, since, last):
+        if current is None or current.seq != change.seq:
+            if current is not None:
+                yield current
+            current = _Transaction(change.seq, change.at_ms)
+        current.replaced_bytes += _replaced_bytes(change)
+    if current is not None:
+        yield current
+
+
+def _replaced_bytes(change: Change) -> int:
+    if change.is_import:
+        return sum(ref.size_bytes for ref in (change.imported, change.replaced) if ref is not None)
+    return 0 if change.before is None else change.before.size_bytes
+
+
+def _new_floor(catalog: Catalog, bounds: Bounds) -> tuple[int, int]:
+    """The last transaction that is to be forgotten, and how many that were in the log."""
+    state = catalog.read(lambda tx: tx.log_state())
+    if bounds.before_seq is not None:
+        require_known(state, max(bounds.before_seq, state.floor))
+    total, total_bytes = 0, 0
+    for each in _transactions(catalog, state.floor, state.last):
+        total, total_bytes = total + 1, total_bytes + each.replaced_bytes
+    floor, expired, oldest_ms = state.floor, 0, now_ms() - (bounds.max_age_ms or 0)
+    for each in _transactions(catalog, state.floor, state.last):
+        is_over = (
+            (bounds.max_age_ms is not None and each.at_ms < oldest_ms)
+            or (bounds.max_transactions is not None and total > bounds.max_transactions)
+            or (bounds.max_bytes is not None and total_bytes > bounds.max_bytes)
+            or (bounds.before_seq is not None and each.seq <= bounds.before_seq)
+        )
+        if not is_over:
+            break
+        floor, expired = each.seq, expired + 1
+        total, total_bytes = total - 1, total_bytes - each.replaced_bytes
+    return max(floor, bounds.before_seq or 0), expired

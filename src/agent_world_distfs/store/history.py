@@ -1,0 +1,118 @@
+"""The change log: what changed, what was, and taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent_world_distfs.engine import past
+from agent_world_distfs.operations import history, retention
+from agent_world_distfs.paths import check_prefix, normalize_path
+from agent_world_distfs.records import (
+    Change,
+    ExpiryReport,
+    FileDifference,
+    FileMetadata,
+    LogRange,
+    StoreSettings,
+)
+from agent_world_distfs.store.base import StoreBase
+
+
+class HistoryMethods(StoreBase):
+    """States of the index are named by ``seq``: the number of the transaction after which they are.
+
+    Wherever one is asked for that is older than what is known: HistoryExpiredError; that the store
+    has not come to: InvalidInputError.
+    """
+
+    # --- what changed --------------------------------------------------------------------------
+
+    def last_seq(self) -> int:
+        """The number of the last transaction: the state that the store has now."""
+        return self.log_range().last_seq
+
+    def log_range(self) -> LogRange:
+        """How far the change log reaches, and since when contents are kept."""
+        return history.log_range(self._catalog)
+
+    def changes(self, since: int | None = None, prefix: str = "") -> Iterator[Change]:
+        """The changes after ``since`` until now, of paths with a prefix; None: all that are known.
+
+        In the order in which they were made, whole transactions, in bounded memory. An import is one
+        change, whatever the prefix.
+
+        Raises:
+            HistoryExpiredError: changes in between are not known any more; also in the midst, where
+                they expire before they were come to.
+        """
+        return history.list_changes(self._catalog, since, check_prefix(prefix))
+
+    def history(self, path: str) -> Iterator[Change]:
+        """The known changes of one path, oldest first, and the imports, each of which may be one."""
+        return history.path_history(self._catalog, normalize_path(path))
+
+    def diff(self, seq_a: int, seq_b: int, prefix: str = "") -> list[FileDifference]:
+        """The paths whose content differs between two states, ascending by the bytes of the path."""
+        return past.differences(self._catalog, self._files, seq_a, seq_b, check_prefix(prefix))
+
+    # --- what was ------------------------------------------------------------------------------
+
+    def list_files_at(self, seq: int, prefix: str = "") -> list[FileMetadata]:
+        """The entries that the index had, as ``list_files`` gives them."""
+        return past.files_at(self._catalog, self._files, seq, check_prefix(prefix))
+
+    def stat_file_at(self, path: str, seq: int) -> FileMetadata | None:
+        """The entry that ``path`` had, None if there was none."""
+        return past.file_at(self._catalog, self._files, normalize_path(path), seq)
+
+    def read_file_at(self, path: str, seq: int) -> bytes:
+        """The content that ``path`` had, verified.
+
+        Raises:
+            HistoryNotKeptError: the store does not keep old contents.
+            PathNotFoundError: there was no file.
+            BlobMissingError: its bytes are gone.
+        """
+        return history.read_at(self._catalog, self._files, normalize_path(path), seq)
+
+    # --- how much is remembered ----------------------------------------------------------------
+
+    def settings(self) -> StoreSettings:
+        """The settings of the store."""
+        return self._catalog.read(retention.read_settings)
+
+    def set_setting(self, name: str, value: int | None) -> StoreSettings:
+        """Set one setting, for every process, and return all. Names are those of ``StoreSettings``.
+
+        ``keep_history`` is True or False. Turned on, it keeps what is overwritten or deleted from then
+        on; turned off, what was kept so far are orphans.
+
+        Raises:
+            InvalidInputError: there is no such setting, or it cannot have this value.
+        """
+        return retention.change_setting(self._catalog, self._files, name, value)
+
+    def expire_history(
+        self,
+        *,
+        before_seq: int | None = None,
+        max_age_ms: int | None = None,
+        max_transactions: int | None = None,
+        max_bytes: int | None = None,
+    ) -> ExpiryReport:
+        """Forget the oldest transactions until the rest is within the bounds given, or those of the settings.
+
+        ``before_seq``: states before it. ``max_bytes``: of contents that the transactions overwrote or
+        deleted, each counted as often as that happened, and of manifests of imports. What only those
+        forgotten remembered are orphans afterwards, for a prune to take.
+        """
+        numbers = {
+            "max_age_ms": max_age_ms,
+            "max_transactions": max_transactions,
+            "max_bytes": max_bytes,
+            "before_seq": before_seq,
+        }
+        given = {
+            name: retention.check_limit(name, each) for name, each in numbers.items() if each is not None
+        }
+        return retention.expire(self._catalog, self._files, retention.Bounds(**given) if given else None)
