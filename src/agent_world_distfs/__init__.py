@@ -19,6 +19,7 @@ from agent_world_distfs.errors import (
     HistoryNotKeptError,
     IncompatibleStoreError,
     IndexConflictError,
+    InputConflictError,
     InvalidInputError,
     LeaseExpiredError,
     ManifestError,
@@ -34,11 +35,14 @@ from agent_world_distfs.errors import (
     StoreClosedError,
     StoreMovedError,
     TransactionConflictError,
+    TransactionForgottenError,
     UnavailableError,
     WorldError,
 )
 from agent_world_distfs.local import LocalCasStore
 from agent_world_distfs.opening import adopt_original, open_store, upgrade_store
+from agent_world_distfs.operations.leasing import BlobLease
+from agent_world_distfs.operations.transactions import Transaction
 from agent_world_distfs.protocols import BlobStore, FileStore
 from agent_world_distfs.records import (
     ABSENT,
@@ -60,11 +64,13 @@ from agent_world_distfs.records import (
     ManifestImportReport,
     Progress,
     PruneReport,
+    Retry,
     StoreSettings,
     TreeImportReport,
     UndoReport,
     UpgradeReport,
 )
+from agent_world_distfs.store.agent_session import AgentSession
 
 __version__ = "0.1.0"
 
@@ -72,8 +78,10 @@ __all__ = [
     "ABSENT",
     "Absent",
     "AdoptReport",
+    "AgentSession",
     "BlobHashInvalidError",
     "BlobHashMismatchError",
+    "BlobLease",
     "BlobMissingError",
     "BlobNotFoundError",
     "BlobReader",
@@ -100,6 +108,7 @@ __all__ = [
     "HistoryNotKeptError",
     "IncompatibleStoreError",
     "IndexConflictError",
+    "InputConflictError",
     "InvalidInputError",
     "LeaseExpiredError",
     "LocalCasStore",
@@ -112,6 +121,7 @@ __all__ = [
     "PathNotFoundError",
     "Progress",
     "PruneReport",
+    "Retry",
     "StorageError",
     "StorageFullError",
     "StorageIOError",
@@ -120,7 +130,9 @@ __all__ = [
     "StoreClosedError",
     "StoreMovedError",
     "StoreSettings",
+    "Transaction",
     "TransactionConflictError",
+    "TransactionForgottenError",
     "TreeImportReport",
     "UnavailableError",
     "UndoReport",

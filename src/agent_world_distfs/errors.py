@@ -64,6 +64,17 @@ class PathNotFoundError(NotFoundError):
         return f"no such path: {self.path!r}"
 
 
+class TransactionForgottenError(NotFoundError):
+    """Whether the transaction has committed is not known any more: it is older than what is kept."""
+
+    def __init__(self, transaction_id: str) -> None:
+        super().__init__(transaction_id, "no such transaction among those that are kept")
+        self.transaction_id = transaction_id
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.transaction_id,)
+
+
 # --- read again, retry ------------------------------------------------------------------------
 
 
@@ -103,6 +114,28 @@ class IndexConflictError(ConflictError):
 
     def __str__(self) -> str:
         return f"the index is {self.actual}, expected {self.expected}: read it again and retry"
+
+
+class InputConflictError(ConflictError):
+    """What a transaction has read of ``path`` is not so any more.
+
+    ``expected`` is what it read, ``actual`` what is there now; None: no file. ``prefix`` is that of the
+    listing that it was read in, None where the path itself was.
+    """
+
+    def __init__(
+        self, path: str, expected: FileMetadata | None, actual: FileMetadata | None, prefix: str | None = None
+    ) -> None:
+        super().__init__(path, expected, actual, prefix)
+        self.path = path
+        self.expected = expected
+        self.actual = actual
+        self.prefix = prefix
+
+    def __str__(self) -> str:
+        actual = "no file" if self.actual is None else self.actual.content_hash
+        expected = "no file" if self.expected is None else self.expected.content_hash
+        return f"{self.path!r} holds {actual}, the transaction has read {expected}: run it again"
 
 
 class TransactionConflictError(ConflictError):

@@ -49,6 +49,19 @@ Expected = str | Absent | None
 """What a conditional write demands: a content hash, ABSENT, or None for no condition."""
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How long to try again after a conflict: until ``deadline_s`` are over or ``max_attempts`` made.
+
+    The wait before an attempt is random, up to ``base_s``, twice that, and so on, at most ``cap_s``.
+    """
+
+    deadline_s: float = 60.0
+    max_attempts: int = 100
+    base_s: float = 0.001
+    cap_s: float = 0.1
+
+
 class HashAlgorithm(Enum):
     """The function that names blobs; one a store, for ever. Both give 32 bytes."""
 

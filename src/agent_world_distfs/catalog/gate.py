@@ -39,14 +39,20 @@ class LockFile:
 
     def acquire(self, deadline: float, timeout_s: float) -> None:
         """Take the lock; StoreBusyError after ``deadline`` (monotonic). Whatever it raises, ``release``."""
+        if not self.try_acquire():
+            self._waiter, self._fd = _Waiter(self._fd), -1
+            self._fd = self._waiter.wait(deadline, timeout_s)
+            self._waiter = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it. Whatever it raises, ``release``."""
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._waiter, self._fd = _Waiter(self._fd), -1
-            self._fd = self._waiter.wait(deadline, timeout_s)
-            self._waiter = None
+            return False
+        return True
 
     def release(self) -> None:
         """Let the lock go; harmless if it is not held. Interrupted, it can be called again."""

@@ -31,12 +31,14 @@ from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.catalog.room import Room
 from agent_world_distfs.catalog.schema import check_schema
 from agent_world_distfs.catalog.stillness import Stillness
+from agent_world_distfs.catalog.turns import Turns
 from agent_world_distfs.catalog.wal import opened_log, write_log_again
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
     CatalogError,
     ForkedStoreError,
     OutcomeUnknownError,
+    StorageError,
     StorageFullError,
     StorageReadOnlyError,
     StoreBusyError,
@@ -46,7 +48,7 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.flushing import flush
 from agent_world_distfs.forks import watch_forks
-from agent_world_distfs.protocols import IndexState
+from agent_world_distfs.protocols import IndexState, Turn
 from agent_world_distfs.records import FileMetadata, HashAlgorithm
 
 T = TypeVar("T")
@@ -79,6 +81,7 @@ class SqliteCatalog:
         self._synchronous = "FULL" if is_flushed else "NORMAL"
         self._read_only = read_only
         self._gate = Gate(locks, timeout_s)
+        self._turns = Turns(locks)
         self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
         self._stillness = Stillness(path) if immutable else None
         self._writer: apsw.Connection | None = None
@@ -192,10 +195,18 @@ class SqliteCatalog:
         finally:
             connection.set_busy_timeout(BUSY_MS)
 
-    def _locked(self, work: Callable[[], T]) -> T:
+    def turn(self, name: str) -> Turn:
+        """See ``Catalog.turn``."""
+        self._check_writable()
+        return self._turns.turn(name)
+
+    def _check_writable(self) -> None:
         self._check_usable()
         if self._read_only:
             raise StorageReadOnlyError(os.path.dirname(self._path), "the store was opened read-only")
+
+    def _locked(self, work: Callable[[], T]) -> T:
+        self._check_writable()
         if self._gate.is_entered_here():  # a signal handler that writes inside a write of this very thread
             raise StoreBusyError(self._timeout_s)
         try:
@@ -328,6 +339,25 @@ class SqliteCatalog:
             raise UnavailableError("the log must be settled after an I/O error, but readers use it: retry")
         self._gate.set_suspect(suspect=False)
 
+    def was_committed(self, transaction_id: str) -> bool | None:
+        """See ``Catalog.was_committed``.
+
+        A no is only given once the log is empty: what a commit that failed, or was killed, has left in it
+        could come back in a recovery, even if another commit has been written over it and not flushed yet.
+        """
+
+        def ask() -> bool | None:
+            if self._gate.is_suspect():
+                self._settle()
+            if self.read(lambda tx: tx.has_committed(transaction_id)) is False:
+                self._settle()
+            return self.read(lambda tx: tx.has_committed(transaction_id))
+
+        try:
+            return self._locked(ask)
+        except StorageError as error:
+            raise UnavailableError(f"whether it was committed cannot be told now: {error}") from error
+
     # --- the life of the object ----------------------------------------------------------------
 
     def _check_usable(self) -> None:
@@ -378,6 +408,7 @@ class SqliteCatalog:
     def after_fork_in_child(self) -> None:
         """See ``forks``."""
         self._gate.start_anew_in_child()
+        self._turns.start_anew_in_child()
         if self._is_fork_prepared:
             self._readers.start_anew_in_child()
             self._pid = os.getpid()

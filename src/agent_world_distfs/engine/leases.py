@@ -44,6 +44,10 @@ class Lease:
         """Store what ``reader`` gives and keep it."""
         return self._intake.store_stream(reader, self._keep, expected)
 
+    def put_bytes(self, data: bytes) -> BlobStat:
+        """Store ``data`` and keep it."""
+        return self._intake.store(data, self._keep)
+
     def put_all(self, contents: Iterable[tuple[str, bytes]]) -> None:
         """Store small contents, each under its right hash, in one transaction, and keep them."""
 

@@ -9,6 +9,7 @@ row was there all the time, and nothing may take the bytes of a row that is name
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import BinaryIO
 
 from agent_world_distfs.engine.blob_reader import BlobReader
@@ -17,12 +18,19 @@ from agent_world_distfs.hashing import hash_function, require_hash
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogReader
 from agent_world_distfs.records import FileMetadata
 
+Find = Callable[[CatalogReader], tuple[FileMetadata, BlobRow] | None]
+"""Looks a path up in one snapshot."""
+
 
 def open_path(catalog: Catalog, files: BlobFiles, path: str) -> BlobReader:
     """The content of ``path`` as a stream, with the metadata of the same snapshot."""
+    return _open_found(catalog, files, path, lambda tx: tx.find_file(path))
+
+
+def _open_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> BlobReader:
     lost: BlobRow | None = None
     while True:
-        found = catalog.read(lambda tx: tx.find_file(path))
+        found = catalog.read(find)
         if found is None:
             raise PathNotFoundError(path)
         metadata, row = found
@@ -73,14 +81,19 @@ def _reader(catalog: Catalog, source: BinaryIO, row: BlobRow, metadata: FileMeta
 
 def read_path(catalog: Catalog, files: BlobFiles, path: str) -> tuple[FileMetadata, bytes]:
     """The content of ``path``, verified, with the metadata of the same snapshot."""
-    found = catalog.read(lambda tx: tx.find_file(path))
+    return read_found(catalog, files, path, lambda tx: tx.find_file(path))
+
+
+def read_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> tuple[FileMetadata, bytes]:
+    """The same where ``find`` looks ``path`` up, in as many snapshots as that takes."""
+    found = catalog.read(find)
     if found is None:
         raise PathNotFoundError(path)
     metadata, row = found
     if row.payload is not None:
         require_hash(row.content_hash, hash_function(catalog.hash_algorithm)(row.payload))
         return metadata, row.payload
-    with open_path(catalog, files, path) as reader:
+    with _open_found(catalog, files, path, find) as reader:
         assert reader.metadata is not None  # opened by path
         return reader.metadata, reader.read()
 

@@ -5,26 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent_world_distfs.clock import now_ms
+from agent_world_distfs.engine.conditions import check_expected
 from agent_world_distfs.engine.reading import find_stored
-from agent_world_distfs.errors import (
-    BlobMissingError,
-    BlobNotFoundError,
-    FileConflictError,
-    PathNotFoundError,
-)
+from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, PathNotFoundError
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, CatalogReader, CatalogWriter
-from agent_world_distfs.records import ABSENT, Expected, FileMetadata
-
-
-def check_expected(path: str, expected: Expected, actual: FileMetadata | None) -> None:
-    """Raise FileConflictError unless the path holds what is expected; None expects nothing."""
-    if expected is None:
-        return
-    if expected is ABSENT:
-        if actual is not None:
-            raise FileConflictError(path, expected, actual)
-    elif actual is None or actual.content_hash != expected:
-        raise FileConflictError(path, expected, actual)
+from agent_world_distfs.records import Expected, FileMetadata
 
 
 def name_blob(tx: CatalogWriter, path: str, expected: Expected, blob: BlobRow | BlobBrief) -> FileMetadata:

@@ -6,7 +6,7 @@ written once, over the protocols here, and runs on every backend.
 """
 
 from agent_world_distfs.protocols.blobs import BlobFiles, Incoming
-from agent_world_distfs.protocols.catalog import Catalog, CatalogReader, CatalogWriter
+from agent_world_distfs.protocols.catalog import Catalog, CatalogReader, CatalogWriter, Turn
 from agent_world_distfs.protocols.rows import (
     BlobBrief,
     BlobRow,
@@ -35,4 +35,5 @@ __all__ = [
     "LoggedTransaction",
     "PathChange",
     "StoredForm",
+    "Turn",
 ]

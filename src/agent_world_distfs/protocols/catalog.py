@@ -253,6 +253,43 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
 
+class Turn(Protocol):
+    """A place in the queue of those who change one thing again and again. Nothing else waits for it.
+
+    A courtesy and no protection: whoever holds it is not bothered by the others of its kind. Goes with
+    the process that holds it.
+    """
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is ours."""
+        ...
+
+    def take(self) -> bool:
+        """Have it if it is free."""
+        ...
+
+    def wait(self, deadline: float, timeout_s: float) -> None:
+        """Have it, after those who came before; held already is fine.
+
+        Raises:
+            StoreBusyError: not before ``deadline`` (monotonic), which is ``timeout_s`` after the beginning.
+        """
+        ...
+
+    def insist(self) -> None:
+        """Ask those who come now to wait for this turn first, as long as it is held."""
+        ...
+
+    def is_insisted_on(self) -> bool:
+        """Whether somebody holds it who asks that."""
+        ...
+
+    def release(self) -> None:
+        """Give it up; not held is fine."""
+        ...
+
+
 class Catalog(Protocol):
     """Paths, pins and blob rows, changed in transactions that are serializable and, one by one, atomic."""
 
@@ -290,6 +327,22 @@ class Catalog(Protocol):
 
     def write_then(self, change: Callable[[CatalogWriter], T], then: Callable[[T], None]) -> T:
         """Like ``write``, always flushed; runs ``then`` after the commit and before others may write."""
+        ...
+
+    def turn(self, name: str) -> Turn:
+        """The turn of what ``name`` stands for, not held yet.
+
+        Raises:
+            StorageReadOnlyError: the catalog may not be changed.
+        """
+        ...
+
+    def was_committed(self, transaction_id: str) -> bool | None:
+        """Whether a transaction of this id has committed, for good; None: it is older than what is known.
+
+        Raises:
+            UnavailableError: what an I/O error left open cannot be settled now.
+        """
         ...
 
     def cut_log(self) -> None:

@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake
-from agent_world_distfs.hashing import check_hash
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
-from agent_world_distfs.records import ABSENT, Absent, BlobStat, Expected, HashAlgorithm
+from agent_world_distfs.records import BlobStat, HashAlgorithm
 
 T = TypeVar("T")
 
@@ -35,12 +34,3 @@ class StoreBase:
 def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:
     """What to answer when a blob was stored and nothing named."""
     return BlobStat(row.content_hash, row.size_bytes)
-
-
-def check_expected(expected: Expected) -> Expected:
-    """Return ``expected`` if a path can be expected to hold it."""
-    if expected is None or expected is ABSENT:
-        return expected
-    if isinstance(expected, Absent | str):
-        return check_hash(expected)
-    raise TypeError(f"expected_content_hash is a hash, ABSENT or None, not {type(expected).__name__}")

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from agent_world_distfs.engine import reading
 from agent_world_distfs.engine.blob_reader import BlobReader
+from agent_world_distfs.engine.conditions import check_form
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.hashing import as_bytes, check_hash
 from agent_world_distfs.operations import files, listing
 from agent_world_distfs.paths import check_prefix, normalize_path
 from agent_world_distfs.protocols import BlobRow, CatalogWriter
 from agent_world_distfs.records import Data, Expected, FileMetadata, Readable
-from agent_world_distfs.store.base import StoreBase, check_expected
+from agent_world_distfs.store.base import StoreBase
 
 
 class FileMethods(StoreBase):
@@ -30,14 +31,14 @@ class FileMethods(StoreBase):
         Raises:
             FileConflictError: it holds something else; nothing is changed.
         """
-        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        path, expected = normalize_path(path), check_form(expected_content_hash)
         return self._intake.store(as_bytes(data), _name(path, expected))
 
     def write_file_stream(
         self, path: str, reader: Readable, *, expected_content_hash: Expected = None
     ) -> FileMetadata:
         """The same for all that ``reader`` gives, in bounded memory. The reader is not closed."""
-        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        path, expected = normalize_path(path), check_form(expected_content_hash)
         return self._intake.store_stream(reader, _name(path, expected))
 
     def link_file(
@@ -49,7 +50,7 @@ class FileMethods(StoreBase):
             BlobNotFoundError: it is not stored.
             FileConflictError: the path holds something else than expected.
         """
-        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        path, expected = normalize_path(path), check_form(expected_content_hash)
         check_hash(content_hash)
         return self._catalog.write(lambda tx: files.link_path(tx, self._files, path, content_hash, expected))
 
@@ -62,7 +63,7 @@ class FileMethods(StoreBase):
             FileConflictError: ``target`` holds something else than expected.
         """
         source, target = normalize_path(source), normalize_path(target)
-        expected = check_expected(expected_content_hash)
+        expected = check_form(expected_content_hash)
         return self._catalog.write(lambda tx: files.copy_path(tx, self._files, source, target, expected))
 
     def rename_file(
@@ -70,7 +71,7 @@ class FileMethods(StoreBase):
     ) -> FileMetadata:
         """The same, and in the same step ``source`` is gone."""
         source, target = normalize_path(source), normalize_path(target)
-        expected = check_expected(expected_content_hash)
+        expected = check_form(expected_content_hash)
         return self._catalog.write(lambda tx: files.move_path(tx, self._files, source, target, expected))
 
     def delete_file(self, path: str) -> bool:
@@ -83,7 +84,7 @@ class FileMethods(StoreBase):
         Raises:
             FileConflictError: it holds something else, or a hash was expected and there is no file.
         """
-        path, expected = normalize_path(path), check_expected(expected_content_hash)
+        path, expected = normalize_path(path), check_form(expected_content_hash)
         return self._remove(lambda tx: files.remove_path(tx, path, expected))
 
     def delete_files(self, paths: Iterable[str]) -> int:

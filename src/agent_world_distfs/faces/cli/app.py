@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from agent_world_distfs.faces.cli import blobs, exchange, files, tour, trees, upkeep
+from agent_world_distfs.faces.cli import blobs, exchange, files, tour, trees, update, upkeep
 from agent_world_distfs.faces.cli.failures import ExitCode, report
 from agent_world_distfs.faces.cli.options import StoreCommand, shared_options, write_examples
 from agent_world_distfs.faces.cli.output import discard
@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
         files.cp,
         files.ls,
         files.stat,
+        update.update,
     ),
     "Blobs, the bytes under their hash": (blobs.put, blobs.get, blobs.pin, blobs.unpin, blobs.pins),
     "Directories": (trees.import_tree, trees.checkout),

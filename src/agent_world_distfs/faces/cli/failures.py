@@ -36,8 +36,22 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 6
     INCOMPATIBLE = 7
     OUTCOME_UNKNOWN = 8
+    COMMAND_FAILED = 9
     INTERRUPTED = 130
     CLOSED_PIPE = 141
+
+
+class CommandFailedError(Exception):
+    """The command that was to make the new content did not. ``exit_code``: as a shell would say it."""
+
+    def __init__(self, command: str, exit_code: int, reason: str) -> None:
+        super().__init__(command, exit_code, reason)
+        self.command = command
+        self.exit_code = exit_code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"nothing was changed, since {self.command!r} failed: {self.reason}"
 
 
 # The first row that fits counts: several of ours are OSErrors too.
@@ -51,6 +65,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (StorageError, ExitCode.UNAVAILABLE),
     (IncompatibleStoreError, ExitCode.INCOMPATIBLE),
     (OutcomeUnknownError, ExitCode.OUTCOME_UNKNOWN),
+    (CommandFailedError, ExitCode.COMMAND_FAILED),
     (BrokenPipeError, ExitCode.CLOSED_PIPE),
     (FileNotFoundError, ExitCode.NOT_FOUND),  # the caller's own SOURCE, or the directory of TARGET
     (OSError, ExitCode.UNAVAILABLE),

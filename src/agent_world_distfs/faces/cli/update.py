@@ -1,0 +1,61 @@
+"""Reading, changing and writing a file again until it holds, by a command of the caller."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import click
+
+from agent_world_distfs import Retry
+from agent_world_distfs.faces.cli.failures import CommandFailedError
+from agent_world_distfs.faces.cli.options import command, takes_path
+from agent_world_distfs.faces.cli.session import Session, pass_session
+
+
+@command(
+    "update",
+    "distfs update counters/visits -- sh -c 'read n; echo $((n + 1))'",
+    "distfs update notes.txt -- sort -u",
+    "distfs update config.json -- jq '.retries = 3'",
+)
+@takes_path("path")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(min=0),
+    default=Retry().deadline_s,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try again after conflicts, and to wait for others who update PATH.",
+)
+@pass_session
+def update(session: Session, *, path: str, words: tuple[str, ...], deadline_s: float) -> None:
+    """Make PATH hold what COMMAND makes of its content, and print the content hash.
+
+    COMMAND reads the content from its standard input, nothing if PATH is not there, and writes the new content
+    to its standard output. If somebody else has changed PATH meanwhile, it runs again on what is there now, so
+    that nobody's change is lost; others who update PATH wait their turn. If COMMAND fails, nothing changes and
+    the exit code is 9. The same content writes nothing. The store is made if it is missing.
+    """
+    with session.make_store() as store:
+        retry = Retry(deadline_s=deadline_s)
+        file = store.update_file(path, lambda content: _run(words, content or b""), retry=retry)
+    assert file is not None  # a command cannot say that the file is to go
+    session.answer(file, [file.content_hash])
+
+
+def _run(words: tuple[str, ...], content: bytes) -> bytes:
+    try:
+        done = subprocess.run(words, input=content, stdout=subprocess.PIPE, check=False)
+    except FileNotFoundError:
+        raise CommandFailedError(words[0], 127, "there is no such command") from None
+    except OSError as error:
+        raise CommandFailedError(words[0], 126, f"it cannot be run: {error.strerror}") from error
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise CommandFailedError(words[0], 128 - done.returncode, f"it was ended by {name}")
+    if done.returncode:
+        raise CommandFailedError(words[0], done.returncode, f"it ended with exit code {done.returncode}")
+    return done.stdout

@@ -1,0 +1,70 @@
+"""Leases for callers: blobs that are stored now and named later."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.errors import BlobNotFoundError, ForkedStoreError, InvalidInputError
+from agent_world_distfs.hashing import as_bytes, check_hash
+from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.records import BlobStat, Data, Readable
+
+
+class BlobLease:
+    """Keeps blobs that nothing names yet safe from collection; made by ``lease`` of a store.
+
+    Until the block ends, or the process: an OS lock tells, no clock, so that a machine that was suspended
+    goes on where it was. Any number of threads may use it.
+    """
+
+    def __init__(self, catalog: Catalog, files: BlobFiles) -> None:
+        self._catalog = catalog
+        self._files = files
+        self._lease: Lease | None = None
+        self._pid = os.getpid()
+
+    def put_bytes(self, data: Data) -> str:
+        """Store ``data`` and keep it; returns its hash."""
+        return self._open().put_bytes(as_bytes(data)).content_hash
+
+    def put_stream(self, reader: Readable, *, expected_content_hash: str | None = None) -> BlobStat:
+        """Store all that ``reader`` gives, in bounded memory, and keep it. The reader is not closed.
+
+        Raises:
+            BlobHashMismatchError: it is not what was expected; nothing is stored.
+        """
+        if expected_content_hash is not None:
+            check_hash(expected_content_hash)
+        return self._open().put_stream(reader, expected_content_hash)
+
+    def keep(self, content_hash: str) -> None:
+        """Keep a blob that is stored already.
+
+        Raises:
+            BlobNotFoundError: it is not.
+        """
+        if self._open().keep([check_hash(content_hash)]):
+            raise BlobNotFoundError(content_hash)
+
+    def _open(self) -> Lease:
+        if self._lease is None:
+            raise InvalidInputError("a lease lasts as long as its 'with' block, and this is outside of it")
+        if self._pid != os.getpid():
+            raise ForkedStoreError  # the lease is the parent's, and ends with it
+        return self._lease
+
+    def __enter__(self) -> Self:
+        if self._lease is not None:
+            raise InvalidInputError("the lease has begun already")
+        self._lease = Lease(self._catalog, self._files)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.__exit__(kind, error, trace)

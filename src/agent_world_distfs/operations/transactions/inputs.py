@@ -1,0 +1,107 @@
+"""What a transaction has read, and whether it is still so.
+
+Every question is put to a fresh snapshot, so that a transaction keeps none open: an open snapshot keeps
+the log from being cut, and may be kept for as long as a person thinks. Still all answers are of one
+state. Each new snapshot is compared with the one before by its sequence number; where something was
+committed in between, and it touches what was read so far, the transaction is told at once that it
+conflicts. If not, all that was read before holds in the new snapshot as well, so that the new snapshot
+is the one state of which everything was read. A transaction that only reads ends with that.
+
+What was committed in between is looked up in the change log, so that the price is that of what others did,
+not of what was read. Where the log does not say (an import; more than is kept), all inputs are compared.
+
+An input has changed if its metadata have, the time included: the transaction has seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from agent_world_distfs.errors import InputConflictError, TransactionConflictError
+from agent_world_distfs.protocols import BlobRow, CatalogReader
+from agent_world_distfs.records import FileMetadata
+
+
+class Inputs:
+    """The paths and listings that were read, as they hold in the snapshot ``_sequence``."""
+
+    def __init__(self) -> None:
+        self._sequence: int | None = None
+        self._paths: dict[str, FileMetadata | None] = {}
+        self._listings: dict[str, dict[str, FileMetadata]] = {}
+        self.conflict: TransactionConflictError | None = None  # the last that was raised
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def stat(self, tx: CatalogReader, path: str) -> FileMetadata | None:
+        """The entry of ``path``."""
+        self.renew(tx)
+        self._paths[path] = found = tx.stat_file(path)
+        return found
+
+    def find(self, tx: CatalogReader, path: str) -> tuple[FileMetadata, BlobRow] | None:
+        """The same with its blob."""
+        self.renew(tx)
+        found = tx.find_file(path)
+        self._paths[path] = None if found is None else found[0]
+        return found
+
+    def list_files(self, tx: CatalogReader, prefix: str) -> list[FileMetadata]:
+        """The entries with a prefix."""
+        self.renew(tx)
+        found = list(tx.iter_files(prefix))
+        self._listings[prefix] = {file.path: file for file in found}
+        return found
+
+    # --- comparing -----------------------------------------------------------------------------
+
+    def renew(self, tx: CatalogReader) -> None:
+        """From now on all that was read is of the snapshot ``tx``.
+
+        Raises:
+            TransactionConflictError: some of it is not so there.
+        """
+        last = tx.log_state().last
+        if self._sequence is not None and last != self._sequence:
+            conflicts = tuple(self._conflicts(tx, self._sequence, last))
+            if conflicts:
+                self.conflict = TransactionConflictError(conflicts)
+                raise self.conflict
+        self._sequence = last
+
+    def _conflicts(self, tx: CatalogReader, since: int, last: int) -> Iterator[InputConflictError]:
+        changed = changed_paths(tx, since, last)
+        yield from self._changed_paths(tx, self._paths if changed is None else changed & self._paths.keys())
+        for prefix, files in self._listings.items():
+            if changed is None:
+                suspects = {*files, *(file.path for file in tx.iter_files(prefix))}
+            else:
+                suspects = {path for path in changed if path.startswith(prefix)}
+            yield from _changed_listing(tx, prefix, files, suspects)
+
+    def _changed_paths(self, tx: CatalogReader, suspects: Iterable[str]) -> Iterator[InputConflictError]:
+        for path in sorted(suspects):
+            actual = tx.stat_file(path)
+            if actual != self._paths[path]:
+                yield InputConflictError(path, self._paths[path], actual)
+
+
+def _changed_listing(
+    tx: CatalogReader, prefix: str, files: dict[str, FileMetadata], suspects: Iterable[str]
+) -> Iterator[InputConflictError]:
+    for path in sorted(suspects):
+        actual = tx.stat_file(path)
+        if actual != files.get(path):
+            yield InputConflictError(path, files.get(path), actual, prefix)
+
+
+def changed_paths(tx: CatalogReader, since: int, last: int) -> set[str] | None:
+    """The paths that the transactions after ``since`` changed; None: the log does not say."""
+    if since < tx.log_state().floor:
+        return None
+    changed: set[str] = set()
+    for transaction in tx.iter_transactions(since, last):
+        if transaction.imported is not None:
+            return None
+        changed.update(change.path for change in transaction.changes)
+    return changed

@@ -1,0 +1,91 @@
+"""Read, change, write again until it holds: one path.
+
+Whoever updates a path takes its turn at once if it is free, and insists on it, so that updaters of one
+path queue and their changes, which may be slow, are not made for nothing. What is left to lose to are
+plain writers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from agent_world_distfs.engine import reading
+from agent_world_distfs.engine.retrying import Lost, entered, has_held, persist
+from agent_world_distfs.errors import FileConflictError, OutcomeUnknownError, PathNotFoundError
+from agent_world_distfs.hashing import as_bytes
+from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.records import ABSENT, Absent, Data, Expected, FileMetadata, Retry
+
+Change = Callable[[bytes | None], Data | Absent]
+"""From what a path holds, None if there is no file, to what it shall hold; ABSENT: no file."""
+
+
+class Writer(Protocol):
+    """How a path is written: the bytes, or None to remove it, if it holds what is expected.
+
+    ``written`` is called inside the transaction with what the path will hold.
+    """
+
+    def __call__(
+        self, data: bytes | None, expected: Expected, written: Callable[[FileMetadata | None], None]
+    ) -> None:
+        """Do it."""
+        ...
+
+
+class Update:
+    """One call of ``update_file``, which may take several attempts."""
+
+    def __init__(self, catalog: Catalog, files: BlobFiles, path: str, change: Change, write: Writer) -> None:
+        self._catalog = catalog
+        self._files = files
+        self._path = path
+        self._change = change
+        self._write = write
+        self._written: FileMetadata | None = None
+
+    def run(self, place: str, retry: Retry) -> FileMetadata | None:
+        """The metadata that stand now; None: no file."""
+        turn = self._catalog.turn(f"path {self._path}")
+        with entered(place, self._path, f"an update of {self._path!r}") as is_nested:
+            if turn.take():
+                turn.insist()
+            return persist(lambda: self._attempt(retry), turn, retry, waits=not is_nested)
+
+    def _attempt(self, retry: Retry) -> FileMetadata | Lost | None:
+        before, content = self._read()
+        after = wanted(self._change(content))
+        if after == content:
+            return before
+        expected: Expected = ABSENT if before is None else before.content_hash
+        try:
+            self._write(after, expected, self._note)
+        except FileConflictError as conflict:
+            return Lost(conflict)
+        except OutcomeUnknownError as unknown:
+            if not has_held(self._catalog, unknown, retry):
+                return Lost(unknown)
+        return self._written
+
+    def _read(self) -> tuple[FileMetadata | None, bytes | None]:
+        try:
+            return reading.read_path(self._catalog, self._files, self._path)
+        except PathNotFoundError:
+            return None, None
+
+    def _note(self, written: FileMetadata | None) -> None:
+        self._written = written
+
+
+def wanted(changed: object) -> bytes | None:
+    """What a change gave, as bytes; None for ABSENT.
+
+    Raises:
+        TypeError: it is neither, None for one: a forgotten ``return`` must not delete.
+    """
+    if changed is ABSENT:
+        return None
+    if changed is None:
+        raise TypeError("change returned None: return the new content, or ABSENT to delete the file")
+    return as_bytes(changed)  # type: ignore[arg-type]  # it checks

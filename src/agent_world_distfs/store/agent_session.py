@@ -1,0 +1,141 @@
+"""What one agent has seen: for tool calls that cannot carry the versions that they rest on."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from agent_world_distfs.engine import reading
+from agent_world_distfs.engine.conditions import check_expected
+from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.errors import PathNotFoundError
+from agent_world_distfs.hashing import as_bytes
+from agent_world_distfs.operations import files
+from agent_world_distfs.paths import normalize_path
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
+from agent_world_distfs.records import ABSENT, Absent, Data, Expected, FileMetadata
+
+
+class AgentSession:
+    """Remembers what it has read of each path, and changes a path only if it still holds that.
+
+    A path that it has never read counts as seen absent: it may be created, and unread content is not
+    overwritten, removed or moved. A change makes the session know its own version; a conflict does not:
+    read again. ``stat_file`` shows that a file is there, but not what is in it: only that one is absent is
+    learnt from it.
+
+    Any number of threads may use it; it holds nothing that must be closed. ``session_id`` stands in the
+    change log beside each of its changes.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        blob_files: BlobFiles,
+        intake: Intake,
+        remove: Callable[[Callable[[CatalogWriter], bool]], bool],
+        actor: str,
+    ) -> None:
+        self._catalog = catalog
+        self._files = blob_files
+        self._intake = intake
+        self._remove = remove
+        self._seen: dict[str, str | Absent] = {}
+        self.actor = actor
+        self.session_id = secrets.token_hex(8)
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def read_file(self, path: str) -> bytes:
+        """The content of ``path``, which the session knows from now on.
+
+        Raises:
+            PathNotFoundError: no file there, which the session knows from now on.
+        """
+        return self.read_file_with_metadata(path)[1]
+
+    def read_file_with_metadata(self, path: str) -> tuple[FileMetadata, bytes]:
+        """The same with the entry."""
+        path = normalize_path(path)
+        try:
+            file, data = reading.read_path(self._catalog, self._files, path)
+        except PathNotFoundError:
+            self._seen[path] = ABSENT
+            raise
+        self._seen[path] = file.content_hash
+        return file, data
+
+    def stat_file(self, path: str) -> FileMetadata | None:
+        """The entry of ``path``, None if there is none."""
+        path = normalize_path(path)
+        file = self._catalog.read(lambda tx: tx.stat_file(path))
+        if file is None:
+            self._seen[path] = ABSENT
+        return file
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def write_file(self, path: str, data: Data) -> FileMetadata:
+        """Make ``path`` hold ``data`` if it holds what the session has seen there.
+
+        Raises:
+            FileConflictError: it holds something else, ``actual``; nothing is changed.
+        """
+        path = normalize_path(path)
+        return self._write(path, self._expected(path), data)
+
+    def overwrite_file(self, path: str, data: Data) -> FileMetadata:
+        """Make ``path`` hold ``data``, whatever it holds."""
+        return self._write(normalize_path(path), None, data)
+
+    def _write(self, path: str, expected: Expected, data: Data) -> FileMetadata:
+        def name(tx: CatalogWriter, row: BlobRow) -> FileMetadata:
+            self._sign(tx)
+            return files.name_blob(tx, path, expected, row)
+
+        file = self._intake.store(as_bytes(data), name)
+        self._seen[path] = file.content_hash
+        return file
+
+    def delete_file(self, path: str) -> bool:
+        """Remove ``path`` if it holds what the session has seen there; False if that is no file, still.
+
+        Raises:
+            FileConflictError: it holds something else.
+        """
+        path = normalize_path(path)
+        expected = self._expected(path)
+
+        def remove(tx: CatalogWriter) -> bool:
+            self._sign(tx)
+            return files.remove_path(tx, path, expected)
+
+        was_there = self._remove(remove)
+        self._seen[path] = ABSENT
+        return was_there
+
+    def rename_file(self, source: str, target: str) -> FileMetadata:
+        """Make ``target`` hold what ``source`` holds, and ``source`` nothing, if both are as seen.
+
+        Raises:
+            PathNotFoundError: there is no ``source``, as seen.
+            FileConflictError: one of them holds something else.
+        """
+        source, target = normalize_path(source), normalize_path(target)
+        expected_source, expected_target = self._expected(source), self._expected(target)
+
+        def move(tx: CatalogWriter) -> FileMetadata:
+            self._sign(tx)
+            check_expected(source, expected_source, tx.stat_file(source))
+            return files.move_path(tx, self._files, source, target, expected_target)
+
+        file = self._catalog.write(move)
+        self._seen[source] = ABSENT
+        self._seen[target] = file.content_hash
+        return file
+
+    def _expected(self, path: str) -> str | Absent:
+        return self._seen.get(path, ABSENT)
+
+    def _sign(self, tx: CatalogWriter) -> None:
+        tx.describe(actor=self.actor, session=self.session_id)

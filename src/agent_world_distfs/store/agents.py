@@ -1,0 +1,131 @@
+"""For many who work on the same files: transactions, updates, sessions, leases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from agent_world_distfs.errors import InvalidInputError, TransactionForgottenError
+from agent_world_distfs.operations import files
+from agent_world_distfs.operations.leasing import BlobLease
+from agent_world_distfs.operations.transactions import Transaction, running
+from agent_world_distfs.operations.updating import Change, Update
+from agent_world_distfs.paths import normalize_path
+from agent_world_distfs.protocols import BlobRow, CatalogWriter
+from agent_world_distfs.records import Expected, FileMetadata, Retry
+from agent_world_distfs.store.agent_session import AgentSession
+from agent_world_distfs.store.base import StoreBase
+
+T = TypeVar("T")
+
+_DEFAULT_RETRY = Retry()
+_transaction_id = re.compile(r"([0-9]{1,19})-[0-9a-f]{16}", re.ASCII)
+
+
+class AgentMethods(StoreBase):
+    """What is read decides what is written, and nobody's work is lost."""
+
+    def transaction(self, *, actor: str = "", message: str = "") -> Transaction:
+        """A transaction over any number of files, for a ``with`` block: see ``Transaction``.
+
+        ``actor`` and ``message`` stand in the change log.
+        """
+        return Transaction(
+            self._catalog,
+            self._files,
+            actor=_check_text(actor, "actor"),
+            message=_check_text(message, "message"),
+        )
+
+    def run_transaction(
+        self,
+        fn: Callable[[Transaction], T],
+        *,
+        retry: Retry = _DEFAULT_RETRY,
+        actor: str = "",
+        message: str = "",
+    ) -> T:
+        """Run ``fn`` in a transaction, again after each conflict, and return what it returns.
+
+        ``fn`` may run several times: what it does elsewhere is done as often. Its errors pass through, and
+        nothing is changed. Whoever has lost queues for one turn of the store.
+
+        Raises:
+            TransactionConflictError: the last attempt has lost.
+            StoreBusyError: the turn was not free in time.
+            InvalidInputError: within the ``fn`` of another one, by the same thread.
+        """
+        return running.run(
+            self._catalog, self.location, lambda: self.transaction(actor=actor, message=message), fn, retry
+        )
+
+    def update_file(self, path: str, change: Change, *, retry: Retry = _DEFAULT_RETRY) -> FileMetadata | None:
+        """Make ``path`` hold what ``change`` makes of its content, once more after each conflict.
+
+        ``change`` gets the content, None where there is no file, and returns the new one, or ABSENT to
+        delete the file. What it raises passes through, and nothing is changed. The same bytes write nothing.
+        Those who update one path queue for its turn. Returns what stands now, None for no file.
+
+        Raises:
+            TypeError: ``change`` returned None, or what is no content; nothing is changed.
+            FileConflictError: the last attempt has lost.
+            StoreBusyError: the turn was not free in time.
+            InvalidInputError: within the ``change`` of another one on the same path, by the same thread.
+        """
+        path = normalize_path(path)
+
+        def write(
+            data: bytes | None, expected: Expected, written: Callable[[FileMetadata | None], None]
+        ) -> None:
+            def remove(tx: CatalogWriter) -> None:
+                files.remove_path(tx, path, expected)
+                written(None)
+
+            def name(tx: CatalogWriter, row: BlobRow) -> None:
+                written(files.name_blob(tx, path, expected, row))
+
+            if data is None:
+                self._remove(remove)
+            else:
+                self._intake.store(data, name)
+
+        return Update(self._catalog, self._files, path, change, write).run(self.location, retry)
+
+    def session(self, *, actor: str = "") -> AgentSession:
+        """For one agent: each write is checked against what it has read; see ``AgentSession``."""
+        return AgentSession(
+            self._catalog, self._files, self._intake, self._remove, _check_text(actor, "actor")
+        )
+
+    def lease(self) -> BlobLease:
+        """Keeps blobs that nothing names yet until its ``with`` block ends: see ``BlobLease``."""
+        return BlobLease(self._catalog, self._files)
+
+    def was_committed(self, transaction_id: str) -> bool:
+        """Whether a transaction holds, as ``OutcomeUnknownError`` asks; the answer is for good.
+
+        Raises:
+            InvalidInputError: it is not the id of a transaction.
+            TransactionForgottenError: it is older than what is kept.
+            UnavailableError: nobody can say now; ask again.
+        """
+        if not isinstance(transaction_id, str):
+            raise TypeError(f"a transaction id is a str, not {type(transaction_id).__name__}")
+        match = _transaction_id.fullmatch(transaction_id)
+        if match is None or int(match[1]) >= 1 << 63:
+            raise InvalidInputError(f"not the id of a transaction: {transaction_id[:80]!r}")
+        known = self._catalog.was_committed(transaction_id)
+        if known is None:
+            raise TransactionForgottenError(transaction_id)
+        return known
+
+
+def _check_text(text: str, name: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is a str, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{name} is not representable as UTF-8 (lone surrogate)") from None
+    return text

@@ -1,0 +1,123 @@
+"""Sessions: what was read is remembered, and a write that rests on something stale is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_world_distfs import AgentSession, FileConflictError, LocalCasStore, PathNotFoundError
+from agent_world_distfs.records import ABSENT
+from calls import LARGE, SMALL
+
+
+@pytest.fixture
+def session(store: LocalCasStore) -> AgentSession:
+    return store.session(actor="ann")
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+def test_a_session_changes_what_it_has_read(store: LocalCasStore, session: AgentSession, data: bytes) -> None:
+    store.write_file("a", data)
+    assert session.read_file("./a") == data
+    session.write_file("a", data + b"1")
+    session.write_file("a", data + b"2")  # it knows its own version
+    assert store.read_file("a") == data + b"2"
+    assert session.delete_file("a") is True
+    session.write_file("a", b"again")
+    assert store.read_file("a") == b"again"
+
+
+def test_a_stale_write_is_refused_with_what_is_there_until_it_is_read(
+    store: LocalCasStore, session: AgentSession
+) -> None:
+    store.write_file("a", b"1")
+    session.read_file("a")
+    other = store.write_file("a", b"2")
+    for change in (
+        lambda: session.write_file("a", b"mine"),
+        lambda: session.delete_file("a"),
+        lambda: session.rename_file("a", "b"),
+    ):
+        with pytest.raises(FileConflictError) as raised:
+            change()
+        assert raised.value.actual == other
+    session.read_file("a")
+    session.write_file("a", b"mine")
+    assert store.read_file("a") == b"mine"
+
+
+def test_what_was_never_read_counts_as_absent(store: LocalCasStore, session: AgentSession) -> None:
+    session.write_file("new", b"n")
+    other = store.write_file("a", b"1")
+    session.stat_file("a")  # shows that it is there, not what is in it
+    for change in (
+        lambda: session.write_file("a", b"mine"),
+        lambda: session.delete_file("a"),
+        lambda: session.rename_file("a", "b"),
+        lambda: session.rename_file("new", "a"),
+    ):
+        with pytest.raises(FileConflictError) as raised:
+            change()
+        assert (raised.value.expected, raised.value.actual) == (ABSENT, other)
+    assert (store.read_file("a"), store.read_file("new")) == (b"1", b"n")
+    assert session.delete_file("missing") is False
+
+
+def test_an_overwrite_is_said_on_purpose(store: LocalCasStore, session: AgentSession) -> None:
+    store.write_file("a", b"1")
+    session.overwrite_file("a", b"2")
+    session.write_file("a", b"3")
+    assert store.read_file("a") == b"3"
+
+
+def test_an_absence_that_was_seen_allows_to_create(store: LocalCasStore, session: AgentSession) -> None:
+    for look in (session.stat_file, session.read_file):
+        store.write_file("a", b"1")
+        session.read_file("a")
+        store.delete_file("a")
+        with pytest.raises(FileConflictError) as raised:
+            session.write_file("a", b"2")
+        assert raised.value.actual is None
+        if look == session.read_file:
+            with pytest.raises(PathNotFoundError):
+                look("a")
+        else:
+            assert look("a") is None
+        session.write_file("a", b"2")
+        assert store.read_file("a") == b"2"
+
+
+def test_a_rename_moves_what_the_session_knows(store: LocalCasStore, session: AgentSession) -> None:
+    store.write_file("a", b"1")
+    session.read_file("a")
+    session.rename_file("a", "b")
+    session.write_file("b", b"2")
+    session.write_file("a", b"new")
+    assert (store.read_file("a"), store.read_file("b")) == (b"new", b"2")
+    with pytest.raises(PathNotFoundError):
+        session.rename_file("missing", "c")
+
+
+def test_two_sessions_do_not_overwrite_each_other(store: LocalCasStore) -> None:
+    ann, bob = store.session(), store.session()
+    ann.write_file("a", b"ann")
+    with pytest.raises(FileConflictError):
+        bob.write_file("a", b"bob")
+    assert bob.read_file("a") == b"ann"
+    bob.write_file("a", b"bob")
+    with pytest.raises(FileConflictError):
+        ann.write_file("a", b"ann again")
+
+
+def test_each_change_of_a_session_is_logged_under_its_name(
+    store: LocalCasStore, session: AgentSession
+) -> None:
+    session.write_file("a", b"1")
+    session.write_file("a", LARGE)
+    session.overwrite_file("a", b"2")
+    session.rename_file("a", "b")
+    session.delete_file("b")
+    logged = store._catalog.read(
+        lambda tx: [(each.actor, each.session) for each in tx.iter_transactions(0, 1_000)]
+    )
+    assert logged == [("ann", session.session_id)] * 5
+    assert store.session().session_id != session.session_id

@@ -1,0 +1,471 @@
+"""Transactions: one state is read, everything read is checked, everything written comes at once."""
+
+# ruff: noqa: PT012  # what raises is the end of a block
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent_world_distfs import (
+    ABSENT,
+    FileConflictError,
+    FileMetadata,
+    ForkedStoreError,
+    InputConflictError,
+    InvalidInputError,
+    LocalCasStore,
+    PathNotFoundError,
+    Retry,
+    Transaction,
+    TransactionConflictError,
+)
+from calls import LARGE, SMALL
+from test_change_log import log_of
+
+each_size = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+
+
+# --- all or nothing ---------------------------------------------------------------------------
+
+
+@each_size
+def test_what_a_transaction_writes_is_there_once_its_block_ends(store: LocalCasStore, data: bytes) -> None:
+    store.write_file("old", b"old")
+    with store.transaction() as tx:
+        tx.write_file("a", data)
+        tx.write_file("./b//c", data + b"!")
+        tx.delete_file("old")
+        assert [file.path for file in store.list_files()] == ["old"]
+    assert [file.path for file in store.list_files()] == ["a", "b/c"]
+    assert (store.read_file("a"), store.read_file("b/c")) == (data, data + b"!")
+    assert store.audit_file_index(verify=True).is_sound()
+
+
+@each_size
+def test_an_exception_in_the_block_gives_everything_up(store: LocalCasStore, data: bytes) -> None:
+    store.write_file("old", b"old")
+    with pytest.raises(KeyError), store.transaction() as tx:
+        tx.write_file("a", data)
+        tx.delete_file("old")
+        raise KeyError
+    assert [file.path for file in store.list_files()] == ["old"]
+    store.prune_orphan_blobs()  # the lease has ended, too
+    assert store.audit_file_index().is_clean()
+    assert not list((Path(store.location) / "blobs").rglob("?" * 64))
+
+
+def test_a_transaction_is_one_entry_of_the_change_log_with_actor_and_message(store: LocalCasStore) -> None:
+    with store.transaction(actor="planner", message="two at once") as tx:
+        tx.write_file("a", b"1")
+        tx.write_file("b", b"2")
+        id_before = tx.transaction_id
+    ((sequence, actor, _, changes),) = log_of(store)
+    assert (sequence, actor, [change.path for change in changes]) == (tx.sequence, "planner", ["a", "b"])
+    assert id_before is None
+    assert tx.transaction_id is not None
+    assert store.was_committed(tx.transaction_id)
+    transactions = store._catalog.read(
+        lambda reader: [each.message for each in reader.iter_transactions(0, sequence)]
+    )
+    assert transactions == ["two at once"]
+
+
+def test_all_files_of_a_transaction_have_the_time_of_its_commit(store: LocalCasStore) -> None:
+    with store.transaction() as tx:
+        for name in "abc":
+            tx.write_file(name, b"")
+    assert len({file.updated_at_ms for file in store.list_files()}) == 1
+
+
+def test_a_transaction_that_changes_nothing_commits_nothing(store: LocalCasStore) -> None:
+    store.write_file("a", b"a")
+    before = log_of(store)
+    with store.transaction() as tx:
+        assert tx.read_file("a") == b"a"
+        assert tx.delete_file("missing") is False
+    assert (tx.transaction_id, tx.sequence) == (None, None)
+    assert log_of(store) == before
+
+
+def test_what_is_written_and_deleted_again_leaves_no_trace(store: LocalCasStore) -> None:
+    with store.transaction() as tx:
+        tx.write_file("a", b"a")
+        assert tx.delete_file("a") is True
+    assert (tx.transaction_id, log_of(store)) == (None, [])
+
+
+# --- reading its own writes --------------------------------------------------------------------
+
+
+@each_size
+def test_a_transaction_sees_its_own_writes(store: LocalCasStore, data: bytes) -> None:
+    store.write_file("d/old", b"old")
+    store.write_file("d/gone", b"gone")
+    with store.transaction() as tx:
+        written = tx.write_file("d/new", data)
+        assert tx.read_file_with_metadata("d/new") == (written, data)
+        assert tx.stat_file("d/new") == written
+        assert tx.delete_file("d/gone") is True
+        assert tx.delete_file("d/gone") is False
+        assert tx.stat_file("d/gone") is None
+        with pytest.raises(PathNotFoundError):
+            tx.read_file("d/gone")
+        assert [file.path for file in tx.list_files(prefix="d/")] == ["d/new", "d/old"]
+        assert tx.list_files(prefix="e") == []
+
+
+@each_size
+def test_a_rename_moves_what_is_stored_and_what_was_just_written(store: LocalCasStore, data: bytes) -> None:
+    store.write_file("stored", data)
+    with store.transaction() as tx:
+        tx.write_file("written", data + b"!")
+        assert tx.rename_file("stored", "a").content_hash == store.hash_bytes(data)
+        tx.rename_file("a", "b")
+        tx.rename_file("written", "c")
+        tx.rename_file("c", "c")
+        assert tx.read_file("b") == data
+        assert tx.read_file("c") == data + b"!"
+        with pytest.raises(PathNotFoundError):
+            tx.rename_file("stored", "d")
+        with pytest.raises(FileConflictError):
+            tx.rename_file("b", "c", expected_content_hash=ABSENT)
+    assert {file.path: store.read_file(file.path) for file in store.list_files()} == {
+        "b": data,
+        "c": data + b"!",
+    }
+
+
+def test_two_files_change_places(store: LocalCasStore) -> None:
+    store.write_file("a", b"a")
+    store.write_file("b", LARGE)
+    with store.transaction() as tx:
+        tx.rename_file("a", "aside")
+        tx.rename_file("b", "a")
+        tx.rename_file("aside", "b")
+    assert (store.read_file("a"), store.read_file("b"), store.stat_file("aside")) == (LARGE, b"a", None)
+
+
+def test_conditions_hold_against_what_the_transaction_sees(store: LocalCasStore) -> None:
+    store.write_file("a", b"a")
+    with store.transaction() as tx:
+        with pytest.raises(FileConflictError):
+            tx.write_file_if_match("a", ABSENT, b"b")
+        with pytest.raises(FileConflictError):
+            tx.delete_file_if_match("a", store.hash_bytes(b"b"))
+        with pytest.raises(FileConflictError):
+            tx.delete_file_if_match("missing", store.hash_bytes(b"b"))
+        assert tx.delete_file_if_match("missing", ABSENT) is False
+        written = tx.write_file_if_match("a", store.hash_bytes(b"a"), b"b")
+        tx.write_file_if_match("a", written.content_hash, b"c")
+    assert store.read_file("a") == b"c"
+
+
+# --- conflicts ---------------------------------------------------------------------------------
+
+Read = Callable[[Transaction], object]
+Other = Callable[[LocalCasStore], object]
+
+
+def absent(tx: Transaction) -> None:
+    with pytest.raises(PathNotFoundError):
+        tx.read_file("missing")
+
+
+CONFLICTS: dict[str, tuple[Read, Other]] = {
+    "a content": (lambda tx: tx.read_file("d/a"), lambda s: s.write_file("d/a", b"other")),
+    "a content that is gone": (lambda tx: tx.read_file("d/a"), lambda s: s.delete_file("d/a")),
+    "metadata": (lambda tx: tx.stat_file("d/a"), lambda s: s.write_file("d/a", b"other")),
+    "an absence": (absent, lambda s: s.write_file("missing", b"")),
+    "a file that is added to a listing": (
+        lambda tx: tx.list_files(prefix="d/"),
+        lambda s: s.write_file("d/new", b""),
+    ),
+    "a file that is gone from a listing": (
+        lambda tx: tx.list_files(prefix="d/"),
+        lambda s: s.rename_file("d/a", "elsewhere"),
+    ),
+    "a file that is changed in a listing": (lambda tx: tx.list_files(), lambda s: s.write_file("d/a", b"o")),
+    "a condition": (
+        lambda tx: tx.write_file_if_match("d/n", ABSENT, b"n"),
+        lambda s: s.write_file("d/n", b""),
+    ),
+    "a delete that found something": (lambda tx: tx.delete_file("d/a"), lambda s: s.write_file("d/a", b"o")),
+    "a delete that found nothing": (lambda tx: tx.delete_file("d/n"), lambda s: s.write_file("d/n", b"o")),
+    "what was renamed": (lambda tx: tx.rename_file("d/a", "e"), lambda s: s.write_file("d/a", b"o")),
+}
+each_conflict = pytest.mark.parametrize(("read", "other"), CONFLICTS.values(), ids=CONFLICTS.keys())
+
+
+@each_conflict
+def test_a_transaction_whose_input_changed_does_not_commit(
+    store: LocalCasStore, read: Read, other: Other
+) -> None:
+    store.write_file("d/a", b"a")
+    with pytest.raises(TransactionConflictError) as raised, store.transaction() as tx:
+        read(tx)
+        other(store)
+        tx.write_file("result", b"r")
+    assert store.stat_file("result") is None
+    assert (tx.transaction_id, tx.sequence) == (None, None)
+    (conflict,) = raised.value.conflicts
+    assert isinstance(conflict, InputConflictError)
+    assert conflict.actual == store.stat_file(conflict.path)
+    assert conflict.expected != conflict.actual
+
+
+@each_conflict
+def test_the_next_read_tells_that_an_input_changed(store: LocalCasStore, read: Read, other: Other) -> None:
+    store.write_file("d/a", b"a")
+    with store.transaction() as tx:
+        read(tx)
+        other(store)
+        for _ in range(2):
+            with pytest.raises(TransactionConflictError):
+                tx.stat_file("anything")
+        tx._plan.clear()  # nothing to commit
+
+
+def test_every_input_that_changed_is_listed_with_what_was_read_and_what_is_there(
+    store: LocalCasStore,
+) -> None:
+    read = {path: store.write_file(path, b"1") for path in ("a", "b", "c", "d/1")}
+    with pytest.raises(TransactionConflictError) as raised, store.transaction() as tx:
+        for path in "abc":
+            tx.read_file(path)
+        absent(tx)
+        tx.list_files(prefix="d/")
+        tx.write_file("result", b"")
+        a = store.write_file("a", b"2")
+        store.delete_file("c")
+        new, more = store.write_file("missing", b""), store.write_file("d/2", b"")
+    assert raised.value.conflicts == raised.value.args[0]
+    found = [
+        (each.path, each.expected, each.actual, each.prefix)
+        for each in raised.value.conflicts
+        if isinstance(each, InputConflictError)
+    ]
+    assert found == [
+        ("a", read["a"], a, None),
+        ("c", read["c"], None, None),
+        ("missing", None, new, None),
+        ("d/2", None, more, "d/"),
+    ]
+
+
+def test_what_was_not_read_may_change(store: LocalCasStore) -> None:
+    store.write_file("a", b"a")
+    with store.transaction() as tx:
+        assert tx.read_file("a") == b"a"
+        tx.list_files(prefix="d/")
+        store.write_file("b", b"b")
+        store.write_file("result", b"overwritten")
+        store.pin(store.put_bytes(b"p"))
+        store.prune_orphan_blobs()
+        assert tx.stat_file("b") is not None
+        tx.write_file("result", b"r")
+    assert store.read_file("result") == b"r"
+
+
+def test_reads_are_of_one_state_even_if_the_transaction_only_reads(store: LocalCasStore) -> None:
+    store.write_file("a", b"1")
+    store.write_file("b", b"1")
+    with pytest.raises(TransactionConflictError), store.transaction() as tx:
+        assert tx.read_file("a") == b"1"
+        with store.transaction() as other:
+            other.write_file("a", b"2")
+            other.write_file("b", b"2")
+        tx.read_file("b")
+
+
+def test_a_large_content_that_is_overwritten_and_collected_while_it_is_read_is_a_conflict(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_file("a", LARGE)
+    opened = store._files.open
+
+    def open_late(content_hash: str) -> object:
+        if store.read_file("b") == b"":
+            store.write_file("b", b"done")
+            store.write_file("a", b"other")
+            store.prune_orphan_blobs()
+        return opened(content_hash)
+
+    store.write_file("b", b"")
+    monkeypatch.setattr(store._files, "open", open_late)
+    with pytest.raises(TransactionConflictError), store.transaction() as tx:
+        tx.read_file("a")
+
+
+def test_an_import_is_a_conflict_only_where_it_changed_an_input(store: LocalCasStore) -> None:
+    store.write_file("a", b"1")
+    store.write_file("b", b"1")
+    ref = store.export_file_index_manifest()
+    store.write_file("b", b"2")
+    with store.transaction() as tx:
+        tx.read_file("a")
+        tx.list_files(prefix="a")
+        store.import_file_index_manifest(ref)
+        tx.write_file("c", b"")
+    store.write_file("b", b"2")
+    with pytest.raises(TransactionConflictError) as raised, store.transaction() as tx:
+        tx.read_file("b")
+        tx.list_files()
+        store.import_file_index_manifest(ref)
+        tx.write_file("d", b"")
+    assert {each.path for each in raised.value.conflicts if isinstance(each, InputConflictError)} == {
+        "b",
+        "c",
+    }
+
+
+def test_write_skew_does_not_happen(store: LocalCasStore) -> None:
+    store.write_file("on-call/ann", b"")
+    store.write_file("on-call/bob", b"")
+    with pytest.raises(TransactionConflictError), store.transaction() as ann:
+        assert len(ann.list_files(prefix="on-call/")) == 2
+        with store.transaction() as bob:
+            assert len(bob.list_files(prefix="on-call/")) == 2
+            bob.delete_file("on-call/bob")
+        ann.delete_file("on-call/ann")
+    assert [file.path for file in store.list_files()] == ["on-call/ann"]
+
+
+# --- the life of a transaction -----------------------------------------------------------------
+
+
+def test_a_transaction_is_of_no_use_outside_of_its_block(store: LocalCasStore) -> None:
+    tx = store.transaction()
+    uses: list[Callable[[], object]] = [
+        lambda: tx.read_file("a"),
+        lambda: tx.stat_file("a"),
+        tx.list_files,
+        lambda: tx.write_file("a", b""),
+        lambda: tx.delete_file("a"),
+        lambda: tx.rename_file("a", "b"),
+    ]
+    for use in uses:
+        with pytest.raises(InvalidInputError, match="not begun"):
+            use()
+    with tx:
+        tx.write_file("a", b"a")
+        with pytest.raises(InvalidInputError):
+            tx.__enter__()
+    for use in uses:
+        with pytest.raises(InvalidInputError, match="ended"):
+            use()
+    with pytest.raises(InvalidInputError):
+        tx.__enter__()
+
+
+def test_wrong_input_is_refused_where_it_is_given(store: LocalCasStore) -> None:
+    with store.transaction() as tx:
+        with pytest.raises(ValueError, match="absolute"):
+            tx.write_file("/a", b"")
+        with pytest.raises(TypeError):
+            tx.write_file("a", "text")  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            tx.write_file_if_match("a", 1, b"")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        store.transaction(actor=1)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError):
+        store.transaction(message="\ud800")
+
+
+def test_a_mutable_content_is_copied(store: LocalCasStore) -> None:
+    data = bytearray(b"a")
+    with store.transaction() as tx:
+        tx.write_file("a", data)
+        data[:] = b"b"
+    assert store.read_file("a") == b"a"
+
+
+def test_a_collection_beside_a_transaction_leaves_what_it_will_name(store: LocalCasStore) -> None:
+    with store.transaction() as tx:
+        tx.write_file("a", LARGE)
+        store.prune_orphan_blobs()
+        assert tx.read_file("a") == LARGE
+    assert store.read_file("a") == LARGE
+
+
+def test_a_forked_child_cannot_commit_its_parents_transaction(store: LocalCasStore) -> None:
+    with store.transaction() as tx:
+        tx.write_file("a", LARGE)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                tx.write_file("b", b"")
+            except ForkedStoreError:
+                try:
+                    tx.__exit__(None, None, None)
+                except ForkedStoreError:
+                    code = 0
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert store.list_files() == []
+    assert store.read_file("a") == LARGE
+
+
+# --- run_transaction ---------------------------------------------------------------------------
+
+
+def test_run_transaction_runs_again_until_it_holds(store: LocalCasStore) -> None:
+    store.write_file("n", b"0")
+    runs: list[int] = []
+
+    def add(tx: Transaction) -> int:
+        number = int(tx.read_file("n"))
+        runs.append(number)
+        if len(runs) < 4:
+            store.write_file("n", str(number + 10).encode())
+        tx.write_file("n", str(number + 1).encode())
+        return number
+
+    assert store.run_transaction(add, actor="adder") == 30
+    assert (runs, store.read_file("n")) == ([0, 10, 20, 30], b"31")
+    assert log_of(store)[-1][1] == "adder"
+
+
+def test_run_transaction_gives_up_after_so_many_attempts_and_after_so_long(store: LocalCasStore) -> None:
+    runs: list[FileMetadata | None] = []
+
+    def always_late(tx: Transaction) -> None:
+        runs.append(tx.stat_file("n"))
+        store.write_file("n", str(len(runs)).encode())
+        tx.write_file("never", b"")
+
+    with pytest.raises(TransactionConflictError):
+        store.run_transaction(always_late, retry=Retry(max_attempts=3))
+    assert len(runs) == 3
+    with pytest.raises(TransactionConflictError):
+        store.run_transaction(always_late, retry=Retry(deadline_s=0))
+    assert len(runs) == 4
+    assert store.stat_file("never") is None
+
+
+def test_errors_of_what_is_run_pass_through_untouched(store: LocalCasStore) -> None:
+    error = TransactionConflictError((FileConflictError("mine", ABSENT, None),))
+
+    def fail(tx: Transaction) -> None:
+        tx.write_file("a", b"")
+        raise error
+
+    with pytest.raises(TransactionConflictError) as raised:
+        store.run_transaction(fail)
+    assert raised.value is error
+    assert store.list_files() == []
+
+
+def test_run_transaction_within_run_transaction_is_refused_and_within_a_transaction_is_not(
+    store: LocalCasStore,
+) -> None:
+    with pytest.raises(InvalidInputError):
+        store.run_transaction(lambda _: store.run_transaction(lambda tx: tx.write_file("a", b"")))
+    with store.transaction():
+        store.run_transaction(lambda tx: tx.write_file("b", b""))
+    store.run_transaction(lambda _: store.update_file("c", lambda _: b"c"))
+    assert [file.path for file in store.list_files()] == ["b", "c"]
