@@ -135,6 +135,9 @@ class LocalCasStore(CasStore):
 
     __del__ = _let_go  # of a store that was forgotten; catalog and blob storage look after themselves
 
+    def _open_beside(self, location: str) -> LocalCasStore:
+        return LocalCasStore(location, create=False, read_only=True)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_reopen, (type(self), self.location, self._options))
 

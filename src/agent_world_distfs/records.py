@@ -312,3 +312,41 @@ class UpgradeReport:
 
     format_before: int
     format_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair did or, with ``is_dry_run``, would do.
+
+    ``repaired_blob_hashes``: bytes that were missing or wrong, and are right now. ``lost_blob_hashes``:
+    those that no source had; ``lost_paths`` and ``lost_pin_hashes`` name them. ``quarantined``: where
+    damaged bytes are kept now, relative to the store. ``refused_blobs``: ``SOURCE: HASH`` for each
+    source that gave other bytes than it was asked for.
+
+    Of a new catalog only: ``salvaged_from``, the name that the damaged one has now, and
+    ``salvaged_files``, the entries that the index has. ``lost_files``: how many it had besides; None if
+    that cannot be told. ``is_proven``: the index is exactly the one that was last written.
+    ``adopted_blob_hashes``: stored bytes that nothing names any more.
+
+    ``index_damage``: contradictions of the catalog that are still there.
+    """
+
+    repaired_blob_hashes: tuple[str, ...]
+    lost_blob_hashes: tuple[str, ...]
+    lost_paths: tuple[str, ...]
+    lost_pin_hashes: tuple[str, ...]
+    quarantined: tuple[str, ...] = ()
+    refused_blobs: tuple[str, ...] = ()
+    salvaged_from: str | None = None
+    salvaged_files: int | None = None
+    lost_files: int | None = 0
+    is_proven: bool = True
+    adopted_blob_hashes: tuple[str, ...] = ()
+    index_damage: tuple[str, ...] = ()
+    is_dry_run: bool = False
+
+    def is_whole(self) -> bool:
+        """Everything that was in the store is there again."""
+        return self.is_proven and not (
+            self.lost_paths or self.lost_pin_hashes or self.lost_files or self.index_damage
+        )

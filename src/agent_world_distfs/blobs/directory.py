@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 
+from agent_world_distfs.blobs.quarantine import Quarantine
 from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.errors import CatalogError, ForkedStoreError, StoreClosedError, WorldError
 from agent_world_distfs.flushing import flush, flush_directory
@@ -39,6 +40,7 @@ class DirectoryBlobs:
 
     def __init__(self, root: str, *, read_only: bool = False) -> None:
         self._blobs = os.path.join(root, "blobs")
+        self._quarantine = Quarantine(root)
         self._reserve = os.path.join(root, "reserve")
         self._sessions = Sessions(os.path.join(root, "tmp"), read_only=read_only)
         self._numbers = count()
@@ -161,6 +163,16 @@ class DirectoryBlobs:
         except OSError as error:
             raise translate(error, self._blobs) from error
         return lambda: _unlink_all(trash)
+
+    def keep_aside(self, content_hash: str, identity: int, label: str, data: bytes | None) -> str | None:
+        """See ``BlobFiles.keep_aside``."""
+        name = f"{content_hash}.{label}"
+        if data is not None:
+            return self._quarantine.write(name, data)
+        form = self.stat(content_hash)
+        if form is None or form.identity != identity:
+            return None
+        return self._quarantine.take(name, self.path_of(content_hash), is_linked=form.is_regular)
 
     def spare_space(self) -> AbstractContextManager[None]:
         """See ``BlobFiles.spare_space``."""

@@ -61,6 +61,15 @@ class BlobFiles(Protocol):
         """Take these names away, under the write lock; the result, called after it, frees the space."""
         ...
 
+    def keep_aside(self, content_hash: str, identity: int, label: str, data: bytes | None) -> str | None:
+        """Under the write lock: keep damaged bytes apart, durably; returns their name in the store.
+
+        They are ``data`` or, if that is None, what stands under the blob's name, which also keeps that
+        name if it can have two; None, and nothing done, if that is not the very thing of ``identity``.
+        ``label`` tells different bytes of one name apart; the same ones are kept once.
+        """
+        ...
+
     def spare_space(self) -> AbstractContextManager[None]:
         """While held, the reserve that removals on a full disk need is free; afterwards it is taken again."""
         ...

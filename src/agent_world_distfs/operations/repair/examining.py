@@ -1,0 +1,87 @@
+"""Which blobs are gone or wrong: each is read to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher
+from agent_world_distfs.os_failures import translated
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog
+from agent_world_distfs.records import Progress
+
+WINDOW = 500
+"""Blob rows read with their bytes in one snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadBlob:
+    """``actual``: what the stored bytes hash to, None if there are none, empty if that cannot be told.
+
+    ``identity``: of the thing under the blob's name; ``data``: of an inline blob.
+    """
+
+    row: BlobRow
+    actual: str | None
+    identity: int = 0
+    data: bytes | None = None
+
+    @property
+    def content_hash(self) -> str:
+        return self.row.content_hash
+
+    @property
+    def label(self) -> str:
+        """Tells bytes of one name apart in the quarantine."""
+        return (self.actual or f"{self.identity:x}")[:16]
+
+
+def find_bad_blobs(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> Iterator[BadBlob]:
+    """Those that are gone or wrong, looked at twice; progress in bytes."""
+    total, last = catalog.read(lambda tx: (tx.total_bytes(), tx.last_blob_id()))
+    done = 0
+    for after in range(0, last, WINDOW):
+        for row in _window(catalog, after):
+            if examine(catalog, files, row) is not None:
+                bad = _look_again(catalog, files, row)
+                if bad is not None:
+                    yield bad
+            done += row.size_bytes
+            if progress is not None:
+                progress(min(done, total), total)
+
+
+def _window(catalog: Catalog, after: int) -> list[BlobRow]:
+    return catalog.read(lambda tx: tx.list_payloads(after, after + WINDOW))
+
+
+def _look_again(catalog: Catalog, files: BlobFiles, row: BlobRow) -> BadBlob | None:
+    """Healed or collected meanwhile, it is none."""
+    now = catalog.read(lambda tx: tx.find_blob(row.content_hash))
+    return examine(catalog, files, now) if now is not None and now.blob_id == row.blob_id else None
+
+
+def examine(catalog: Catalog, files: BlobFiles, row: BlobRow) -> BadBlob | None:
+    """What is wrong with the stored bytes of a blob; None: nothing."""
+    if row.payload is not None:
+        actual = hash_function(catalog.hash_algorithm)(row.payload)
+        return None if actual == row.content_hash else BadBlob(row, actual, data=row.payload)
+    form = files.stat(row.content_hash)
+    if form is None:
+        return BadBlob(row, None)
+    if not form.is_regular:
+        return BadBlob(row, "", form.identity)
+    try:
+        actual = _hash_file(catalog, files, row.content_hash)
+    except (FileNotFoundError, CatalogError):
+        return BadBlob(row, None)  # replaced or taken at this moment: whoever looks again will see
+    return None if actual == row.content_hash else BadBlob(row, actual, form.identity)
+
+
+def _hash_file(catalog: Catalog, files: BlobFiles, content_hash: str) -> str:
+    hasher = new_hasher(catalog.hash_algorithm)
+    with files.open(content_hash) as stored, translated(f"blob {content_hash}"):
+        while chunk := stored.read(CHUNK_BYTES):
+            hasher.update(chunk)
+    return hasher.hexdigest()

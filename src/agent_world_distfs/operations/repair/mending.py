@@ -1,0 +1,163 @@
+"""Planning a repair, and carrying it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import IO
+
+from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.errors import CatalogError, CorruptError, NotFoundError
+from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher, require_hash
+from agent_world_distfs.operations.repair.examining import BadBlob, find_bad_blobs
+from agent_world_distfs.operations.repair.sources import Source
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
+from agent_world_distfs.records import FileMetadata, Progress, RepairReport
+
+PAGE = 1_000
+"""Entries of the index looked at in one snapshot."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    repaired: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    quarantined: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+
+
+def repair(
+    catalog: Catalog,
+    files: BlobFiles,
+    sources: Sequence[Source],
+    *,
+    dry_run: bool,
+    progress: Progress | None,
+) -> RepairReport:
+    """Read every blob and mend those that are gone or wrong, from the first source that has them."""
+    if not dry_run:
+        catalog.write(lambda _: None)  # where nothing may be changed this says so, before an hour of reading
+    outcome = _Outcome()
+    for bad in find_bad_blobs(catalog, files, progress):
+        take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, files, bad, outcome)
+        if _ask(sources, bad, take, outcome):
+            outcome.repaired.add(bad.content_hash)
+            continue
+        outcome.lost.add(bad.content_hash)
+        if not dry_run:
+            _set_aside(catalog, files, bad, outcome)
+    return _report(catalog, outcome, dry_run=dry_run)
+
+
+# --- bytes --------------------------------------------------------------------------------------
+
+Take = Callable[[IO[bytes]], None]
+"""What to do with what a source gives; it raises CorruptError if that is something else."""
+
+
+def _ask(sources: Sequence[Source], bad: BadBlob, take: Take, outcome: _Outcome) -> bool:
+    for source in sources:
+        try:
+            stream = source.open(bad.content_hash, bad.row.size_bytes)
+            if stream is None:
+                continue
+            with closing(stream):
+                take(stream)
+            return True
+        except NotFoundError:
+            continue
+        except _OwnCatalogError as error:
+            raise error.cause from None
+        except CorruptError:
+            outcome.refused.add(f"{source.name}: {bad.content_hash}")
+    return False
+
+
+class _OwnCatalogError(Exception):
+    """The catalog that is being repaired is damaged; the source is not to blame."""
+
+    def __init__(self, cause: CatalogError) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def _try_bytes(catalog: Catalog, bad: BadBlob) -> Take:
+    def take(stream: IO[bytes]) -> None:
+        hasher = new_hasher(catalog.hash_algorithm)
+        while chunk := stream.read(CHUNK_BYTES):
+            hasher.update(chunk)
+        require_hash(bad.content_hash, hasher.hexdigest())
+
+    return take
+
+
+def _take_bytes(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outcome) -> Take:
+    def take(stream: IO[bytes]) -> None:
+        try:
+            _keep_aside(catalog, files, bad, outcome)
+            Intake(catalog, files).store_stream(stream, lambda _, row: row, bad.content_hash)
+        except CatalogError as error:
+            raise _OwnCatalogError(error) from error
+
+    return take
+
+
+# --- what was there -----------------------------------------------------------------------------
+
+
+def _keep_aside(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
+    if bad.actual is None:
+        return
+
+    def change(_: CatalogWriter) -> str | None:
+        return files.keep_aside(bad.content_hash, bad.identity, bad.label, bad.data)
+
+    name = catalog.write(change)
+    if name is not None:
+        outcome.quarantined.add(name)
+
+
+def _set_aside(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
+    """Take wrong bytes out of the way. Inline ones stay in their row, where no read believes them."""
+    if bad.actual is None or bad.data is not None:
+        return
+
+    def change(_: CatalogWriter) -> tuple[str | None, Callable[[], None]]:
+        name = files.keep_aside(bad.content_hash, bad.identity, bad.label, None)
+        form = files.stat(bad.content_hash)
+        is_there = name is not None and form is not None and form.identity == bad.identity
+        return name, files.remove([bad.content_hash] if is_there else [])
+
+    name, finish = catalog.write(change)
+    finish()
+    if name is not None:
+        outcome.quarantined.add(name)
+
+
+# --- the report ---------------------------------------------------------------------------------
+
+
+def _report(catalog: Catalog, outcome: _Outcome, *, dry_run: bool) -> RepairReport:
+    pins = catalog.read(lambda tx: {pin.content_hash for pin in tx.list_pins()}) if outcome.lost else set()
+    return RepairReport(
+        tuple(sorted(outcome.repaired)),
+        tuple(sorted(outcome.lost)),
+        tuple(_paths_of(catalog, outcome.lost)) if outcome.lost else (),
+        tuple(sorted(outcome.lost & pins)),
+        tuple(sorted(outcome.quarantined)),
+        tuple(sorted(outcome.refused)),
+        index_damage=catalog.read(lambda tx: tuple(tx.find_damage())),
+        is_dry_run=dry_run,
+    )
+
+
+def _paths_of(catalog: Catalog, content_hashes: set[str]) -> Iterator[str]:
+    last = ""
+    while page := _page(catalog, last):
+        yield from (file.path for file in page if file.content_hash in content_hashes)
+        last = page[-1].path
+
+
+def _page(catalog: Catalog, start_after: str) -> list[FileMetadata]:
+    return catalog.read(lambda tx: list(tx.iter_files("", start_after, PAGE)))

@@ -1,0 +1,84 @@
+"""Mending a store, and copies of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+
+from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.errors import InvalidInputError, NotFoundError
+from agent_world_distfs.operations import original, repair
+from agent_world_distfs.operations.repair.sources import Source
+from agent_world_distfs.protocols import BlobStore
+from agent_world_distfs.records import HashAlgorithm, Progress, RepairReport
+from agent_world_distfs.store.base import StoreBase
+
+RepairSource = str | os.PathLike[str] | BlobStore
+"""Where right bytes may come from: an open store, or the directory of a store, of files, of an original."""
+
+
+class RecoveryMethods(StoreBase):
+    """Repair."""
+
+    def repair(
+        self,
+        sources: Iterable[RepairSource] = (),
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> RepairReport:
+        """Hash every byte, and fetch what is gone or wrong from the first source that has it.
+
+        A source is an open store, or a directory: of another store or a backup, of a store of the
+        original, or of plain files. No source is trusted. Damaged bytes are kept in ``quarantine/``.
+        What no source has is listed by path; storing the same content again heals it. Safe beside
+        others, and when it is interrupted. ``dry_run`` reads the same and says what would be done. Progress in bytes.
+
+        Raises:
+            NotFoundError: there is no such source.
+            InvalidInputError: a source names its blobs by another algorithm, or is this store.
+        """
+        with self._opened_sources(sources) as opened:
+            return repair.repair(self._catalog, self._files, opened, dry_run=dry_run, progress=progress)
+
+    def _open_beside(self, location: str) -> AbstractContextManager[BlobStore]:
+        """Another store of this kind, to read."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _opened_sources(self, sources: Iterable[RepairSource]) -> Iterator[list[Source]]:
+        """The sources, each by its kind; those that had to be opened are closed at the end."""
+        if isinstance(sources, str | os.PathLike):
+            raise TypeError("sources is a list of sources, not one")
+        with ExitStack() as stack:
+            yield [self._open_source(source, stack) for source in sources]
+
+    def _open_source(self, source: RepairSource, stack: ExitStack) -> Source:
+        if not isinstance(source, str | os.PathLike):
+            _require_algorithm(source, self.hash_algorithm)
+            return repair.BlobStoreSource(str(getattr(source, "location", type(source).__name__)), source)
+        location = as_host_path(source)
+        names = _names_in(location)
+        if "catalog.db" in names:
+            if os.path.realpath(location) == os.path.realpath(self.location):
+                raise InvalidInputError(f"{location} is the store that is to be repaired")
+            other = stack.enter_context(self._open_beside(location))
+            _require_algorithm(other, self.hash_algorithm)
+            return repair.BlobStoreSource(location, other)
+        if {"files_index.json", "pins.json"} & names:
+            return repair.OpenedSource(location, partial(original.open_original_blob, location))
+        return repair.TreeSource(location, self.hash_algorithm)
+
+
+def _names_in(location: str) -> set[str]:
+    if not os.path.isdir(location):
+        raise NotFoundError(location, "no such directory")
+    return set(os.listdir(location))
+
+
+def _require_algorithm(source: BlobStore, ours: HashAlgorithm) -> None:
+    theirs = getattr(source, "hash_algorithm", ours)
+    if theirs is not ours:
+        raise InvalidInputError(f"the source names blobs by {theirs.value}, this store by {ours.value}")
