@@ -216,7 +216,8 @@ def test_the_api_page_describes_every_call_with_its_parameters() -> None:
         name: call for name, call in public_methods().items() if inspect.isfunction(call)
     }
     calls |= {
-        name: getattr(agent_world_distfs, name) for name in ("open_store", "upgrade_store", "adopt_original")
+        name: getattr(agent_world_distfs, name)
+        for name in ("open_store", "upgrade_store", "adopt_original", "repair_store")
     }
     calls["LocalCasStore"] = LocalCasStore
     told = described()

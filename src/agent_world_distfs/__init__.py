@@ -71,6 +71,7 @@ from agent_world_distfs.records import (
     UndoReport,
     UpgradeReport,
 )
+from agent_world_distfs.recovering import repair_store
 from agent_world_distfs.store.agent_session import AgentSession
 
 __version__ = "0.1.0"
@@ -142,5 +143,6 @@ __all__ = [
     "WorldError",
     "adopt_original",
     "open_store",
+    "repair_store",
     "upgrade_store",
 ]

@@ -324,8 +324,9 @@ class RepairReport:
     source that gave other bytes than it was asked for.
 
     Of a new catalog only: ``salvaged_from``, the name that the damaged one has now, and
-    ``salvaged_files``, the entries that the index has. ``lost_files``: how many it had besides; None if
-    that cannot be told. ``is_proven``: the index is exactly the one that was last written.
+    ``salvaged_files``, the entries that the index has. ``lost_files``: how many it had besides, in the
+    last state that is known; None if none is. ``is_proven``: index and pins are exactly those that were
+    last written. ``doubtful_paths``: not in the index, but an older state or a source had them.
     ``adopted_blob_hashes``: stored bytes that nothing names any more.
 
     ``index_damage``: contradictions of the catalog that are still there.
@@ -341,6 +342,7 @@ class RepairReport:
     salvaged_files: int | None = None
     lost_files: int | None = 0
     is_proven: bool = True
+    doubtful_paths: tuple[str, ...] = ()
     adopted_blob_hashes: tuple[str, ...] = ()
     index_damage: tuple[str, ...] = ()
     is_dry_run: bool = False

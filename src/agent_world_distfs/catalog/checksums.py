@@ -22,32 +22,32 @@ class Checksums:
     """The checksums of one store."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self.key = key
 
     def file(self, path: str, content_hash: bytes, size_bytes: int, updated_at_ms: int) -> bytes:
         """Of an entry of the index."""
         head = _file_head(b"f", content_hash, size_bytes, updated_at_ms)
-        return blake3(head + path.encode(), key=self._key).digest(LENGTH)
+        return blake3(head + path.encode(), key=self.key).digest(LENGTH)
 
     def blob(self, content_hash: bytes, size_bytes: int, *, is_inline: bool) -> bytes:
         """Of a blob row; the bytes have their own hash."""
-        return blake3(_blob_head(b"b", content_hash, size_bytes, is_inline), key=self._key).digest(LENGTH)
+        return blake3(_blob_head(b"b", content_hash, size_bytes, is_inline), key=self.key).digest(LENGTH)
 
     def pin(self, content_hash: bytes) -> bytes:
         """Of a pin."""
-        return blake3(b"p" + content_hash, key=self._key).digest(LENGTH)
+        return blake3(b"p" + content_hash, key=self.key).digest(LENGTH)
 
     def commit(self, columns: bytes) -> bytes:
         """Of the state in a commit row."""
-        return blake3(b"c" + columns, key=self._key).digest(LENGTH)
+        return blake3(b"c" + columns, key=self.key).digest(LENGTH)
 
     def deed(self, columns: bytes) -> bytes:
         """Of what a commit did."""
-        return blake3(b"d" + columns, key=self._key).digest(LENGTH)
+        return blake3(b"d" + columns, key=self.key).digest(LENGTH)
 
     def part(self, sequence: int, part: int, changes: bytes) -> bytes:
         """Of a further part of the changes of a commit."""
-        return blake3(struct.pack("<cqq", b"e", sequence, part) + changes, key=self._key).digest(LENGTH)
+        return blake3(struct.pack("<cqq", b"e", sequence, part) + changes, key=self.key).digest(LENGTH)
 
 
 def add_to_digest(digest: bytes, added: bytes) -> bytes:

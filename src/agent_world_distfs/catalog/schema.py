@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 
 import apsw
 
@@ -116,14 +117,19 @@ TABLES = {
 
 def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
     """Write a new, empty catalog to ``path``, where nothing is yet; flushed, closed, without a log."""
+    write_catalog(path, lambda connection: _insert_first_rows(connection, algorithm))
+
+
+def write_catalog(path: str, fill: Callable[[apsw.Connection], None]) -> None:
+    """The same with the rows that ``fill`` inserts, in one transaction."""
     try:
-        _create_tables(path, algorithm)
+        _create_tables(path, fill)
     except apsw.Error as error:
         raise translate(error, path, 0) from error
     _flush(path)
 
 
-def _create_tables(path: str, algorithm: HashAlgorithm) -> None:
+def _create_tables(path: str, fill: Callable[[apsw.Connection], None]) -> None:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
     connection = apsw.Connection(as_uri(path), flags=flags)
     try:
@@ -133,7 +139,7 @@ def _create_tables(path: str, algorithm: HashAlgorithm) -> None:
         with connection:
             for statement in TABLES.values():
                 connection.execute(statement)
-            _insert_first_rows(connection, algorithm)
+            fill(connection)
             connection.execute(f"PRAGMA user_version = {FORMAT}")
     finally:
         connection.close()

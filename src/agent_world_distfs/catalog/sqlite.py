@@ -115,6 +115,11 @@ class SqliteCatalog:
             raise CatalogError("the row of the store is gone or names no known hash algorithm")
         return HashAlgorithm(row[1]), Checksums(row[0])
 
+    @property
+    def checksum_key(self) -> bytes:
+        """What the checksums of this store, and of its backups, are made with."""
+        return self._checksums.key
+
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, query: Callable[[SqliteReader], T]) -> T:

@@ -34,7 +34,8 @@ class RecoveryMethods(StoreBase):
         A source is an open store, or a directory: of another store or a backup, of a store of the
         original, or of plain files. No source is trusted. Damaged bytes are kept in ``quarantine/``.
         What no source has is listed by path; storing the same content again heals it. Safe beside
-        others, and when it is interrupted. ``dry_run`` reads the same and says what would be done. Progress in bytes.
+        others, and when it is interrupted. ``dry_run`` reads the same and says what would be done.
+        Progress in bytes.
 
         Raises:
             NotFoundError: there is no such source.

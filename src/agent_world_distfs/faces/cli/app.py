@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from agent_world_distfs.faces.cli import blobs, exchange, files, tour, trees, update, upkeep
+from agent_world_distfs.faces.cli import blobs, exchange, files, recovery, tour, trees, update, upkeep
 from agent_world_distfs.faces.cli.failures import ExitCode, report
 from agent_world_distfs.faces.cli.options import StoreCommand, shared_options, write_examples
 from agent_world_distfs.faces.cli.output import discard
@@ -37,6 +37,7 @@ SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
     "Directories": (trees.import_tree, trees.checkout),
     "Between stores": (exchange.export, exchange.import_, exchange.pull, exchange.adopt),
     "Upkeep": (upkeep.init, upkeep.audit, upkeep.prune, upkeep.upgrade),
+    "When something went wrong": (recovery.repair,),
 }
 
 

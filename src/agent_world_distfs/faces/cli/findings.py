@@ -8,8 +8,8 @@ from agent_world_distfs import FileIndexAuditReport, LocalCasStore
 from agent_world_distfs.faces.cli.output import counted, listed, printable, shown_path
 
 _REPAIR = (
-    "To repair, store the same bytes again (`distfs put FILE`), or fetch them from a store that has them "
-    "(`distfs pull SOURCE`)."
+    "To repair, fetch the bytes from whoever has them (`distfs repair --from SOURCE`), or store them again "
+    "(`distfs put FILE`)."
 )
 
 
@@ -70,6 +70,6 @@ def _index_damage(report: FileIndexAuditReport) -> Iterator[str]:
         yield f"The index contradicts itself in {counted(len(report.index_damage), 'place')}:"
         yield from listed(map(printable, report.index_damage), len(report.index_damage))
         yield (
-            "Do not write to this store any more. Keep a copy of its directory, and pull the index into "
-            "a new store from one that has it."
+            "Do not write to this store any more. `distfs repair` builds a new catalog from what is right in "
+            "this one; --from SOURCE, another store or a backup, helps it."
         )

@@ -1,0 +1,110 @@
+"""A new catalog from what was salvaged of a damaged one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apsw
+
+from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
+from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
+from agent_world_distfs.catalog.pages import PageFile
+from agent_world_distfs.catalog.salvage import Salvage, payload_of
+from agent_world_distfs.catalog.schema import write_catalog
+from agent_world_distfs.records import HashAlgorithm
+
+_FIRST_GENERATION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """``pages``: those that the salvage read. ``stored``: large blobs whose files are whole and durable."""
+
+    salvage: Salvage
+    pages: PageFile
+    algorithm: HashAlgorithm
+    stored: dict[bytes, int]
+
+
+def rebuild_catalog(path: str, materials: Materials) -> None:
+    """Write it to ``path``, where nothing is yet; flushed, closed, without a log.
+
+    A blob that is named and has neither bytes in the old catalog nor a file gets a row without bytes:
+    it is missing, and known to be. The change log begins anew.
+    """
+    write_catalog(path, _Builder(materials).fill)
+
+
+class _Builder:
+    def __init__(self, materials: Materials) -> None:
+        self._from, self._salvage = materials, materials.salvage
+        self._key = self._salvage.key or secrets.token_bytes(32)
+        self._checksums = Checksums(self._key)
+        known = self._salvage.commit
+        self._next_id = max(1, self._salvage.highest_blob_id + 1, 0 if known is None else known.next_blob_id)
+        self._ids: dict[bytes, int] = {}
+
+    def fill(self, connection: apsw.Connection) -> None:
+        algorithm = self._from.algorithm.value
+        connection.execute("INSERT INTO store VALUES (1, ?, ?)", (algorithm, self._key))
+        for raw, size_bytes in sorted(self._blobs().items()):
+            self._add_blob(connection, raw, size_bytes)
+        self._add_files(connection)
+        pins = [(self._ids[raw], self._checksums.pin(raw)) for raw in sorted(self._salvage.pins)]
+        connection.executemany("INSERT INTO pins VALUES (?, ?)", pins)
+        connection.executemany("INSERT INTO settings VALUES (?, ?)", self._salvage.settings.items())
+        state = self._state(_digest(checksum for _, checksum in pins))
+        connection.execute(INSERT_COMMIT, (*state.row(self._checksums), *NO_DEED))
+
+    def _blobs(self) -> dict[bytes, int]:
+        """All that get a row: those that had one, those that are named, and what else is stored."""
+        salvage = self._salvage
+        named = {entry.content_hash: entry.size_bytes for entry in salvage.entries.values()}
+        sizes = salvage.former_blobs | self._from.stored | salvage.blobs
+        pinned = {raw: sizes.get(raw, 0) for raw in salvage.pins}
+        return self._from.stored | salvage.blobs | pinned | named
+
+    def _add_blob(self, connection: apsw.Connection, raw: bytes, size_bytes: int) -> None:
+        place = self._salvage.payloads.get(raw)
+        payload = None if place is None else payload_of(self._from.pages, place)
+        if payload is not None:
+            size_bytes = len(payload)
+        checksum = self._checksums.blob(raw, size_bytes, is_inline=payload is not None)
+        row = (self._next_id, raw, size_bytes, checksum, payload)
+        connection.execute("INSERT INTO blobs VALUES (?, ?, ?, ?, ?)", row)
+        self._ids[raw] = self._next_id
+        self._next_id += 1
+
+    def _add_files(self, connection: apsw.Connection) -> None:
+        rows = (
+            (_FIRST_GENERATION, path, self._ids[entry.content_hash], entry.updated_at_ms, entry.checksum)
+            for path, entry in sorted(self._salvage.entries.items())
+        )
+        connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", rows)
+
+    def _state(self, pin_digest: bytes) -> Commit:
+        salvage, known = self._salvage, self._salvage.commit
+        sequence = salvage.highest_sequence + 1
+        return Commit(
+            sequence,
+            secrets.token_bytes(8),
+            None if known is None else known.moved_to,
+            0 if known is None else known.epoch,
+            self._next_id,
+            _FIRST_GENERATION,
+            len(salvage.entries),
+            _digest(entry.checksum for entry in salvage.entries.values()),
+            len(salvage.pins),
+            pin_digest,
+            None,
+            sequence,
+        )
+
+
+def _digest(checksums: Iterable[bytes]) -> bytes:
+    digest = bytes(LENGTH)
+    for checksum in checksums:
+        digest = add_to_digest(digest, checksum)
+    return digest

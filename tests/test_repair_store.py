@@ -1,0 +1,222 @@
+"""A catalog that cannot be read whole: what is right in it becomes a new one, the rest is named."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent_world_distfs import (
+    IncompatibleStoreError,
+    LocalCasStore,
+    NotFoundError,
+    RepairReport,
+    UnavailableError,
+    repair_store,
+)
+from agent_world_distfs.catalog.pages import PageFile
+
+PAGE = 4096
+FILES = {f"dir/{number:03}": b"%d" % number * (number + 1) for number in range(200)}
+FILES |= {f"large/{number}": bytes([number]) * (9_000 + number) for number in range(5)}
+
+
+@pytest.fixture
+def filled(location: Path) -> Path:
+    with LocalCasStore(location) as store:
+        for path, data in FILES.items():
+            store.write_file(path, b"before " + data)
+            store.write_file(path, data)
+        store.delete_file("dir/007")
+        store.pin(store.put_bytes(b"pinned"))
+        store.prune_orphan_blobs()
+    return location
+
+
+@pytest.fixture
+def peer(filled: Path, other_store: LocalCasStore) -> LocalCasStore:
+    with LocalCasStore(filled, read_only=True) as store:
+        other_store.pull_index(store)
+        other_store.put_bytes(b"pinned")
+    return other_store
+
+
+def expected() -> dict[str, bytes]:
+    return {path: data for path, data in FILES.items() if path != "dir/007"}
+
+
+def contents(location: Path) -> dict[str, bytes]:
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index(verify=True).is_sound()
+        return {file.path: store.read_file(file.path) for file in store.iter_files()}
+
+
+def assert_restored(location: Path, report: RepairReport) -> None:
+    assert report.is_whole()
+    assert contents(location) == expected()
+    with LocalCasStore(location) as store:
+        assert store.list_pins() == [store.hash_bytes(b"pinned")]
+        store.write_file("next", b"next")
+        assert report.salvaged_from is not None
+        assert (location / report.salvaged_from).exists()
+
+
+def blank(location: Path, first: int, last: int) -> None:
+    with (location / "catalog.db").open("r+b") as file:
+        file.seek(first * PAGE)
+        file.write(bytes((last - first) * PAGE))
+
+
+def test_a_whole_catalog_stays(filled: Path) -> None:
+    before = (filled / "catalog.db").stat().st_ino
+    report = repair_store(filled)
+    assert report.is_whole()
+    assert (report.salvaged_files, report.salvaged_from) == (None, None)
+    assert (filled / "catalog.db").stat().st_ino == before
+
+
+@pytest.mark.parametrize("algorithm_bytes", [b"blake3", b"SQLite format 3\0"])
+def test_a_header_or_a_name_that_is_wrong_costs_nothing(filled: Path, algorithm_bytes: bytes) -> None:
+    data = (filled / "catalog.db").read_bytes()
+    (filled / "catalog.db").write_bytes(data.replace(algorithm_bytes, algorithm_bytes[::-1], 1))
+    assert_restored(filled, repair_store(filled))
+
+
+def test_the_first_page_is_not_needed(filled: Path) -> None:
+    blank(filled, 0, 1)
+    # Neither the format nor the name of anything is known any more.
+    assert_restored(filled, repair_store(filled))
+
+
+def test_a_bit_that_flipped_in_the_key_is_found(filled: Path) -> None:
+    data = bytearray((filled / "catalog.db").read_bytes())
+    at = data.index(b"blake3") + 6 + 11
+    data[at] ^= 4
+    (filled / "catalog.db").write_bytes(data)
+    assert_restored(filled, repair_store(filled))
+
+
+def test_each_page_in_turn_may_be_lost_if_another_store_helps(
+    filled: Path, peer: LocalCasStore, tmp_path: Path
+) -> None:
+    pages = (filled / "catalog.db").stat().st_size // PAGE
+    backup = shutil.copytree(filled, tmp_path / "backup")
+    wrong = []
+    for page in random.Random(1).sample(range(1, pages), 8):
+        place = shutil.copytree(filled, tmp_path / str(page))
+        blank(place, page, page + 1)
+        repair_store(place, [peer, backup])
+        if contents(place) != expected():
+            wrong.append(page)
+    assert wrong == []
+
+
+def test_what_is_lost_is_counted_and_nothing_old_comes_back(filled: Path) -> None:
+    pages = (filled / "catalog.db").stat().st_size // PAGE
+    blank(filled, pages // 3, pages)
+    report = repair_store(filled)
+    assert not report.is_whole()
+    found = contents_that_are_there(filled, report)
+    assert found.items() <= expected().items()
+
+
+def contents_that_are_there(location: Path, report: RepairReport) -> dict[str, bytes]:
+    with LocalCasStore(location) as store:
+        lost = set(report.lost_paths)
+        return {f.path: store.read_file(f.path) for f in store.iter_files() if f.path not in lost}
+
+
+def test_a_catalog_that_is_gone_leaves_its_blobs(filled: Path, peer: LocalCasStore) -> None:
+    (filled / "catalog.db").unlink()
+    report = repair_store(filled)
+    assert not report.is_whole()
+    assert (report.salvaged_files, report.lost_files, report.salvaged_from) == (0, None, None)
+    assert len(report.adopted_blob_hashes) == 5
+    with LocalCasStore(filled) as store:
+        assert store.audit_file_index(verify=True).is_sound()
+        store.pull_index(peer)
+    assert contents(filled) == expected()
+
+
+def test_a_catalog_under_the_name_of_a_blob_is_found(filled: Path) -> None:
+    blob = next(filled.glob("blobs/*/*"))
+    spare = filled / "spare"
+    blob.rename(spare)
+    (filled / "catalog.db").rename(blob)
+    spare.rename(filled / "catalog.db")
+    report = repair_store(filled)
+    assert report.is_proven
+    assert len(report.lost_paths) == 1  # whose file had the name of the catalog
+
+
+def test_what_stands_in_the_log_counts(filled: Path, tmp_path: Path) -> None:
+    store = LocalCasStore(filled)
+    store.write_file("in/the/log", b"l" * 100)
+    place = shutil.copytree(filled, tmp_path / "killed")
+    store.close()
+    assert (place / "catalog.db-wal").stat().st_size
+    data = bytearray((place / "catalog.db").read_bytes())
+    data[data.index(b"blake3")] ^= 1
+    (place / "catalog.db").write_bytes(data)
+    blank(place, 9, 10)
+    report = repair_store(place)
+    with LocalCasStore(place) as mended:
+        assert mended.read_file("in/the/log") == b"l" * 100
+    assert report.salvaged_from is not None
+    assert (place / f"{report.salvaged_from}-wal").exists()
+
+
+def test_a_store_that_somebody_has_open_is_not_built_anew(filled: Path) -> None:
+    held = LocalCasStore(filled)
+    blank(filled, 0, 1)
+    before = (filled / "catalog.db").read_bytes()
+    with pytest.raises(UnavailableError):
+        repair_store(filled)
+    assert (filled / "catalog.db").read_bytes() == before
+    held._let_go()  # its catalog is past closing
+
+
+def test_a_dry_run_says_what_would_be_and_changes_nothing(filled: Path, peer: LocalCasStore) -> None:
+    blank(filled, 3, 5)
+    next(filled.glob("blobs/*/*")).unlink()
+    before = {path: path.read_bytes() for path in filled.rglob("*") if path.is_file()}
+    plan = repair_store(filled, [peer], dry_run=True)
+    after = {path: path.read_bytes() for path in filled.rglob("*") if path.is_file()}
+    assert {name: data for name, data in after.items() if "tmp" not in name.parts} == {
+        name: data for name, data in before.items() if "tmp" not in name.parts
+    }
+    done = repair_store(filled, [peer])
+    assert plan.repaired_blob_hashes == done.repaired_blob_hashes
+    assert (plan.salvaged_files, plan.is_proven) == (done.salvaged_files, done.is_proven)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda place: None, lambda place: place.mkdir(), lambda place: place.write_bytes(b"")]
+)
+def test_where_nothing_is_left_there_is_nothing_to_mend(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "place")
+    with pytest.raises(NotFoundError):
+        repair_store(tmp_path / "place")
+
+
+def test_a_store_of_another_format_is_refused(filled: Path) -> None:
+    import apsw
+
+    connection = apsw.Connection(str(filled / "catalog.db"))
+    connection.execute("PRAGMA user_version = 2; CREATE TABLE newer (x)")
+    connection.close()
+    with pytest.raises(IncompatibleStoreError):
+        repair_store(filled)
+
+
+def test_noise_for_a_catalog_is_no_error_of_ours(filled: Path) -> None:
+    size = os.stat(filled / "catalog.db").st_size
+    (filled / "catalog.db").write_bytes(random.Random(7).randbytes(size))
+    assert repair_store(filled).salvaged_files == 0
+    pages = PageFile(str(filled / "catalog.db"))
+    assert list(pages.records())
+    pages.close()
