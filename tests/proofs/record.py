@@ -77,7 +77,8 @@ def is_reached(figure: Figure, done: Mapping[str, int]) -> bool:
 
 def next_seed(rows: Sequence[Row], figure: str, tree: str) -> int:
     """Seeds are used once for each ``src/``."""
-    return 1 + max((row.last for row in rows if (row.figure, row.tree) == (figure, tree)), default=0)
+    used = [row.last for row in rows if (row.figure, row.tree) == (figure, tree)]
+    return 1 + max(used, default=FIGURES[figure].before)
 
 
 # --- the page ---------------------------------------------------------------------------------

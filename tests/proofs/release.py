@@ -91,6 +91,8 @@ def run(minutes: float, only: str | None) -> int:
         print("src/ has changes that are in no commit: what is on record must name one")
         return 2
     commit, tree = git("rev-parse", "--short=12", "HEAD"), git("rev-parse", "--short=12", "HEAD:src")
+    page = PAGE.read_text("utf-8")
+    save(PAGE, written(page, read(page), tree))
     end = time.monotonic() + 60 * minutes
     for name, seed in turns([only] if only else list(FIGURES), tree):
         if time.monotonic() > end:
