@@ -359,7 +359,7 @@ class ForkedStoreError(UnavailableError):
 
 
 class OutcomeUnknownError(WorldError):
-    """The commit's answer was lost: it may or may not hold. Read before any retry."""
+    """The commit's answer was lost: it may or may not hold. Ask ``was_committed`` before any retry."""
 
     def __init__(self, transaction_id: str) -> None:
         super().__init__(transaction_id)

@@ -22,7 +22,19 @@ ORIGINAL = ROOT / "tests" / "data" / "original-store" / "reference-store"
 REFERENCE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 ISSUED = {
     *("init", "write", "read", "rm", "mv", "cp", "ls", "stat", "put", "get", "pin", "unpin", "pins"),
-    *("audit", "prune", "export", "import", "pull", "adopt", "import-tree", "checkout", "upgrade", "tour"),
+    *(
+        "audit",
+        "prune",
+        "export",
+        "import",
+        "pull",
+        "adopt",
+        "import-tree",
+        "checkout",
+        "upgrade",
+        "tour",
+        "update",
+    ),
 }
 SHARED = {"--store", "--json", "--help"}
 

@@ -62,6 +62,28 @@ def _pull(store: LocalCasStore, root: Path) -> None:
         store.pull_index(other)
 
 
+def _three_paths(store: LocalCasStore, _: Path) -> None:
+    with store.transaction(actor="planner", message="three paths") as tx:
+        tx.list_files(prefix="kept/")
+        tx.write_file("new", tx.read_file("old/small") + OTHER)
+        tx.rename_file("old/large", "moved")
+
+
+def _update(store: LocalCasStore, data: bytes) -> None:
+    store.update_file("old/small", lambda content: (content or b"") + data)
+
+
+def _in_session(store: LocalCasStore, _: Path) -> None:
+    session = store.session(actor="agent")
+    session.read_file("old/small")
+    session.write_file("old/small", OTHER)
+
+
+def _lease_and_link(store: LocalCasStore, _: Path) -> None:
+    with store.lease() as lease:
+        store.link_file("new", lease.put_bytes(OTHER))
+
+
 def _hash(store: LocalCasStore, data: bytes) -> str:
     return store.hash_bytes(data)
 
@@ -98,6 +120,14 @@ OPERATIONS: dict[str, Operation] = {
     "rename": Operation(
         lambda s, _: s.rename_file("old/large", "new"), {"old/large": (LARGE, None), "new": (None, LARGE)}
     ),
+    "transaction": Operation(
+        _three_paths,
+        {"new": (None, SMALL + OTHER), "old/large": (LARGE, None), "moved": (None, LARGE)},
+    ),
+    "update-small": Operation(lambda s, _: _update(s, b"!"), {"old/small": (SMALL, SMALL + b"!")}),
+    "update-large": Operation(lambda s, _: _update(s, OTHER), {"old/small": (SMALL, SMALL + OTHER)}),
+    "session-write": Operation(_in_session, {"old/small": (SMALL, OTHER)}),
+    "lease-and-link": Operation(_lease_and_link, {"new": (None, OTHER)}),
     "pin": Operation(lambda s, _: s.pin(_hash(s, LARGE)), {}),
     "unpin": Operation(lambda s, _: s.unpin(_hash(s, b"pinned" * 3_000)), {}),
     "prune": Operation(lambda s, _: s.prune_orphan_blobs(), {}),

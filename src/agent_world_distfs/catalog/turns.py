@@ -95,7 +95,10 @@ class OneTurn:
     def release(self) -> None:
         """Interrupted, it can be called again."""
         self._write_mark(_NO_MARK)
-        self._lock.release()
+        try:
+            self._lock.release()
+        except OSError:
+            self._lock.close()
         self._is_held = False
 
     def drop(self) -> None:

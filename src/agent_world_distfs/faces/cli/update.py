@@ -34,10 +34,10 @@ from agent_world_distfs.faces.cli.session import Session, pass_session
 def update(session: Session, *, path: str, words: tuple[str, ...], deadline_s: float) -> None:
     """Make PATH hold what COMMAND makes of its content, and print the content hash.
 
-    COMMAND reads the content from its standard input, nothing if PATH is not there, and writes the new content
-    to its standard output. If somebody else has changed PATH meanwhile, it runs again on what is there now, so
-    that nobody's change is lost; others who update PATH wait their turn. If COMMAND fails, nothing changes and
-    the exit code is 9. The same content writes nothing. The store is made if it is missing.
+    COMMAND reads the content from its standard input, nothing if PATH is not there, and writes the new
+    content to its standard output. If somebody else has changed PATH meanwhile, it runs again on what is
+    there now, so that nobody's change is lost; others who update PATH wait their turn. If COMMAND fails, nothing
+    changes and the exit code is 9. The same content writes nothing. The store is made if it is missing.
     """
     with session.make_store() as store:
         retry = Retry(deadline_s=deadline_s)
