@@ -71,7 +71,7 @@ def test_changes_come_in_order_with_both_sides_and_who_made_them(either_store: L
     first = store.write_file("a", b"1")
     second = store.write_file("b", b"2")
     store.delete_files(["a", "b"])
-    changes = list(store.changes(start))
+    changes = list(store.changes(since=start))
     assert [(each.path, each.before, each.after) for each in changes] == [
         ("a", None, first),
         ("b", None, second),
@@ -82,8 +82,8 @@ def test_changes_come_in_order_with_both_sides_and_who_made_them(either_store: L
     assert [each.seq for each in changes] == sorted(each.seq for each in changes)
     assert len({each.transaction_id for each in changes}) == 3
     assert changes[-1].seq == store.last_seq()
-    assert list(store.changes(changes[0].seq)) == changes[1:]
-    assert list(store.changes(start, "b")) == [changes[1], changes[3]]
+    assert list(store.changes(since=changes[0].seq)) == changes[1:]
+    assert list(store.changes(since=start, prefix="b")) == [changes[1], changes[3]]
     assert list(store.changes()) == changes
     assert list(store.history("./a")) == [changes[0], changes[2]]
 
@@ -109,7 +109,7 @@ def test_many_changes_come_whole_and_in_order(store: LocalCasStore, tmp_path: Pa
 @pytest.mark.parametrize("seq", [-1, 10**6])
 def test_a_seq_that_the_store_has_not_come_to_is_no_question(kept: LocalCasStore, seq: int) -> None:
     for ask in (
-        lambda: list(kept.changes(seq)),
+        lambda: list(kept.changes(since=seq)),
         lambda: kept.list_files_at(seq),
         lambda: kept.read_file_at("a", seq),
         lambda: kept.diff(0, seq),
@@ -129,7 +129,7 @@ def test_every_state_of_the_index_can_be_listed(store: LocalCasStore, *, is_kept
     store.set_setting("keep_history", is_kept)
     for seq, files in states_of(store):
         assert store.list_files_at(seq) == files
-        assert store.list_files_at(seq, "small/") == [f for f in files if f.path.startswith("small/")]
+        assert store.list_files_at(seq, prefix="small/") == [f for f in files if f.path.startswith("small/")]
         for path in ("small/0", "small/1", "large", "never"):
             expected = next((file for file in files if file.path == path), None)
             assert store.stat_file_at(path, seq) == expected
@@ -182,7 +182,7 @@ def test_a_difference_is_what_comparing_two_listings_gives(kept: LocalCasStore) 
                 assert each.before == next((f for f in files_a if f.path == each.path), None)
                 assert each.after == next((f for f in files_b if f.path == each.path), None)
             only = [each for each in found if each.path.startswith("small")]
-            assert kept.diff(seq_a, seq_b, "small") == only
+            assert kept.diff(seq_a, seq_b, prefix="small") == only
 
 
 # --- imports ------------------------------------------------------------------------------------
@@ -348,11 +348,11 @@ def test_expired_changes_are_a_gap_and_not_silence(kept: LocalCasStore) -> None:
     kept.write_file("a", b"1")
     since = kept.last_seq() - 1
     kept.write_file("a", b"2")
-    changes = kept.changes(since)
+    changes = kept.changes(since=since)
     kept.expire_history(max_transactions=1)
     with pytest.raises(HistoryExpiredError) as raised:
         list(changes)
-    assert [each.after for each in kept.changes(raised.value.first_seq)] == kept.list_files()
+    assert [each.after for each in kept.changes(since=raised.value.first_seq)] == kept.list_files()
 
 
 def test_expired_rows_are_gone_from_the_catalog(location: Path) -> None:

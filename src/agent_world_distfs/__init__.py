@@ -43,6 +43,7 @@ from agent_world_distfs.local import LocalCasStore
 from agent_world_distfs.opening import adopt_original, open_store, upgrade_store
 from agent_world_distfs.operations.leasing import BlobLease
 from agent_world_distfs.operations.transactions import Transaction
+from agent_world_distfs.operations.watching import Watch
 from agent_world_distfs.protocols import BlobStore, FileStore
 from agent_world_distfs.records import (
     ABSENT,
@@ -140,6 +141,7 @@ __all__ = [
     "UnavailableError",
     "UndoReport",
     "UpgradeReport",
+    "Watch",
     "WorldError",
     "adopt_original",
     "open_store",

@@ -149,6 +149,18 @@ class SqliteCatalog:
         if self._stillness is not None:
             self._stillness.require()
 
+    def mark(self) -> object:
+        """See ``Catalog.mark``. SQLite counts changes for each connection, and so the mark names it."""
+        self._check_usable()
+        try:
+            loan = self._readers.take()
+            try:
+                return loan.connection, loan.connection.execute("PRAGMA data_version").fetchone()
+            finally:
+                self._readers.give_back(loan)
+        except apsw.Error as error:
+            raise translate(error, self._path, self._timeout_s) from error
+
     def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
         """See ``Catalog.digest_of``."""
         count, digest = 0, bytes(LENGTH)

@@ -85,6 +85,8 @@ class Window:
     ) -> None:
         self.reached = after
         """The transaction up to which these are all changes."""
+        self.is_complete = False
+        """Whether these are all that were asked for."""
         self.changes = PageSpool[Change]()
         try:
             with translated(gettempdir()):
@@ -110,7 +112,7 @@ class Window:
             self.reached = transaction.sequence
             if seen >= WINDOW:
                 return
-        self.reached = last
+        self.reached, self.is_complete = last, True
 
 
 def iter_changes(

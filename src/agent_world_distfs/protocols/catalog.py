@@ -345,6 +345,10 @@ class Catalog(Protocol):
         """
         ...
 
+    def mark(self) -> object:
+        """Equal to an earlier mark only if nothing was committed in between, by anybody; cheap."""
+        ...
+
     def cut_log(self) -> None:
         """Give back the space that only commits take up which are settled, as far as readers allow."""
         ...

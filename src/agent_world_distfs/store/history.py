@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent_world_distfs.engine import past
-from agent_world_distfs.operations import history, retention
+from agent_world_distfs.errors import InvalidInputError
+from agent_world_distfs.operations import history, retention, undo
+from agent_world_distfs.operations.watching import Watch
 from agent_world_distfs.paths import check_prefix, normalize_path
 from agent_world_distfs.records import (
     Change,
@@ -14,6 +16,7 @@ from agent_world_distfs.records import (
     FileMetadata,
     LogRange,
     StoreSettings,
+    UndoReport,
 )
 from agent_world_distfs.store.base import StoreBase
 
@@ -35,7 +38,7 @@ class HistoryMethods(StoreBase):
         """How far the change log reaches, and since when contents are kept."""
         return history.log_range(self._catalog)
 
-    def changes(self, since: int | None = None, prefix: str = "") -> Iterator[Change]:
+    def changes(self, *, since: int | None = None, prefix: str = "") -> Iterator[Change]:
         """The changes after ``since`` until now, of paths with a prefix; None: all that are known.
 
         In the order in which they were made, whole transactions, in bounded memory. An import is one
@@ -51,13 +54,54 @@ class HistoryMethods(StoreBase):
         """The known changes of one path, oldest first, and the imports, each of which may be one."""
         return history.path_history(self._catalog, normalize_path(path))
 
-    def diff(self, seq_a: int, seq_b: int, prefix: str = "") -> list[FileDifference]:
+    def diff(self, seq_a: int, seq_b: int, *, prefix: str = "") -> list[FileDifference]:
         """The paths whose content differs between two states, ascending by the bytes of the path."""
         return past.differences(self._catalog, self._files, seq_a, seq_b, check_prefix(prefix))
 
+    def watch(self, *, prefix: str = "", since: int | None = None, timeout_s: float | None = None) -> Watch:
+        """Changes as they are committed, by any process: an iterator that waits, and a context manager.
+
+        All changes after ``since``, or from now on, in order, each once. It ends when it is closed, by
+        whichever thread, or when no change has come for ``timeout_s`` seconds.
+
+        Raises:
+            HistoryExpiredError: changes in between are not known any more; also while it runs, if it
+                falls that far behind.
+        """
+        if timeout_s is not None and timeout_s < 0:
+            raise InvalidInputError(f"timeout_s is negative: {timeout_s}")
+        return Watch(self._catalog, since, check_prefix(prefix), timeout_s)
+
+    # --- taking back ---------------------------------------------------------------------------
+
+    def undo_transaction(self, transaction_id: str, *, actor: str = "", message: str = "") -> UndoReport:
+        """Restore, in one transaction, what the paths held that a transaction changed, an import too.
+
+        Paths that hold it already are left alone. What this does is a transaction like any other, and
+        can be undone itself.
+
+        Raises:
+            TransactionConflictError: paths hold something else than it left there; each is listed.
+            NotFoundError: there is no such transaction.
+            HistoryNotKeptError: the store does not keep old contents.
+            HistoryExpiredError: not so old ones.
+            BlobMissingError: the bytes to restore are gone.
+        """
+        return undo.undo_transaction(self._catalog, self._files, transaction_id, actor, message)
+
+    def undo_session(self, session_id: str, *, actor: str = "", message: str = "") -> UndoReport:
+        """The same for all transactions of a session since the history is kept.
+
+        A path that somebody else changed between two of them is a conflict, too.
+
+        Raises:
+            NotFoundError: no transaction of this session is known.
+        """
+        return undo.undo_session(self._catalog, self._files, session_id, actor, message)
+
     # --- what was ------------------------------------------------------------------------------
 
-    def list_files_at(self, seq: int, prefix: str = "") -> list[FileMetadata]:
+    def list_files_at(self, seq: int, *, prefix: str = "") -> list[FileMetadata]:
         """The entries that the index had, as ``list_files`` gives them."""
         return past.files_at(self._catalog, self._files, seq, check_prefix(prefix))
 

@@ -1,0 +1,132 @@
+"""Undo: a transaction that restores what another changed, where nobody has changed it since.
+
+What is to be restored is found in the log, outside the lock; under it each path is compared with what
+it was left as. A path that holds already what it is to hold is left alone: to undo twice, or again
+after an unknown outcome, does no harm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent_world_distfs.clock import now_ms
+from agent_world_distfs.engine.changes import iter_changes, require_kept
+from agent_world_distfs.engine.past import content_of, differences
+from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.errors import (
+    BlobMissingError,
+    FileConflictError,
+    HistoryExpiredError,
+    HistoryNotKeptError,
+    InvalidInputError,
+    NotFoundError,
+    TransactionConflictError,
+)
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
+from agent_world_distfs.records import ABSENT, Change, FileDifference, FileMetadata, UndoReport
+
+
+@dataclass(slots=True)
+class _Step:
+    """``left``: the content that a path was left with; ``target``: what it is to hold again."""
+
+    path: str
+    left: str | None
+    target: FileMetadata | None
+
+
+class _Plan:
+    """What is to be restored: for each path what was there first, where nobody came between."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, _Step] = {}
+        self.conflicts: list[FileConflictError] = []
+
+    def add(self, change: Change | FileDifference) -> None:
+        """Take back one more change, later than those before."""
+        step = self.steps.setdefault(
+            change.path, _Step(change.path, content_of(change.before), change.before)
+        )
+        if content_of(change.before) != step.left:
+            self.conflicts.append(_conflict(step, change.before))
+        step.left = content_of(change.after)
+
+
+def _conflict(step: _Step, actual: FileMetadata | None) -> FileConflictError:
+    return FileConflictError(step.path, ABSENT if step.left is None else step.left, actual)
+
+
+def undo_transaction(
+    catalog: Catalog, files: BlobFiles, transaction_id: str, actor: str, message: str
+) -> UndoReport:
+    """Restore what the paths held that one transaction changed."""
+    seq = _find(catalog, transaction_id)
+    plan = _Plan()
+    for difference in differences(catalog, files, seq - 1, seq):
+        plan.add(difference)
+    return catalog.write(lambda tx: _restore(tx, files, plan, actor, message))
+
+
+def _find(catalog: Catalog, transaction_id: str) -> int:
+    match = re.fullmatch(r"(0|[1-9][0-9]{0,17})-[0-9a-f]{16}", transaction_id, re.ASCII)
+    if match is None:
+        raise InvalidInputError(f"not a transaction id: {transaction_id[:80]!r}")
+    seq = int(match[1])
+    state, has_committed = catalog.read(lambda tx: (tx.log_state(), tx.has_committed(transaction_id)))
+    if state.history_from is None:
+        raise HistoryNotKeptError
+    if has_committed is None:
+        raise HistoryExpiredError(seq, state.kept_after)
+    if not has_committed or seq == 0:
+        raise NotFoundError(transaction_id, "no such transaction")
+    require_kept(state, seq - 1)
+    return seq
+
+
+def undo_session(catalog: Catalog, files: BlobFiles, session_id: str, actor: str, message: str) -> UndoReport:
+    """The same for all that the transactions of a session changed, as far back as the history is kept."""
+    state = catalog.read(lambda tx: tx.log_state())
+    if state.history_from is None:
+        raise HistoryNotKeptError
+    plan, is_known = _Plan(), False
+    for change in iter_changes(
+        catalog, state.kept_after, state.last, lambda each: each.session_id == session_id
+    ):
+        is_known = True
+        made: Iterable[Change | FileDifference] = [change]
+        if change.is_import:
+            made = differences(catalog, files, change.seq - 1, change.seq)
+        for each in made:
+            plan.add(each)
+    if not is_known:
+        raise NotFoundError(session_id, "no transaction of this session is known")
+    return catalog.write(lambda tx: _restore(tx, files, plan, actor, message))
+
+
+def _restore(tx: CatalogWriter, files: BlobFiles, plan: _Plan, actor: str, message: str) -> UndoReport:
+    now = {path: tx.stat_file(path) for path in plan.steps}
+    steps = [step for path, step in plan.steps.items() if content_of(now[path]) != content_of(step.target)]
+    still = {step.path for step in steps}
+    conflicts = [each for each in plan.conflicts if each.path in still]
+    known = {each.path for each in conflicts}
+    others = [step for step in steps if content_of(now[step.path]) != step.left and step.path not in known]
+    conflicts.extend(_conflict(step, now[step.path]) for step in others)
+    if conflicts:
+        raise TransactionConflictError(tuple(conflicts))
+    for step in steps:
+        _restore_path(tx, files, step)
+    tx.describe(actor=actor, message=message)
+    paths = tuple(sorted((step.path for step in steps), key=str.encode))
+    return UndoReport(tx.transaction_id, tx.sequence, paths) if paths else UndoReport(None, None, ())
+
+
+def _restore_path(tx: CatalogWriter, files: BlobFiles, step: _Step) -> None:
+    if step.target is None:
+        tx.remove_file(step.path)
+        return
+    blob = find_stored(tx, files, step.target.content_hash)
+    if blob is None:
+        raise BlobMissingError(step.target.content_hash, step.path)
+    tx.set_file(step.path, blob, now_ms())

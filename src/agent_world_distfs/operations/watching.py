@@ -1,0 +1,110 @@
+"""Following the changes as they are committed, by whichever process.
+
+No daemon and no notification: whoever waits asks the catalog whether anything was committed since
+it looked last (``Catalog.mark``, some microseconds), at first every millisecond, then less and less
+often, in the end every 20 ms. Between two questions nothing is held: no snapshot, no lock, no connection.
+What is then read is the change log, from where the last look ended; so nothing is seen twice, or missed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+from agent_world_distfs.engine.changes import Window, concerns
+from agent_world_distfs.engine.past import known_last
+from agent_world_distfs.protocols import Catalog
+from agent_world_distfs.records import Change
+
+FIRST_WAIT_S = 0.001
+LONGEST_WAIT_S = 0.02
+
+
+class Watch:
+    """An iterator over changes that waits for the next one. For one thread; ``close`` is for any.
+
+    ``seq``: a watch since it goes on behind the changes that were handed out; of a transaction that
+    was handed out in part, it begins again with the first.
+    """
+
+    def __init__(self, catalog: Catalog, since: int | None, prefix: str, timeout_s: float | None) -> None:
+        self.seq = catalog.read(lambda tx: tx.log_state()).last if since is None else since
+        known_last(catalog, self.seq)
+        self._catalog = catalog
+        self._prefix = prefix
+        self._timeout_s = timeout_s
+        self._is_over = threading.Event()
+        self._mark: object = None
+        self._window: Window | None = None
+        self._rest: Iterator[Change] = iter(())
+        self._next: Change | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Change:
+        change = self._next or self._wait_for_change()
+        if change is None:
+            self._drop()
+            raise StopIteration
+        self._next = next(self._rest, None)
+        if self._next is not None:
+            self.seq = change.seq if self._next.seq != change.seq else change.seq - 1
+        elif self._window is not None:
+            self.seq = self._window.reached
+            self._drop()
+        return change
+
+    def _wait_for_change(self) -> Change | None:
+        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        wait_s = FIRST_WAIT_S
+        while not self._is_over.is_set():
+            mark = self._catalog.mark()
+            if mark != self._mark:
+                change = self._look(mark)
+                if change is not None:
+                    return change
+                continue
+            left_s = wait_s if deadline is None else min(wait_s, deadline - time.monotonic())
+            if left_s <= 0:
+                break
+            self._is_over.wait(left_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        self._is_over.set()
+        return None
+
+    def _look(self, mark: object) -> Change | None:
+        self._drop()
+        self._window = Window(self._catalog, self.seq, None, self._is_wanted())
+        if self._window.is_complete:
+            self._mark = mark  # taken before the look: what was committed meanwhile is looked for again
+        self._rest = iter(self._window.changes)
+        change = next(self._rest, None)
+        if change is None:
+            self.seq = self._window.reached
+        return change
+
+    def _is_wanted(self) -> Callable[[Change], bool]:
+        prefix = self._prefix
+        return lambda change: concerns(change, prefix)
+
+    def _drop(self) -> None:
+        if self._window is not None:
+            self._window.changes.close()
+        self._window, self._rest, self._next = None, iter(()), None
+
+    def close(self) -> None:
+        """End the iteration, and whoever waits in it. Closed already is fine."""
+        self._is_over.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self._drop()
