@@ -22,19 +22,8 @@ ORIGINAL = ROOT / "tests" / "data" / "original-store" / "reference-store"
 REFERENCE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 ISSUED = {
     *("init", "write", "read", "rm", "mv", "cp", "ls", "stat", "put", "get", "pin", "unpin", "pins"),
-    *(
-        "audit",
-        "prune",
-        "export",
-        "import",
-        "pull",
-        "adopt",
-        "import-tree",
-        "checkout",
-        "upgrade",
-        "tour",
-        "update",
-    ),
+    *("update", "log", "history", "diff", "watch", "undo", "settings", "expire"),
+    *("audit", "prune", "export", "import", "pull", "adopt", "import-tree", "checkout", "upgrade", "tour"),
 }
 SHARED = {"--store", "--json", "--help"}
 

@@ -12,7 +12,18 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from agent_world_distfs.faces.cli import blobs, exchange, files, recovery, tour, trees, update, upkeep
+from agent_world_distfs.faces.cli import (
+    blobs,
+    exchange,
+    files,
+    history,
+    recovery,
+    settings,
+    tour,
+    trees,
+    update,
+    upkeep,
+)
 from agent_world_distfs.faces.cli.failures import ExitCode, report
 from agent_world_distfs.faces.cli.options import StoreCommand, shared_options, write_examples
 from agent_world_distfs.faces.cli.output import discard
@@ -36,6 +47,15 @@ SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
     "Blobs, the bytes under their hash": (blobs.put, blobs.get, blobs.pin, blobs.unpin, blobs.pins),
     "Directories": (trees.import_tree, trees.checkout),
     "Between stores": (exchange.export, exchange.import_, exchange.pull, exchange.adopt),
+    "What changed, and taking it back": (
+        history.log,
+        history.history,
+        history.diff,
+        history.watch,
+        history.undo,
+        settings.settings,
+        settings.expire,
+    ),
     "Upkeep": (upkeep.init, upkeep.audit, upkeep.prune, upkeep.upgrade),
     "When something went wrong": (recovery.repair,),
 }

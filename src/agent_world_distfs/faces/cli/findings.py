@@ -24,6 +24,8 @@ def describe(report: FileIndexAuditReport, store: LocalCasStore) -> Iterator[str
             f"{counted(len(report.orphan_blob_hashes), 'orphan blob')}: no path and no pin names them, "
             "as after every overwrite. `distfs prune` removes them."
         )
+    if report.history_blob_hashes:
+        yield f"{counted(len(report.history_blob_hashes), 'blob')} kept for the history alone."
     if report.is_sound():
         yield (
             "Sound: every byte was hashed."
@@ -35,6 +37,7 @@ def describe(report: FileIndexAuditReport, store: LocalCasStore) -> Iterator[str
 def _broken_blobs(report: FileIndexAuditReport, store: LocalCasStore) -> Iterator[str]:
     kinds = (
         (report.missing_file_blob_hashes, "missing: a path names it, its bytes are gone"),
+        (report.missing_history_blob_hashes, "missing: the history names it, its bytes are gone"),
         (report.damaged_blob_hashes, "damaged: what is stored has another size or is no regular file"),
         (report.corrupt_blob_hashes, "corrupt: the bytes hash to something else"),
     )

@@ -1,0 +1,142 @@
+"""Commands about what changed: log history diff watch undo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import click
+
+from agent_world_distfs import Change, FileDifference, UndoReport
+from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.options import command, takes_path
+from agent_world_distfs.faces.cli.session import Session, pass_session
+from agent_world_distfs.paths import check_prefix
+
+_seq = click.IntRange(min=0)
+_takes_since = click.option("--since", type=_seq, metavar="SEQ", help="Only what came after this state.")
+_takes_prefix = click.option(
+    "--prefix",
+    default="",
+    callback=lambda context, parameter, value: check_prefix(value),
+    help="Only paths that begin with this text, and imports.",
+)
+
+
+@command("log", "distfs log", "distfs log --since 120 --prefix notes/", "distfs log --json | jq .changes[-1]")
+@_takes_since
+@_takes_prefix
+@pass_session
+def log(session: Session, since: int | None, prefix: str) -> None:
+    """List the changes of the index that are known, oldest first.
+
+    The columns are the id of the transaction, its time (UTC), what it did, the path; then who did it, and
+    why, if that was said. The id begins with the number of the state after it, SEQ. A store remembers the
+    last thousands of changes; `distfs settings keep_history on` makes it remember all, with their contents.
+    """
+    with session.read_store() as store:
+        _print_changes(session, store.changes(since=since, prefix=prefix))
+
+
+@command("history", "distfs history notes/today.txt")
+@takes_path("path")
+@pass_session
+def history(session: Session, path: str) -> None:
+    """List the known changes of PATH, oldest first; every import of a whole index may be one."""
+    with session.read_store() as store:
+        _print_changes(session, store.history(path))
+
+
+def _print_changes(session: Session, changes: Iterable[Change]) -> None:
+    if session.wants_json:
+        output.print_json_array("changes", changes)
+        return
+    for change in changes:
+        output.print_line(_row(change))
+
+
+def _row(change: Change) -> str:
+    path = "the whole index" if change.is_import else output.shown_path(change.path)
+    said = ": ".join(filter(None, (change.actor, change.message)))
+    end = f"  ({output.printable(said)})" if said else ""
+    time = output.shown_time(change.at_ms)
+    return f"{change.transaction_id:<24}  {time}  {_deed(change):<8}  {path}{end}"
+
+
+def _deed(change: Change | FileDifference) -> str:
+    if isinstance(change, Change) and change.is_import:
+        return "imported"
+    if change.before is None:
+        return "added"
+    return "removed" if change.after is None else "changed"
+
+
+@command("diff", "distfs diff 120 134", "distfs diff 120")
+@click.argument("seq_a", type=_seq, metavar="SEQ")
+@click.argument("seq_b", type=_seq, metavar="[SEQ]", required=False)
+@_takes_prefix
+@pass_session
+def diff(session: Session, seq_a: int, seq_b: int | None, prefix: str) -> None:
+    """List the paths whose content differs between two states of the index.
+
+    A state is named by the number that the id of a transaction begins with: it is the one after it. Without
+    the second SEQ it is the state of now.
+    """
+    with session.read_store() as store:
+        until = store.last_seq() if seq_b is None else seq_b
+        found = store.diff(seq_a, until, prefix=prefix)
+    lines = (f"{_deed(each):<8}  {output.shown_path(each.path)}" for each in found)
+    session.answer({"seq_a": seq_a, "seq_b": until, "differences": found}, lines)
+
+
+@command("watch", "distfs watch", "distfs watch --prefix notes/ --json | while read -r change; do date; done")
+@_takes_since
+@_takes_prefix
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came so long."
+)
+@pass_session
+def watch(session: Session, *, since: int | None, prefix: str, timeout: float | None) -> None:
+    """Print changes as they are committed, by whichever process, until Ctrl-C.
+
+    Each change once, in order; all since SEQ, or from now on. With --json each is a line with one JSON
+    document. A change that is not known any more when its turn comes is an error, never left out.
+    """
+    with (
+        session.read_store() as store,
+        store.watch(prefix=prefix, since=since, timeout_s=timeout) as changes,
+    ):
+        for change in changes:
+            output.print_line(output.json_text(change) if session.wants_json else _row(change))
+            output.standard_output().flush()
+
+
+@command("undo", "distfs undo 134-0123456789abcdef", "distfs undo --session s1 --message 'went astray'")
+@click.argument("transaction", required=False)
+@click.option("--session", "session_id", metavar="ID", help="All that the transactions of a session changed.")
+@click.option("--actor", default="", help="Who undoes it, for the log.")
+@click.option("--message", default="", help="Why, for the log.")
+@pass_session
+def undo(
+    session: Session, *, transaction: str | None, session_id: str | None, actor: str, message: str
+) -> None:
+    """Restore what TRANSACTION changed, in one transaction that can be undone itself.
+
+    TRANSACTION is an id as `distfs log` shows it. If a path holds something else by now than it left there,
+    nothing is undone, and the exit code is 4. It needs the setting keep_history.
+    """
+    if (transaction is None) is (session_id is None):
+        raise click.UsageError("one of the two: a TRANSACTION, or --session")
+    with session.open_store() as store:
+        if transaction is not None:
+            report = store.undo_transaction(transaction, actor=actor, message=message)
+        else:
+            report = store.undo_session(session_id or "", actor=actor, message=message)
+    session.answer(report, _undone(report))
+
+
+def _undone(report: UndoReport) -> Iterator[str]:
+    if report.transaction_id is None:
+        yield "Nothing to undo: all paths hold what they held before."
+        return
+    yield f"Restored {output.counted(len(report.restored_paths), 'path')} ({report.transaction_id})."
+    yield from output.listed(map(output.shown_path, report.restored_paths), len(report.restored_paths))

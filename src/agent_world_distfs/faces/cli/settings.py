@@ -1,0 +1,87 @@
+"""Commands about how much a store remembers: settings expire."""
+
+from __future__ import annotations
+
+import click
+
+from agent_world_distfs import InvalidInputError, StoreSettings
+from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.options import command
+from agent_world_distfs.faces.cli.session import Session, pass_session
+
+_WORDS = {"on": True, "off": False, "none": None}
+_limit = click.IntRange(min=0)
+
+
+@command(
+    "settings",
+    "distfs settings",
+    "distfs settings keep_history on",
+    "distfs settings history_max_transactions 10000",
+)
+@click.argument("name", required=False)
+@click.argument("value", required=False)
+@pass_session
+def settings(session: Session, name: str | None, value: str | None) -> None:
+    """Show the settings of the store, or set one. They are the same for every process that has it open.
+
+    keep_history is on or off: whether contents that are overwritten or removed are kept. The others are a
+    number, or none for no limit; they say what `distfs expire` lets go of: history_max_age_ms,
+    history_max_transactions, history_max_bytes.
+    """
+    if name is None:
+        with session.read_store() as store:
+            found = store.settings()
+    elif value is None:
+        raise click.UsageError(f"and what is {name} to be?")
+    else:
+        parsed = _parse(value)
+        with session.open_store() as store:
+            found = store.set_setting(name, parsed)
+    session.answer(found, _lines(found))
+
+
+def _parse(value: str) -> int | None:
+    if value in _WORDS:
+        return _WORDS[value]
+    if value.isascii() and value.isdecimal():
+        return int(value)
+    raise InvalidInputError(f"a setting is a number, on, off or none, not {value[:80]!r}")
+
+
+def _lines(found: StoreSettings) -> list[str]:
+    shown = {True: "on", False: "off", None: "none"}
+    return [
+        f"{name}: {shown[value] if value is None or isinstance(value, bool) else value}"
+        for name, value in output.fields(found).items()
+    ]
+
+
+@command("expire", "distfs expire", "distfs expire --max-age-ms 86400000")
+@click.option("--before", "before_seq", type=_limit, metavar="SEQ", help="States before this one.")
+@click.option("--max-age-ms", type=_limit, metavar="MS", help="What is older than this.")
+@click.option("--max-transactions", type=_limit, metavar="N", help="All but the last so many.")
+@click.option("--max-bytes", type=_limit, metavar="BYTES", help="What made more old bytes than this.")
+@pass_session
+def expire(
+    session: Session,
+    *,
+    before_seq: int | None,
+    max_age_ms: int | None,
+    max_transactions: int | None,
+    max_bytes: int | None,
+) -> None:
+    """Forget the oldest changes: those beyond the limits given, or else beyond those of the settings.
+
+    Nothing expires by itself. Contents that only those changes remembered are orphans afterwards, which
+    `distfs prune` removes.
+    """
+    with session.open_store() as store:
+        report = store.expire_history(
+            before_seq=before_seq,
+            max_age_ms=max_age_ms,
+            max_transactions=max_transactions,
+            max_bytes=max_bytes,
+        )
+    forgot = output.counted(report.expired_transactions, "transaction")
+    session.answer(report, [f"Forgot {forgot}; states from {report.first_seq} on are known."])
