@@ -36,8 +36,9 @@ def update(session: Session, *, path: str, words: tuple[str, ...], deadline_s: f
 
     COMMAND reads the content from its standard input, nothing if PATH is not there, and writes the new
     content to its standard output. If somebody else has changed PATH meanwhile, it runs again on what is
-    there now, so that nobody's change is lost; others who update PATH wait their turn. If COMMAND fails, nothing
-    changes and the exit code is 9. The same content writes nothing. The store is made if it is missing.
+    there now, so that nobody's change is lost; others who update PATH wait their turn. If COMMAND fails,
+    nothing changes and the exit code is 9. The same content writes nothing. The store is made if it is
+    missing.
     """
     with session.make_store() as store:
         retry = Retry(deadline_s=deadline_s)
