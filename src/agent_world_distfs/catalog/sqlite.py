@@ -1,69 +1,29 @@
 """The catalog of an embedded store: SQLite in WAL mode behind a fair gate.
 
-One process at a time writes, for the time of one short transaction; readers never wait. A write is
-acknowledged after COMMIT has flushed the log (``synchronous=FULL``).
-
-**When the flush fails.** A COMMIT that raised may turn out committed after a crash, and what is
-acknowledged after it on the same log may be lost by one. So the outcome is reported as unknown, and
-a mark in the gate file makes every process, before its next commit, settle the log: a checkpoint
-that flushes the database and truncates the log. Whatever was not committed by then never will be.
-
-**Why a removal is safe** (``write_then``). A writer killed inside its flush leaves commit frames in
-the log that nobody sees, and that a recovery would bring back. The transaction that drops blob rows
-is appended over such frames and flushed before the bytes are touched; from then on no recovery can
-bring back a state in which something named the blob. A failed flush touches nothing.
+One process at a time writes, for the time of one short transaction (``write_side``); readers never
+wait (``read_side``). Here is what concerns both: turns, settled answers, closing, forks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
-from typing import TypeVar
 
-import apsw
-
-from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
-from agent_world_distfs.catalog.connections import BUSY_MS, ReaderPool, keep_log, open_connection
-from agent_world_distfs.catalog.failures import MALFORMED, translate
-from agent_world_distfs.catalog.gate import Gate
-from agent_world_distfs.catalog.reader import SqliteReader
-from agent_world_distfs.catalog.room import Room
-from agent_world_distfs.catalog.schema import check_schema
-from agent_world_distfs.catalog.stillness import Stillness
+from agent_world_distfs.catalog.connections import keep_log
 from agent_world_distfs.catalog.turns import Turns
-from agent_world_distfs.catalog.wal import opened_log, write_log_again
-from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
+from agent_world_distfs.catalog.write_side import WriteSide
 from agent_world_distfs.errors import (
-    CatalogError,
-    ForkedStoreError,
-    OutcomeUnknownError,
     StorageError,
-    StorageFullError,
-    StorageReadOnlyError,
-    StoreBusyError,
-    StoreClosedError,
     UnavailableError,
     WorldError,
 )
-from agent_world_distfs.flushing import flush
 from agent_world_distfs.forks import watch_forks
-from agent_world_distfs.protocols import IndexState, Turn
-from agent_world_distfs.records import FileMetadata, HashAlgorithm
+from agent_world_distfs.protocols import Turn
 
-T = TypeVar("T")
-
-_CUT = "PRAGMA wal_checkpoint(TRUNCATE)"
 _FORK_WAIT_S = 10.0
 
-CHECKPOINT_PAGES = 1_000
-"""From this length of the log on, whoever committed copies it into the database, beside other writers."""
 
-BLOCKING_CHECKPOINT_PAGES = 8_000
-"""From this length on the others wait for it, so that the log cannot grow without end."""
-
-
-class SqliteCatalog:
+class SqliteCatalog(WriteSide):
     """A ``Catalog`` in one SQLite database, shared by the processes of one machine."""
 
     def __init__(
@@ -76,285 +36,23 @@ class SqliteCatalog:
         read_only: bool = False,
         immutable: bool = False,
     ) -> None:
-        self._path = path
-        self._timeout_s = timeout_s
-        self._synchronous = "FULL" if is_flushed else "NORMAL"
-        self._read_only = read_only
-        self._gate = Gate(locks, timeout_s)
+        super().__init__(
+            path,
+            locks,
+            is_flushed=is_flushed,
+            timeout_s=timeout_s,
+            read_only=read_only,
+            immutable=immutable,
+        )
         self._turns = Turns(locks)
-        self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
-        self._stillness = Stillness(path) if immutable else None
-        self._writer: apsw.Connection | None = None
-        self._writer_synchronous = ""
-        self._left: LeftState | None = None  # by the last commit of this writer
-        self._log_pages = 0
-        self._is_closed = False
-        self._pid = os.getpid()
         self._is_held_for_fork = False
         self._is_fork_prepared = False
-        try:
-            self.hash_algorithm, self._checksums = self._recognise()
-        except BaseException:
-            self._readers.close(may_copy_log=True)
-            raise
         watch_forks(self)
-
-    def _recognise(self) -> tuple[HashAlgorithm, Checksums]:
-        try:
-            loan = self._readers.take()
-            try:
-                check_schema(loan.connection, os.path.dirname(self._path))
-                row = loan.connection.execute("SELECT checksum_key, hash_algorithm FROM store").fetchone()
-            finally:
-                self._readers.give_back(loan)
-        except WorldError:
-            raise
-        except (apsw.Error, *MALFORMED) as error:
-            raise translate(error, self._path, self._timeout_s) from error
-        if row is None or row[1] not in [algorithm.value for algorithm in HashAlgorithm]:
-            raise CatalogError("the row of the store is gone or names no known hash algorithm")
-        return HashAlgorithm(row[1]), Checksums(row[0])
-
-    @property
-    def checksum_key(self) -> bytes:
-        """What the checksums of this store, and of its backups, are made with."""
-        return self._checksums.key
-
-    # --- reading -------------------------------------------------------------------------------
-
-    def read(self, query: Callable[[SqliteReader], T]) -> T:
-        """See ``Catalog.read``."""
-        self._check_usable()
-        try:
-            loan = self._readers.take()
-            try:
-                loan.connection.execute("BEGIN")
-                reader = SqliteReader(loan.connection, self._checksums)
-                try:
-                    result = query(reader)
-                finally:
-                    reader.close()
-            finally:
-                self._readers.give_back(loan)
-        except WorldError:
-            self._require_stillness()
-            raise
-        except (apsw.Error, *MALFORMED) as error:
-            self._require_stillness()
-            raise translate(error, self._path, self._timeout_s) from error
-        self._require_stillness()
-        return result
-
-    def _require_stillness(self) -> None:
-        if self._stillness is not None:
-            self._stillness.require()
-
-    def mark(self) -> object:
-        """See ``Catalog.mark``. SQLite counts changes for each connection, and so the mark names it."""
-        self._check_usable()
-        try:
-            loan = self._readers.take()
-            try:
-                return loan.connection, loan.connection.execute("PRAGMA data_version").fetchone()
-            finally:
-                self._readers.give_back(loan)
-        except apsw.Error as error:
-            raise translate(error, self._path, self._timeout_s) from error
-
-    def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
-        """See ``Catalog.digest_of``."""
-        count, digest = 0, bytes(LENGTH)
-        for file in files:
-            raw = bytes.fromhex(file.content_hash)
-            checksum = self._checksums.file(file.path, raw, file.size_bytes, file.updated_at_ms)
-            count, digest = count + 1, add_to_digest(digest, checksum)
-        return IndexState(count, digest)
-
-    # --- writing -------------------------------------------------------------------------------
-
-    def write(self, change: Callable[[SqliteWriter], T]) -> T:
-        """See ``Catalog.write``."""
-        return self._write(change, self._synchronous)
-
-    def write_lazily(self, change: Callable[[SqliteWriter], T]) -> T:
-        """See ``Catalog.write_lazily``."""
-        return self._write(change, "NORMAL")
-
-    def _write(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
-        try:
-            result = self._locked(lambda: self._change(change, synchronous))
-        except StorageFullError:
-            self._shorten_log()  # a second try may find room in it
-            raise
-        if self._log_pages >= CHECKPOINT_PAGES:
-            self._shorten_log()
-        return result
-
-    def write_then(self, change: Callable[[SqliteWriter], T], then: Callable[[T], None]) -> T:
-        """See ``Catalog.write_then``."""
-
-        def change_then() -> T:
-            result = self._change(change, "FULL")
-            then(result)
-            return result
-
-        return self._locked(change_then)
-
-    def cut_log(self) -> None:
-        """See ``Catalog.cut_log``."""
-        self._locked(self._cut_log)
-
-    def _cut_log(self) -> None:
-        connection = self._writer_connection("FULL")
-        connection.set_busy_timeout(0)  # readers are not waited for
-        try:
-            connection.execute(_CUT).fetchall()
-        finally:
-            connection.set_busy_timeout(BUSY_MS)
 
     def turn(self, name: str) -> Turn:
         """See ``Catalog.turn``."""
         self._check_writable()
         return self._turns.turn(name)
-
-    def _check_writable(self) -> None:
-        self._check_usable()
-        if self._read_only:
-            raise StorageReadOnlyError(os.path.dirname(self._path), "the store was opened read-only")
-
-    def _locked(self, work: Callable[[], T]) -> T:
-        self._check_writable()
-        if self._gate.is_entered_here():  # a signal handler that writes inside a write of this very thread
-            raise StoreBusyError(self._timeout_s)
-        try:
-            try:
-                self._gate.acquire()
-                self._check_usable()
-                return work()
-            finally:
-                self._leave()
-        except WorldError:
-            raise
-        except (apsw.Error, OSError, *MALFORMED) as error:
-            raise translate(error, self._path, self._timeout_s) from error
-        except BaseException:
-            self._leave()  # again: an interrupt may have hit the first
-            raise
-
-    def _change(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
-        if self._gate.is_suspect():
-            self._settle()
-        connection = self._writer_connection(synchronous)
-        writer = SqliteWriter(connection, self._checksums)
-        try:
-            if self._log_pages >= BLOCKING_CHECKPOINT_PAGES:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            left, self._left = self._left, None
-            writer.begin(left)
-            result = change(writer)
-            transaction_id = writer.finish()
-            self._room.before_commit()
-        except apsw.IOError:
-            self._gate.set_suspect(suspect=True)
-            raise
-        finally:
-            writer.close()
-        if transaction_id is None:
-            connection.execute("ROLLBACK")
-            if synchronous == "FULL":
-                self._flush_log()
-        else:
-            self._commit(connection, transaction_id)
-            self._left = writer.leave()
-            self._room.after_commit(self._log_pages)
-        return result
-
-    def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
-        if self._pid != os.getpid():  # forked by a signal handler meanwhile: it is the parent's to commit
-            raise ForkedStoreError
-        try:
-            connection.execute("COMMIT")
-        except (apsw.FullError, apsw.BusyError):
-            raise  # the frame that commits was not written
-        except apsw.Error as error:
-            self._gate.set_suspect(suspect=True)
-            raise OutcomeUnknownError(transaction_id) from error
-
-    def _flush_log(self) -> None:
-        """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit."""
-        try:
-            self._flush_log_file()
-        except OSError:
-            self._gate.set_suspect(suspect=True)
-            raise
-
-    def _flush_log_file(self) -> None:
-        with contextlib.suppress(FileNotFoundError), opened_log(self._path, os.O_RDONLY) as fd:
-            flush(fd)
-
-    def _leave(self) -> None:
-        """Give up the write lock, if this thread has it, with nothing left open behind it."""
-        if self._pid != os.getpid():
-            return  # the transaction and the lock are the parent's
-        if self._writer is not None and self._writer.in_transaction and self._gate.is_held_here():
-            try:
-                self._writer.execute("ROLLBACK")
-            except apsw.Error:
-                self._drop_writer()
-        self._gate.release()
-        if self._is_closed and self._gate.hold(0):  # it was opened again after it had been closed
-            self._gate.let_go()
-
-    def _writer_connection(self, synchronous: str) -> apsw.Connection:
-        if self._writer is None:
-            self._writer = open_connection(self._path, synchronous=synchronous, read_only=False)
-            self._writer_synchronous = synchronous
-            self._writer.set_wal_hook(self._note_log_pages)
-            self._room = Room(self._writer)
-        if self._writer_synchronous != synchronous:
-            self._writer.execute(f"PRAGMA synchronous = {synchronous}")
-            self._writer_synchronous = synchronous
-        return self._writer
-
-    def _drop_writer(self) -> None:
-        writer, self._writer, self._left = self._writer, None, None
-        if writer is not None:
-            with contextlib.suppress(apsw.Error):
-                writer.close()
-
-    def _note_log_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
-        self._log_pages = pages
-        return apsw.SQLITE_OK
-
-    def _shorten_log(self) -> None:
-        """Copy the log into the database. The commit before it holds already: a failure here only delays."""
-        self._log_pages = 0  # one attempt per threshold; the next commit says how long the log is
-        with contextlib.suppress(apsw.Error, WorldError):
-            loan = self._readers.take()
-            try:
-                loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            except apsw.IOError:  # perhaps a flush of the log: relaxed commits in it are in doubt from now on
-                self._locked(lambda: self._gate.set_suspect(suspect=True))
-                raise
-            finally:
-                self._readers.give_back(loan)
-
-    def _settle(self) -> None:
-        """Flush database and log and truncate the log; afterwards nothing in it is in doubt.
-
-        The log is written again first: else a power cut in the middle could leave a half copied database
-        without the log that completes it.
-
-        Raises:
-            UnavailableError: readers keep the log in use.
-        """
-        write_log_again(self._path)
-        self._drop_writer()  # it may hold what never reached the disk
-        connection = self._writer_connection("FULL")
-        result = connection.execute(_CUT).fetchone()
-        if result is None or result[0]:
-            raise UnavailableError("the log must be settled after an I/O error, but readers use it: retry")
-        self._gate.set_suspect(suspect=False)
 
     def was_committed(self, transaction_id: str) -> bool | None:
         """See ``Catalog.was_committed``.
@@ -374,14 +72,6 @@ class SqliteCatalog:
             return self._locked(ask)
         except StorageError as error:
             raise UnavailableError(f"whether it was committed cannot be told now: {error}") from error
-
-    # --- the life of the object ----------------------------------------------------------------
-
-    def _check_usable(self) -> None:
-        if self._is_closed:
-            raise StoreClosedError
-        if self._pid != os.getpid():
-            raise ForkedStoreError
 
     def close(self) -> None:
         """See ``Catalog.close``."""

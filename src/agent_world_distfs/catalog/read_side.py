@@ -1,0 +1,119 @@
+"""The reading half of the SQLite catalog: a snapshot for each question, no lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import apsw
+
+from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
+from agent_world_distfs.catalog.connections import ReaderPool
+from agent_world_distfs.catalog.failures import MALFORMED, translate
+from agent_world_distfs.catalog.reader import SqliteReader
+from agent_world_distfs.catalog.schema import check_schema
+from agent_world_distfs.catalog.stillness import Stillness
+from agent_world_distfs.errors import (
+    CatalogError,
+    ForkedStoreError,
+    StoreClosedError,
+    WorldError,
+)
+from agent_world_distfs.protocols import IndexState
+from agent_world_distfs.records import FileMetadata, HashAlgorithm
+
+T = TypeVar("T")
+
+
+class ReadSide:
+    """Questions to the catalog."""
+
+    def __init__(self, path: str, *, timeout_s: float, read_only: bool, immutable: bool) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._read_only = read_only
+        self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
+        self._stillness = Stillness(path) if immutable else None
+        self._is_closed = False
+        self._pid = os.getpid()
+        try:
+            self.hash_algorithm, self._checksums = self._recognise()
+        except BaseException:
+            self._readers.close(may_copy_log=True)
+            raise
+
+    def _recognise(self) -> tuple[HashAlgorithm, Checksums]:
+        try:
+            loan = self._readers.take()
+            try:
+                check_schema(loan.connection, os.path.dirname(self._path))
+                row = loan.connection.execute("SELECT checksum_key, hash_algorithm FROM store").fetchone()
+            finally:
+                self._readers.give_back(loan)
+        except WorldError:
+            raise
+        except (apsw.Error, *MALFORMED) as error:
+            raise translate(error, self._path, self._timeout_s) from error
+        if row is None or row[1] not in [algorithm.value for algorithm in HashAlgorithm]:
+            raise CatalogError("the row of the store is gone or names no known hash algorithm")
+        return HashAlgorithm(row[1]), Checksums(row[0])
+
+    @property
+    def checksum_key(self) -> bytes:
+        """What the checksums of this store, and of its backups, are made with."""
+        return self._checksums.key
+
+    def read(self, query: Callable[[SqliteReader], T]) -> T:
+        """See ``Catalog.read``."""
+        self._check_usable()
+        try:
+            loan = self._readers.take()
+            try:
+                loan.connection.execute("BEGIN")
+                reader = SqliteReader(loan.connection, self._checksums)
+                try:
+                    result = query(reader)
+                finally:
+                    reader.close()
+            finally:
+                self._readers.give_back(loan)
+        except WorldError:
+            self._require_stillness()
+            raise
+        except (apsw.Error, *MALFORMED) as error:
+            self._require_stillness()
+            raise translate(error, self._path, self._timeout_s) from error
+        self._require_stillness()
+        return result
+
+    def _require_stillness(self) -> None:
+        if self._stillness is not None:
+            self._stillness.require()
+
+    def mark(self) -> object:
+        """See ``Catalog.mark``. SQLite counts changes for each connection, and so the mark names it."""
+        self._check_usable()
+        try:
+            loan = self._readers.take()
+            try:
+                return loan.connection, loan.connection.execute("PRAGMA data_version").fetchone()
+            finally:
+                self._readers.give_back(loan)
+        except apsw.Error as error:
+            raise translate(error, self._path, self._timeout_s) from error
+
+    def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
+        """See ``Catalog.digest_of``."""
+        count, digest = 0, bytes(LENGTH)
+        for file in files:
+            raw = bytes.fromhex(file.content_hash)
+            checksum = self._checksums.file(file.path, raw, file.size_bytes, file.updated_at_ms)
+            count, digest = count + 1, add_to_digest(digest, checksum)
+        return IndexState(count, digest)
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise StoreClosedError
+        if self._pid != os.getpid():
+            raise ForkedStoreError

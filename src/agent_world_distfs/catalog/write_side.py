@@ -1,0 +1,245 @@
+"""The writing half of the SQLite catalog: one connection of each process, behind the gate.
+
+A write is acknowledged after COMMIT has flushed the log (``synchronous=FULL``).
+
+**When the flush fails.** A COMMIT that raised may turn out committed after a crash, and what is
+acknowledged after it on the same log may be lost by one. So the outcome is reported as unknown, and
+a mark in the gate file makes every process, before its next commit, settle the log: a checkpoint
+that flushes the database and truncates the log. Whatever was not committed by then never will be.
+
+**Why a removal is safe** (``write_then``). A writer killed inside its flush leaves commit frames in
+the log that nobody sees, and that a recovery would bring back. The transaction that drops blob rows
+is appended over such frames and flushed before the bytes are touched; from then on no recovery can
+bring back a state in which something named the blob. A failed flush touches nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import apsw
+
+from agent_world_distfs.catalog.connections import BUSY_MS, open_connection
+from agent_world_distfs.catalog.failures import MALFORMED, translate
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.read_side import ReadSide
+from agent_world_distfs.catalog.room import Room
+from agent_world_distfs.catalog.wal import opened_log, write_log_again
+from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
+from agent_world_distfs.errors import (
+    ForkedStoreError,
+    OutcomeUnknownError,
+    StorageFullError,
+    StorageReadOnlyError,
+    StoreBusyError,
+    UnavailableError,
+    WorldError,
+)
+from agent_world_distfs.flushing import flush
+
+T = TypeVar("T")
+
+_CUT = "PRAGMA wal_checkpoint(TRUNCATE)"
+
+CHECKPOINT_PAGES = 1_000
+"""From this length of the log on, whoever committed copies it into the database, beside other writers."""
+
+BLOCKING_CHECKPOINT_PAGES = 8_000
+"""From this length on the others wait for it, so that the log cannot grow without end."""
+
+
+class WriteSide(ReadSide):
+    """Changes of the catalog, one transaction at a time."""
+
+    def __init__(
+        self, path: str, locks: str, *, is_flushed: bool, timeout_s: float, read_only: bool, immutable: bool
+    ) -> None:
+        super().__init__(path, timeout_s=timeout_s, read_only=read_only, immutable=immutable)
+        self._synchronous = "FULL" if is_flushed else "NORMAL"
+        self._gate = Gate(locks, timeout_s)
+        self._writer: apsw.Connection | None = None
+        self._writer_synchronous = ""
+        self._left: LeftState | None = None  # by the last commit of this writer
+        self._log_pages = 0
+
+    def write(self, change: Callable[[SqliteWriter], T]) -> T:
+        """See ``Catalog.write``."""
+        return self._write(change, self._synchronous)
+
+    def write_lazily(self, change: Callable[[SqliteWriter], T]) -> T:
+        """See ``Catalog.write_lazily``."""
+        return self._write(change, "NORMAL")
+
+    def _write(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
+        try:
+            result = self._locked(lambda: self._change(change, synchronous))
+        except StorageFullError:
+            self._shorten_log()  # a second try may find room in it
+            raise
+        if self._log_pages >= CHECKPOINT_PAGES:
+            self._shorten_log()
+        return result
+
+    def write_then(self, change: Callable[[SqliteWriter], T], then: Callable[[T], None]) -> T:
+        """See ``Catalog.write_then``."""
+
+        def change_then() -> T:
+            result = self._change(change, "FULL")
+            then(result)
+            return result
+
+        return self._locked(change_then)
+
+    def cut_log(self) -> None:
+        """See ``Catalog.cut_log``."""
+        self._locked(self._cut_log)
+
+    def _cut_log(self) -> None:
+        connection = self._writer_connection("FULL")
+        connection.set_busy_timeout(0)  # readers are not waited for
+        try:
+            connection.execute(_CUT).fetchall()
+        finally:
+            connection.set_busy_timeout(BUSY_MS)
+
+    def _check_writable(self) -> None:
+        self._check_usable()
+        if self._read_only:
+            raise StorageReadOnlyError(os.path.dirname(self._path), "the store was opened read-only")
+
+    def _locked(self, work: Callable[[], T]) -> T:
+        self._check_writable()
+        if self._gate.is_entered_here():  # a signal handler that writes inside a write of this very thread
+            raise StoreBusyError(self._timeout_s)
+        try:
+            try:
+                self._gate.acquire()
+                self._check_usable()
+                return work()
+            finally:
+                self._leave()
+        except WorldError:
+            raise
+        except (apsw.Error, OSError, *MALFORMED) as error:
+            raise translate(error, self._path, self._timeout_s) from error
+        except BaseException:
+            self._leave()  # again: an interrupt may have hit the first
+            raise
+
+    def _change(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
+        if self._gate.is_suspect():
+            self._settle()
+        connection = self._writer_connection(synchronous)
+        writer = SqliteWriter(connection, self._checksums)
+        try:
+            if self._log_pages >= BLOCKING_CHECKPOINT_PAGES:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            left, self._left = self._left, None
+            writer.begin(left)
+            result = change(writer)
+            transaction_id = writer.finish()
+            self._room.before_commit()
+        except apsw.IOError:
+            self._gate.set_suspect(suspect=True)
+            raise
+        finally:
+            writer.close()
+        if transaction_id is None:
+            connection.execute("ROLLBACK")
+            if synchronous == "FULL":
+                self._flush_log()
+        else:
+            self._commit(connection, transaction_id)
+            self._left = writer.leave()
+            self._room.after_commit(self._log_pages)
+        return result
+
+    def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
+        if self._pid != os.getpid():  # forked by a signal handler meanwhile: it is the parent's to commit
+            raise ForkedStoreError
+        try:
+            connection.execute("COMMIT")
+        except (apsw.FullError, apsw.BusyError):
+            raise  # the frame that commits was not written
+        except apsw.Error as error:
+            self._gate.set_suspect(suspect=True)
+            raise OutcomeUnknownError(transaction_id) from error
+
+    def _flush_log(self) -> None:
+        """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit."""
+        try:
+            self._flush_log_file()
+        except OSError:
+            self._gate.set_suspect(suspect=True)
+            raise
+
+    def _flush_log_file(self) -> None:
+        with contextlib.suppress(FileNotFoundError), opened_log(self._path, os.O_RDONLY) as fd:
+            flush(fd)
+
+    def _leave(self) -> None:
+        """Give up the write lock, if this thread has it, with nothing left open behind it."""
+        if self._pid != os.getpid():
+            return  # the transaction and the lock are the parent's
+        if self._writer is not None and self._writer.in_transaction and self._gate.is_held_here():
+            try:
+                self._writer.execute("ROLLBACK")
+            except apsw.Error:
+                self._drop_writer()
+        self._gate.release()
+        if self._is_closed and self._gate.hold(0):  # it was opened again after it had been closed
+            self._gate.let_go()
+
+    def _writer_connection(self, synchronous: str) -> apsw.Connection:
+        if self._writer is None:
+            self._writer = open_connection(self._path, synchronous=synchronous, read_only=False)
+            self._writer_synchronous = synchronous
+            self._writer.set_wal_hook(self._note_log_pages)
+            self._room = Room(self._writer)
+        if self._writer_synchronous != synchronous:
+            self._writer.execute(f"PRAGMA synchronous = {synchronous}")
+            self._writer_synchronous = synchronous
+        return self._writer
+
+    def _drop_writer(self) -> None:
+        writer, self._writer, self._left = self._writer, None, None
+        if writer is not None:
+            with contextlib.suppress(apsw.Error):
+                writer.close()
+
+    def _note_log_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _shorten_log(self) -> None:
+        """Copy the log into the database. The commit before it holds already: a failure here only delays."""
+        self._log_pages = 0  # one attempt per threshold; the next commit says how long the log is
+        with contextlib.suppress(apsw.Error, WorldError):
+            loan = self._readers.take()
+            try:
+                loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except apsw.IOError:  # perhaps a flush of the log: relaxed commits in it are in doubt from now on
+                self._locked(lambda: self._gate.set_suspect(suspect=True))
+                raise
+            finally:
+                self._readers.give_back(loan)
+
+    def _settle(self) -> None:
+        """Flush database and log and truncate the log; afterwards nothing in it is in doubt.
+
+        The log is written again first: else a power cut in the middle could leave a half copied database
+        without the log that completes it.
+
+        Raises:
+            UnavailableError: readers keep the log in use.
+        """
+        write_log_again(self._path)
+        self._drop_writer()  # it may hold what never reached the disk
+        connection = self._writer_connection("FULL")
+        result = connection.execute(_CUT).fetchone()
+        if result is None or result[0]:
+            raise UnavailableError("the log must be settled after an I/O error, but readers use it: retry")
+        self._gate.set_suspect(suspect=False)
