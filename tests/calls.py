@@ -37,6 +37,25 @@ def manifest_of(store: LocalCasStore) -> FileIndexManifestRef:
     raise AssertionError("there is no manifest")
 
 
+def change_in_a_transaction(store: LocalCasStore) -> None:
+    """Read one file, write another, large, and rename a third."""
+    with store.transaction() as tx:
+        tx.write_file("new", tx.read_file("small") + LARGE)
+        tx.rename_file("large", "moved")
+
+
+def write_in_a_session(store: LocalCasStore) -> None:
+    """Read a file and write it back."""
+    session = store.session()
+    session.write_file("small", session.read_file("small") + b"!")
+
+
+def put_under_a_lease(store: LocalCasStore) -> None:
+    """Store bytes that nothing names."""
+    with store.lease() as lease:
+        lease.put_bytes(LARGE + b"leased")
+
+
 WRITES: dict[str, Call] = {
     "put": lambda store: store.put(store.hash_bytes(b"new"), b"new"),
     "put, large": lambda store: store.put(store.hash_bytes(LARGE + b"new"), LARGE + b"new"),
@@ -56,6 +75,11 @@ WRITES: dict[str, Call] = {
     "delete_file": lambda store: store.delete_file("small"),
     "delete_file_if_match": lambda store: store.delete_file_if_match("small", store.hash_bytes(SMALL)),
     "delete_files": lambda store: store.delete_files(["small", "large"]),
+    "transaction": change_in_a_transaction,
+    "run_transaction": lambda store: store.run_transaction(lambda tx: tx.write_file("new", b"new")),
+    "update_file": lambda store: store.update_file("small", lambda content: (content or b"") + b"!"),
+    "session": write_in_a_session,
+    "lease": put_under_a_lease,
     "pin": lambda store: store.pin(store.hash_bytes(SMALL)),
     "unpin": lambda store: store.unpin(store.hash_bytes(b"pinned")),
     "prune_orphan_blobs": lambda store: store.prune_orphan_blobs(),

@@ -124,6 +124,10 @@ OPERATIONS: dict[str, Operation] = {
         _three_paths,
         {"new": (None, SMALL + OTHER), "old/large": (LARGE, None), "moved": (None, LARGE)},
     ),
+    "run-transaction": Operation(
+        lambda s, _: s.run_transaction(lambda tx: tx.write_file("new", tx.read_file("old/small") + b"!")),
+        {"new": (None, SMALL + b"!")},
+    ),
     "update-small": Operation(lambda s, _: _update(s, b"!"), {"old/small": (SMALL, SMALL + b"!")}),
     "update-large": Operation(lambda s, _: _update(s, OTHER), {"old/small": (SMALL, SMALL + OTHER)}),
     "session-write": Operation(_in_session, {"old/small": (SMALL, OTHER)}),

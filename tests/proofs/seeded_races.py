@@ -22,6 +22,8 @@ from agent_world_distfs import (
 from agent_world_distfs.blobs.directory import DirectoryBlobs, IncomingFile
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import reading
+from agent_world_distfs.operations.transactions import Transaction
+from agent_world_distfs.operations.transactions.inputs import Inputs
 from agent_world_distfs.records import Data, Expected
 
 
@@ -137,8 +139,8 @@ def replace_what_may_be_gone() -> None:
 def look_once() -> None:
     """A reader that takes the first look at a path for the last: what was collected since is lost to it."""
 
-    def open_path(catalog: Any, files: Any, path: str) -> Any:
-        found = catalog.read(lambda tx: tx.find_file(path))
+    def open_found(catalog: Any, files: Any, path: str, find: Any) -> Any:
+        found = catalog.read(find)
         if found is None:
             raise PathNotFoundError(path)
         metadata, row = found
@@ -147,4 +149,30 @@ def look_once() -> None:
             raise BlobMissingError(row.content_hash, path)
         return reading._reader(catalog, source, row, metadata)
 
-    _replace(reading, "open_path", open_path)
+    _replace(reading, "_open_found", open_found)
+
+
+def check_no_input() -> None:
+    """A transaction that commits whatever others have changed meanwhile."""
+    _replace(Inputs, "renew", lambda self, tx: None)
+
+
+def check_paths_and_no_listings() -> None:
+    """A transaction in whose listings files may appear."""
+
+    def list_files(self: Inputs, tx: Any, prefix: str) -> list[FileMetadata]:
+        found: list[FileMetadata] = honest(self, tx, prefix)
+        self._listings.clear()
+        return found
+
+    honest = _replace(Inputs, "list_files", list_files)
+
+
+def check_inputs_at_the_last_read_only() -> None:
+    """A transaction that somebody may be faster than between its last read and its commit."""
+
+    def apply(self: Transaction, tx: Any) -> None:
+        self._inputs = Inputs()
+        honest(self, tx)
+
+    honest = _replace(Transaction, "_apply", apply)

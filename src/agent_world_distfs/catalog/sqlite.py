@@ -49,10 +49,10 @@ class SqliteCatalog(WriteSide):
         self._is_fork_prepared = False
         watch_forks(self)
 
-    def turn(self, name: str) -> Turn:
+    def turn(self, name: str, *, insists: bool) -> Turn:
         """See ``Catalog.turn``."""
         self._check_writable()
-        return self._turns.turn(name)
+        return self._turns.turn(name, insists=insists)
 
     def was_committed(self, transaction_id: str) -> bool | None:
         """See ``Catalog.was_committed``.

@@ -1,13 +1,16 @@
 """Turns: queues of OS locks for those who change one thing again and again, beside the write lock.
 
-``locks/turns/<xx>``, made at need and left: 256 files, the turn of a name in the one that its hash says.
-Two names may share a file. That costs who loses some waiting and never more: a turn protects nothing.
+Two lock files, made at need and left: ``locks/turns/<xx>``, which who has the turn holds, and ``<xx>.next``,
+which who comes next holds until he has it. All others wait for the second, so that whoever gives the
+turn up cannot take it again before the one who waits for it has run. There are 256 pairs; the turn of
+a name is the one that its hash says. Two names may share a pair: that costs who loses some waiting,
+and never more, since a turn protects nothing.
 
-A file holds 16 bytes: the beginning of the hash of the name whose holder asks newcomers to wait, or
-zeros. They count only while the file is locked. So a newcomer waits for the holder of his own name,
-not for that of a name which happens to share the file.
+``<xx>`` holds 16 bytes: the beginning of the hash of the name whose holder asks newcomers to wait, or
+zeros. They count only while one of the two is locked. So a newcomer waits for the holder of his own
+name, not for that of a name which happens to share the files.
 
-A lock file that cannot be made or written (a full disk) is done without.
+Lock files that cannot be made or written (a full disk) are done without.
 """
 
 from __future__ import annotations
@@ -29,41 +32,45 @@ _NO_MARK = bytes(_MARK_BYTES)
 class OneTurn:
     """A ``Turn``. For one thread."""
 
-    def __init__(self, directory: str, name: str) -> None:
+    def __init__(self, directory: str, name: str, *, insists: bool) -> None:
         digest = blake3(name.encode()).digest(1 + _MARK_BYTES)
         self._path = os.path.join(directory, digest[:1].hex())
         self._mark = digest[1:]
+        self._insists = insists
+        self._next = LockFile(self._path + ".next")
         self._lock = LockFile(self._path)
-        self._is_held = False
-
-    @property
-    def is_held(self) -> bool:
-        return self._is_held
+        self.is_held = False
 
     def take(self) -> bool:
-        if not self._is_held and self._is_there():
+        if not self.is_held and self._is_there():
             with contextlib.suppress(OSError):
-                self._is_held = self._lock.try_acquire()
-                self._write_mark(_NO_MARK)
-        return self._is_held
+                if self._next.try_acquire() and self._lock.try_acquire():
+                    self._begin()
+            _let_go(self._next)
+        return self.is_held
 
     def wait(self, deadline: float, timeout_s: float) -> None:
-        if self._is_held or not self._is_there():
+        if self.is_held or not self._is_there():
             return
         try:
+            self._next.acquire(deadline, timeout_s)
             self._lock.acquire(deadline, timeout_s)
         except WorldError:
             raise
         except OSError:
             return
-        self._is_held = True
-        self._write_mark(_NO_MARK)
+        self._begin()
+        _let_go(self._next)
+
+    def _begin(self) -> None:
+        self.is_held = True
+        self._write_mark(self._mark if self._insists else _NO_MARK)
 
     def insist(self) -> None:
         self._write_mark(self._mark)
 
     def _write_mark(self, mark: bytes) -> None:
-        if self._is_held:
+        if self.is_held:
             with contextlib.suppress(OSError):
                 os.pwrite(self._lock.fileno(), mark, 0)
 
@@ -71,40 +78,50 @@ class OneTurn:
         with contextlib.suppress(OSError):
             if not os.path.exists(self._path):
                 os.makedirs(os.path.dirname(self._path), exist_ok=True)
-                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666))
+                for path in (self._path + ".next", self._path):
+                    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666))
             return True
         return False
 
     def is_insisted_on(self) -> bool:
-        try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            if os.pread(fd, _MARK_BYTES, 0) != self._mark:
-                return False
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
+        with contextlib.suppress(OSError):
+            # In this order: who comes next has the turn before he lets go of the other lock.
+            return self._has_mark() and (_is_locked(self._path + ".next") or _is_locked(self._path))
         return False
+
+    def _has_mark(self) -> bool:
+        with open(self._path, "rb", buffering=0) as file:
+            return file.read(_MARK_BYTES) == self._mark
 
     def release(self) -> None:
         """Interrupted, it can be called again."""
-        self._write_mark(_NO_MARK)
-        try:
-            self._lock.release()
-        except OSError:
-            self._lock.close()
-        self._is_held = False
+        if not self._insists:  # else the mark is right for whoever waits, if it is one of ours
+            self._write_mark(_NO_MARK)
+        _let_go(self._lock)
+        _let_go(self._next)
+        self.is_held = False
 
     def drop(self) -> None:
         """In a forked child: close what was inherited; the lock stays the parent's."""
         self._lock.close()
-        self._is_held = False
+        self._next.close()
+        self.is_held = False
+
+
+def _let_go(lock: LockFile) -> None:
+    try:
+        lock.release()
+    except OSError:
+        lock.close()
+
+
+def _is_locked(path: str) -> bool:
+    with open(path, "rb", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 class Turns:
@@ -114,9 +131,9 @@ class Turns:
         self._directory = os.path.join(directory, "turns")
         self._known: weakref.WeakSet[OneTurn] = weakref.WeakSet()
 
-    def turn(self, name: str) -> OneTurn:
+    def turn(self, name: str, *, insists: bool) -> OneTurn:
         """The turn of ``name``, not held."""
-        turn = OneTurn(self._directory, name)
+        turn = OneTurn(self._directory, name, insists=insists)
         self._known.add(turn)
         return turn
 

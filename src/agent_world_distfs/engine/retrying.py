@@ -14,8 +14,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
@@ -37,31 +37,40 @@ class Lost:
     error: WorldError
 
 
+class Call:
+    """That a thread calls user code back for ``name`` in the store ``place``.
+
+    Known weakly beside ``leave``: one that an interrupt kept from leaving goes with the frame that made it.
+    """
+
+    def __init__(self, place: str, name: str, what: str) -> None:
+        """Begin it.
+
+        Raises:
+            InvalidInputError: this thread is being called back for the same already.
+        """
+        self.key = (place, name)
+        others = _inside.calls
+        if any(other.key == self.key for other in others):
+            raise InvalidInputError(
+                f"{what} within {what}: it would conflict with the one around it for ever"
+            )
+        self.is_nested = len(others) > 0
+        others.add(self)
+
+    def leave(self) -> None:
+        """End it."""
+        _inside.calls.discard(self)
+
+
 class _Inside(threading.local):
-    """What this thread is being called back for: stores and names."""
+    """The calls of this thread that have not ended."""
 
     def __init__(self) -> None:
-        self.names: list[tuple[str, str]] = []
+        self.calls: weakref.WeakSet[Call] = weakref.WeakSet()
 
 
 _inside = _Inside()
-
-
-@contextmanager
-def entered(place: str, name: str, what: str) -> Iterator[bool]:
-    """Note that user code is about to be called for ``name`` in the store ``place``; whether it is already.
-
-    Raises:
-        InvalidInputError: this thread is being called back for the same ``name``.
-    """
-    key, names = (place, name), _inside.names
-    if key in names:
-        raise InvalidInputError(f"{what} within {what}: it would conflict with the one around it for ever")
-    names.append(key)
-    try:
-        yield len(names) > 1
-    finally:
-        names.remove(key)
 
 
 def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits: bool) -> T:
@@ -74,7 +83,7 @@ def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits:
     deadline = time.monotonic() + retry.deadline_s
     losses_in_turn = 0
     try:
-        if waits and turn.is_insisted_on():
+        if waits and not turn.is_held and turn.is_insisted_on():
             turn.wait(deadline, retry.deadline_s)
         for number in count(1):
             outcome = attempt()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent_world_distfs.engine import reading
-from agent_world_distfs.engine.retrying import Lost, entered, has_held, persist
+from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist
 from agent_world_distfs.errors import FileConflictError, OutcomeUnknownError, PathNotFoundError
 from agent_world_distfs.hashing import as_bytes
 from agent_world_distfs.protocols import BlobFiles, Catalog
@@ -47,11 +47,13 @@ class Update:
 
     def run(self, place: str, retry: Retry) -> FileMetadata | None:
         """The metadata that stand now; None: no file."""
-        turn = self._catalog.turn(f"path {self._path}")
-        with entered(place, self._path, f"an update of {self._path!r}") as is_nested:
-            if turn.take():
-                turn.insist()
-            return persist(lambda: self._attempt(retry), turn, retry, waits=not is_nested)
+        turn = self._catalog.turn(f"path {self._path}", insists=True)
+        call = Call(place, self._path, f"an update of {self._path!r}")
+        try:
+            turn.take()
+            return persist(lambda: self._attempt(retry), turn, retry, waits=not call.is_nested)
+        finally:
+            call.leave()
 
     def _attempt(self, retry: Retry) -> FileMetadata | Lost | None:
         before, content = self._read()

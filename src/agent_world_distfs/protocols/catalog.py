@@ -282,7 +282,7 @@ class Turn(Protocol):
         ...
 
     def is_insisted_on(self) -> bool:
-        """Whether somebody holds it who asks that."""
+        """Whether somebody holds it, or is about to, who asks that."""
         ...
 
     def release(self) -> None:
@@ -329,8 +329,8 @@ class Catalog(Protocol):
         """Like ``write``, always flushed; runs ``then`` after the commit and before others may write."""
         ...
 
-    def turn(self, name: str) -> Turn:
-        """The turn of what ``name`` stands for, not held yet.
+    def turn(self, name: str, *, insists: bool) -> Turn:
+        """The turn of what ``name`` stands for, not held yet. ``insists``: whoever holds it always does.
 
         Raises:
             StorageReadOnlyError: the catalog may not be changed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent_world_distfs.engine.retrying import Lost, entered, has_held, persist
+from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist
 from agent_world_distfs.errors import OutcomeUnknownError, TransactionConflictError
 from agent_world_distfs.operations.transactions import Transaction
 from agent_world_distfs.protocols import Catalog
@@ -40,6 +40,9 @@ def run(
                 return Lost(unknown)
         return outcome[0]
 
-    turn = catalog.turn("transactions")
-    with entered(place, "", "run_transaction") as is_nested:
-        return persist(attempt, turn, retry, waits=not is_nested)
+    turn = catalog.turn("transactions", insists=False)
+    call = Call(place, "", "run_transaction")
+    try:
+        return persist(attempt, turn, retry, waits=not call.is_nested)
+    finally:
+        call.leave()
