@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import seeded_races
 
-from agent_world_distfs.catalog import reader, sqlite
+from agent_world_distfs.catalog import reader
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.catalog.writer import SqliteWriter
@@ -119,12 +119,13 @@ def compare_no_checksum() -> None:
 def take_without_checking_again() -> None:
     """A collection believes under the lock what it found without it, and the database lets it."""
 
-    def open_without_keys(*values: Any, **options: Any) -> apsw.Connection:
-        connection: apsw.Connection = honest(*values, **options)
-        connection.execute("PRAGMA foreign_keys = OFF")
-        return connection
+    class WithoutKeys(apsw.Connection):
+        def execute(self, statements: str, *values: Any, **options: Any) -> Any:
+            return super().execute(
+                statements.replace("foreign_keys = ON", "foreign_keys = OFF"), *values, **options
+            )
 
-    honest = replace(sqlite, "open_connection", open_without_keys)
+    replace(apsw, "Connection", WithoutKeys)
     seeded_races.take_without_checking_again()
 
 
