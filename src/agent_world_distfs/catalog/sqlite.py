@@ -66,6 +66,8 @@ class SqliteCatalog(WriteSide):
                 self._settle()
             if self.read(lambda tx: tx.has_committed(transaction_id)) is False:
                 self._settle()
+            else:
+                self._flush_log()  # a yes is for good, too
             return self.read(lambda tx: tx.has_committed(transaction_id))
 
         try:

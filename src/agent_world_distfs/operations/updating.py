@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent_world_distfs.engine import reading
+from agent_world_distfs.engine.conditions import check_expected
 from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist
 from agent_world_distfs.errors import FileConflictError, OutcomeUnknownError, PathNotFoundError
 from agent_world_distfs.hashing import as_bytes
@@ -58,11 +59,13 @@ class Update:
     def _attempt(self, retry: Retry) -> FileMetadata | Lost | None:
         before, content = self._read()
         after = wanted(self._change(content))
-        if after == content:
-            return before
         expected: Expected = ABSENT if before is None else before.content_hash
+        self._written = before
         try:
-            self._write(after, expected, self._note)
+            if after == content:
+                self._confirm(expected)
+            else:
+                self._write(after, expected, self._note)
         except FileConflictError as conflict:
             return Lost(conflict)
         except OutcomeUnknownError as unknown:
@@ -75,6 +78,10 @@ class Update:
             return reading.read_path(self._catalog, self._files, self._path)
         except PathNotFoundError:
             return None, None
+
+    def _confirm(self, expected: Expected) -> None:
+        """Nothing is to be written; still what was found is durable, and still there, before it is told."""
+        self._catalog.write(lambda tx: check_expected(self._path, expected, tx.stat_file(self._path)))
 
     def _note(self, written: FileMetadata | None) -> None:
         self._written = written
