@@ -67,6 +67,8 @@ def test_a_forgotten_return_does_not_delete(store: LocalCasStore) -> None:
         store.update_file("a", lambda _: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(TypeError):
         store.update_file("a", lambda _: "text")  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError):
+        store.update_file("a", lambda _: b"", retry=3)  # type: ignore[arg-type]
     assert store.read_file("a") == b"a"
 
 

@@ -157,15 +157,10 @@ def run(seed: int, processes: int, rounds: int, bug: Bug | None = None) -> Count
 
 
 def _versions(root: Path) -> dict[str, list[str]]:
-    """What each path held, first to last. The log is read where no public call reaches."""
+    """What each path held, first to last."""
     versions: dict[str, list[str]] = defaultdict(list)
     with LocalCasStore(root) as store:
-        changes = store._catalog.read(
-            lambda tx: [
-                change for each in tx.iter_transactions(0, tx.log_state().last) for change in each.changes
-            ]
-        )
-        for change in changes:
+        for change in store.changes():
             assert change.after is not None
             versions[change.path].append(_value(store.get(change.after.content_hash)))
     return versions

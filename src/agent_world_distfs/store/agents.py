@@ -57,7 +57,11 @@ class AgentMethods(StoreBase):
             InvalidInputError: within the ``fn`` of another one, by the same thread.
         """
         return running.run(
-            self._catalog, self.location, lambda: self.transaction(actor=actor, message=message), fn, retry
+            self._catalog,
+            self.location,
+            lambda: self.transaction(actor=actor, message=message),
+            fn,
+            _check_retry(retry),
         )
 
     def update_file(self, path: str, change: Change, *, retry: Retry = _DEFAULT_RETRY) -> FileMetadata | None:
@@ -73,7 +77,7 @@ class AgentMethods(StoreBase):
             StoreBusyError: the turn was not free in time.
             InvalidInputError: within the ``change`` of another one on the same path, by the same thread.
         """
-        path = normalize_path(path)
+        path, retry = normalize_path(path), _check_retry(retry)
 
         def write(
             data: bytes | None, expected: Expected, written: Callable[[FileMetadata | None], None]
@@ -119,6 +123,12 @@ class AgentMethods(StoreBase):
         if known is None:
             raise TransactionForgottenError(transaction_id)
         return known
+
+
+def _check_retry(retry: Retry) -> Retry:
+    if not isinstance(retry, Retry):
+        raise TypeError(f"retry is a Retry, not {type(retry).__name__}")
+    return retry
 
 
 def _check_text(text: str, name: str) -> str:
