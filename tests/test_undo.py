@@ -130,6 +130,17 @@ def test_a_session_is_undone_as_a_whole(kept: LocalCasStore) -> None:
     assert kept.read_file("a") == b"3"
 
 
+def test_a_session_of_the_library_is_undone_by_its_id(kept: LocalCasStore) -> None:
+    before = contents(kept)
+    session = kept.session(actor="planner")
+    session.write_file("new", b"1")
+    session.read_file("a")
+    session.write_file("a", b"2")
+    assert {each.session_id for each in kept.changes(since=kept.last_seq() - 1)} == {session.session_id}
+    kept.undo_session(session.session_id)
+    assert contents(kept) == before
+
+
 def test_who_came_between_two_writes_of_a_session_is_not_overwritten(kept: LocalCasStore) -> None:
     write_in_session(kept, "one", "a", b"1")
     theirs = kept.write_file("a", b"theirs")

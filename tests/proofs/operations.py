@@ -26,6 +26,12 @@ class Operation:
 
 
 def _prepare(store: LocalCasStore) -> None:
+    store.set_setting("keep_history", True)  # each operation does all that it does without one, and more
+    store.write_file("undo/small", SMALL)
+    store.write_file("undo/large", LARGE)
+    with store.transaction(message="to be undone") as tx:
+        tx.write_file("undo/small", OTHER)
+        tx.delete_file("undo/large")
     for path, data in KEPT.items():
         store.write_file(path, data)
     store.write_file("old/small", SMALL)
@@ -46,6 +52,11 @@ def prepare(root: Path) -> FileIndexManifestRef:
         other.write_file("pulled/small", b"pulled")
         other.write_file("pulled/large", b"pulled" * 4_000)
     return ref
+
+
+def _undo(store: LocalCasStore, _: Path) -> None:
+    ids = [change.transaction_id for change in store.changes() if change.message == "to be undone"]
+    store.undo_transaction(ids[0], actor="reviewer")
 
 
 def _manifest(store: LocalCasStore) -> FileIndexManifestRef:
@@ -134,6 +145,9 @@ OPERATIONS: dict[str, Operation] = {
     "lease-and-link": Operation(_lease_and_link, {"new": (None, OTHER)}),
     "pin": Operation(lambda s, _: s.pin(_hash(s, LARGE)), {}),
     "unpin": Operation(lambda s, _: s.unpin(_hash(s, b"pinned" * 3_000)), {}),
+    "undo": Operation(_undo, {"undo/small": (OTHER, SMALL), "undo/large": (None, LARGE)}),
+    "expire": Operation(lambda s, _: s.expire_history(max_transactions=2), {}),
+    "forget-history": Operation(lambda s, _: s.set_setting("keep_history", False), {}),
     "prune": Operation(lambda s, _: s.prune_orphan_blobs(), {}),
     "export": Operation(lambda s, _: s.export_file_index_manifest(), {}),
     "import": Operation(
