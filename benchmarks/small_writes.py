@@ -24,6 +24,7 @@ import apsw
 from agent_world_distfs import LocalCasStore
 
 SIZES = (1_000, 10_000, 100_000)
+WITH_HISTORY = "the first, with history"
 
 
 def bare_commit(directory: Path) -> Callable[[], None]:
@@ -41,16 +42,17 @@ def bare_commit(directory: Path) -> Callable[[], None]:
     return commit
 
 
-def store_write(directory: Path, total_paths: int) -> Callable[[], None]:
+def store_write(directory: Path, total_paths: int, *, keeps_history: bool = False) -> Callable[[], None]:
     """A write of 1 KiB to a random one of so many paths."""
-    tree = directory / f"tree-{total_paths}"
+    tree = directory / f"tree-{total_paths}-{keeps_history}"
     for number in range(total_paths):
         folder = tree / str(number // 1000)
         if number % 1000 == 0:
             folder.mkdir(parents=True)
         (folder / str(number % 1000)).write_bytes(b"%d" % number)
-    store = LocalCasStore(directory / f"store-{total_paths}")
+    store = LocalCasStore(directory / f"store-{total_paths}-{keeps_history}")
     store.import_tree(tree)
+    store.set_setting("keep_history", keeps_history)
 
     def write() -> None:
         number = random.randrange(total_paths)
@@ -84,6 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         contestants = {"bare commit": bare_commit(Path(name))}
         contestants |= {f"store of {size:,} paths": store_write(Path(name), size) for size in SIZES}
+        contestants[WITH_HISTORY] = store_write(Path(name), SIZES[0], keeps_history=True)
         figures = measure(contestants, options.rounds, options.writes)
     bare, smallest = figures["bare commit"], figures[f"store of {SIZES[0]:,} paths"]
     if options.json:

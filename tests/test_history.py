@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import time
 from pathlib import Path
 
 import apsw
@@ -22,6 +24,7 @@ from agent_world_distfs import (
     StoreSettings,
     WorldError,
 )
+from children import Start
 from test_collection import LARGE, blob_file, edit_catalog
 
 Index = dict[str, str]
@@ -475,3 +478,90 @@ def test_the_errors_pickle_and_copy() -> None:
         for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
             assert type(twin) is type(error)
             assert (twin.args, str(twin), vars(twin)) == (error.args, str(error), vars(error))
+
+
+def test_a_collection_beside_writers_takes_nothing_that_the_history_remembers(
+    location: Path, start: Start
+) -> None:
+    writers = [start(REMEMBERED_WRITES, location, name) for name in "xyz"]
+    with LocalCasStore(location) as store:
+        store.set_setting("keep_history", True)
+        since = store.last_seq()
+        for writer in writers:
+            writer.tell("go")
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            store.put_bytes(os.urandom(20))  # something to take
+            store.prune_orphan_blobs()
+        for writer in writers:
+            writer.kill()
+        changes = list(store.changes(since=since))
+        assert len(changes) > 100
+        for change in changes[:: len(changes) // 50]:
+            if change.after is not None:
+                content = store.read_file_at(change.path, change.seq)
+                assert store.hash_bytes(content) == change.after.content_hash
+        report = store.audit_file_index(verify=True)
+        assert report.is_sound(), report
+        assert report.history_blob_hashes
+
+
+REMEMBERED_WRITES = """
+import random
+name = sys.argv[2]
+with LocalCasStore(location, durability="relaxed") as store:
+    hear()
+    number = 0
+    while True:
+        number += 1
+        size = random.choice([10, 20_000])
+        path = f"{random.randrange(3)}"  # of all: contents come back, too
+        match random.randrange(5):
+            case 0: store.delete_file(path)
+            case 1: store.write_file(path, b"the same" * size)
+            case 2: store.put_bytes(b"the same" * size)
+            case _: store.write_file(path, f"{name} {number} ".encode() * (size // 10))
+"""
+
+
+def test_imports_beside_collections_leave_a_history_that_can_be_read(location: Path, start: Start) -> None:
+    importer = start(REMEMBERED_IMPORTS, location, location)
+    with LocalCasStore(location) as store:
+        assert importer.hear() == "ready"
+        since = store.last_seq()
+        importer.tell("go")
+        for _ in range(10):
+            store.put_bytes(os.urandom(20))
+            store.prune_orphan_blobs()
+        importer.tell("stop")
+        assert importer.hear() == "done"
+        imports = [change for change in store.changes(since=since) if change.is_import]
+        assert imports
+        for change in imports:
+            before = store.list_files_at(change.seq - 1)
+            assert change.replaced is not None
+            assert store.read_file_index_manifest(change.replaced).files == tuple(before)
+            for file in before[:: max(1, len(before) // 5)]:
+                store.read_file_at(file.path, change.seq - 1)
+        assert store.audit_file_index(verify=True).is_sound()
+
+
+REMEMBERED_IMPORTS = """
+import random
+with LocalCasStore(location, durability="relaxed") as store:
+    store.set_setting("keep_history", True)
+    say("ready")
+    hear()
+    stop = threading.Event()
+    threading.Thread(target=lambda: (hear(), stop.set())).start()
+    number = 0
+    while not stop.is_set():
+        number += 1
+        for each in range(3):
+            store.write_file(f"{each}", f"{number} {each}".encode() * random.choice([1, 3_000]))
+        ref = store.export_file_index_manifest(pin=True)
+        store.write_file("0", f"more {number}".encode())
+        store.import_file_index_manifest(ref)
+        store.unpin(ref.content_hash)
+    say("done")
+"""
