@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import pickle
 import time
 from pathlib import Path
 
@@ -471,13 +469,6 @@ def test_reading_the_past_needs_no_right_to_write(location: Path) -> None:
                 assert reader.list_files_at(seq) == files
             with pytest.raises(WorldError):
                 reader.expire_history(max_transactions=0)
-
-
-def test_the_errors_pickle_and_copy() -> None:
-    for error in (HistoryExpiredError(1, 2), HistoryNotKeptError()):
-        for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
-            assert type(twin) is type(error)
-            assert (twin.args, str(twin), vars(twin)) == (error.args, str(error), vars(error))
 
 
 def test_a_collection_beside_writers_takes_nothing_that_the_history_remembers(

@@ -75,6 +75,8 @@ def test_the_document_of_an_audit_is_the_report_and_the_verdict(distfs: Distfs) 
         "corrupt_blob_hashes": [],
         "index_damage": [],
         "is_verified": True,
+        "history_blob_hashes": [],
+        "missing_history_blob_hashes": [],
         "is_sound": True,
         "is_clean": True,
     }

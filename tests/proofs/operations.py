@@ -23,6 +23,7 @@ class Operation:
 
     act: Callable[[LocalCasStore, Path], object]
     changes: dict[str, tuple[bytes | None, bytes | None]]
+    needs_history: bool = False
 
 
 def _prepare(store: LocalCasStore) -> None:
@@ -32,6 +33,8 @@ def _prepare(store: LocalCasStore) -> None:
     with store.transaction(message="to be undone") as tx:
         tx.write_file("undo/small", OTHER)
         tx.delete_file("undo/large")
+    *_, undone = store.changes()
+    store.write_file("undo/id", undone.transaction_id.encode())
     for path, data in KEPT.items():
         store.write_file(path, data)
     store.write_file("old/small", SMALL)
@@ -55,8 +58,7 @@ def prepare(root: Path) -> FileIndexManifestRef:
 
 
 def _undo(store: LocalCasStore, _: Path) -> None:
-    ids = [change.transaction_id for change in store.changes() if change.message == "to be undone"]
-    store.undo_transaction(ids[0], actor="reviewer")
+    store.undo_transaction(store.read_file("undo/id").decode(), actor="reviewer")
 
 
 def _manifest(store: LocalCasStore) -> FileIndexManifestRef:
@@ -145,8 +147,8 @@ OPERATIONS: dict[str, Operation] = {
     "lease-and-link": Operation(_lease_and_link, {"new": (None, OTHER)}),
     "pin": Operation(lambda s, _: s.pin(_hash(s, LARGE)), {}),
     "unpin": Operation(lambda s, _: s.unpin(_hash(s, b"pinned" * 3_000)), {}),
-    "undo": Operation(_undo, {"undo/small": (OTHER, SMALL), "undo/large": (None, LARGE)}),
-    "expire": Operation(lambda s, _: s.expire_history(max_transactions=2), {}),
+    "undo": Operation(_undo, {"undo/small": (OTHER, SMALL), "undo/large": (None, LARGE)}, needs_history=True),
+    "expire": Operation(lambda s, _: s.expire_history(max_transactions=2), {}, needs_history=True),
     "forget-history": Operation(lambda s, _: s.set_setting("keep_history", False), {}),
     "prune": Operation(lambda s, _: s.prune_orphan_blobs(), {}),
     "export": Operation(lambda s, _: s.export_file_index_manifest(), {}),
