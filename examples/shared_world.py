@@ -171,7 +171,7 @@ COLOURS = {"take": "#1f77b4", "done": "#2ca02c", "more": "#ff7f0e"}
 
 
 def run(location: str, seconds: float, workers: int, picture: Path) -> None:
-    """Let them work for so long, each for four seconds or so until it dies; check and draw what came of it."""
+    """Let them work, each for four seconds or so until it dies; check and draw what came of it."""
     with LocalCasStore(location) as store, store.transaction(actor="planner", message="begin") as tx:
         for path in ("tasks/count", "tasks/total"):
             tx.write_file(path, b"0")
