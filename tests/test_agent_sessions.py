@@ -121,3 +121,20 @@ def test_each_change_of_a_session_is_logged_under_its_name(
     )
     assert logged == [("ann", session.session_id)] * 5
     assert store.session().session_id != session.session_id
+
+
+def test_what_a_session_and_a_transaction_did_can_be_undone_by_their_names(
+    store: LocalCasStore, session: AgentSession
+) -> None:
+    store.set_setting("keep_history", True)
+    store.write_file("a", b"before")
+    session.read_file("a")
+    session.write_file("a", b"after")
+    session.write_file("b", b"new")
+    store.undo_session(session.session_id)
+    assert {file.path: store.read_file(file.path) for file in store.list_files()} == {"a": b"before"}
+    with store.transaction() as tx:
+        tx.rename_file("a", "c")
+    assert tx.transaction_id is not None
+    store.undo_transaction(tx.transaction_id)
+    assert [file.path for file in store.list_files()] == ["a"]

@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 def test_a_planner_and_workers_share_a_world_although_some_die(tmp_path: Path) -> None:
     picture = tmp_path / "world.svg"
-    command = [sys.executable, EXAMPLES / "shared_world.py", "--seconds", "6", "--workers", "3"]
+    command = [sys.executable, str(EXAMPLES / "shared_world.py"), "--seconds", "6", "--workers", "3"]
     done = subprocess.run(
         [*command, "--picture", picture], capture_output=True, text=True, check=False, timeout=120
     )
