@@ -35,10 +35,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     "paths.py": ("test_paths",),
     "operations/collect.py": _COLLECTING,
     "engine/orphans.py": _COLLECTING,
-    "operations/files.py": ("test_conditional", "test_streams", "test_pins"),
+    "operations/files.py": ("test_conditional", "test_pins", "test_collection"),
     "operations/manifest.py": ("test_exchange", "test_original"),
     "engine/replacing.py": ("test_exchange",),
-    "catalog/commits.py": _COMMITTING,
+    "catalog/commits.py": (*_COMMITTING, "test_documentation"),
     "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit"),
     "catalog/write_side.py": ("test_gate", "test_conditional", "test_named_meanwhile"),
 }

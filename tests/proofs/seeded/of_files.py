@@ -96,16 +96,17 @@ def tidy_the_living() -> None:
 
 
 def tell_life_by_age() -> None:
-    """A session that is a fifth of a second old is taken for dead."""
+    """A session that has not been heard of for an hour is taken for dead."""
 
-    def is_alive(self: Sessions, name: str) -> bool:
-        if name == self._name:
-            return True
+    def take_lock(self: Sessions, name: str) -> int | None:
+        path = self._lock_path(name)
         with contextlib.suppress(FileNotFoundError):
-            return time.time() - os.stat(self._lock_path(name)).st_mtime < 0.2
-        return False
+            if time.time() - os.stat(path).st_mtime > 3_600:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd: int | None = honest(self, name)
+        return fd
 
-    replace(Sessions, "is_alive", is_alive)
+    honest = replace(Sessions, "_take_lock", take_lock)
 
 
 def keep_nothing_back() -> None:

@@ -35,6 +35,7 @@ def _harness(name: str, *arguments: object) -> tuple[str, ...]:
 _REPLAY = "proofs/test_replay.py::test_a_power_cut_loses_nothing_that_was_acknowledged[{}]"
 _KILLS = "proofs/test_faults.py::test_killed_at_every_system_call[{}]"
 _MEANWHILE = "test_named_meanwhile.py::test_what_is_named_while_a_collection_runs_is_spared[{}]"
+_TIDYING = "test_collection.py::test_temporary_files_of_the_dead_are_tidied_and_those_of_the_living_are_not"
 _FUZZ = "test_manifest_fuzz.py::test_reader_and_oracle_agree_on_mutations[20000]"
 _FLUSH_FAILS = (
     "test_gate.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
@@ -66,10 +67,16 @@ SEEDED: dict[str, Seeded] = {
         "DID NOT RAISE",
     ),
     "temporary files of the living are tidied": Seeded(
-        of_files.tidy_the_living, _harness("random_kills", 1, 60), "StorageError|No such file"
+        of_files.tidy_the_living,
+        _test(_TIDYING),
+        "AssertionError: assert {",
     ),
     "life is told by age": Seeded(
-        of_files.tell_life_by_age, _harness("random_kills", 1, 120), "LeaseExpired|No such file|StorageError"
+        of_files.tell_life_by_age,
+        _test(
+            "test_collection.py::test_temporary_files_of_the_dead_are_tidied_and_those_of_the_living_are_not"
+        ),
+        "AssertionError: assert {",
     ),
     "a full disk keeps nothing back": Seeded(
         of_files.keep_nothing_back,
