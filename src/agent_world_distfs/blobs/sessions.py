@@ -37,7 +37,7 @@ class Sessions:
         self._fd = -1
         self._pid = os.getpid()
         self.is_ended = False
-        self._beginning = threading.Lock()  # only for the first use: an interrupt must leave nothing locked
+        self._beginning = threading.RLock()  # an interrupt may leave it taken: by its own thread, which may go on
         self._is_held_for_fork = False
         watch_forks(self)
 
@@ -178,7 +178,7 @@ class Sessions:
 
     def after_fork_in_child(self) -> None:
         """See ``forks``: leaves the parent's session to the parent."""
-        self._beginning = threading.Lock()
+        self._beginning = threading.RLock()
         self._pid = os.getpid()
         fd, self._name, self._fd = self._fd, "", -1
         if fd >= 0:
