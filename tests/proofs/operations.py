@@ -148,7 +148,7 @@ OPERATIONS: dict[str, Operation] = {
     "pin": Operation(lambda s, _: s.pin(_hash(s, LARGE)), {}),
     "unpin": Operation(lambda s, _: s.unpin(_hash(s, b"pinned" * 3_000)), {}),
     "undo": Operation(_undo, {"undo/small": (OTHER, SMALL), "undo/large": (None, LARGE)}, needs_history=True),
-    "expire": Operation(lambda s, _: s.expire_history(max_transactions=2), {}, needs_history=True),
+    "expire": Operation(lambda s, _: s.expire_history(max_transactions=2), {}),
     "forget-history": Operation(lambda s, _: s.set_setting("keep_history", False), {}),
     "prune": Operation(lambda s, _: s.prune_orphan_blobs(), {}),
     "export": Operation(lambda s, _: s.export_file_index_manifest(), {}),

@@ -22,7 +22,8 @@ pytestmark = [
 ]
 
 PACKAGE = str(Path(agent_world_distfs.__file__).parent)
-NAMES = [name for name in OPERATIONS if name not in ("open", "close", "pull", "import")]
+# "expire" reads what each run leaves, if it is interrupted before it forgets: it would never come to its end.
+NAMES = [name for name in OPERATIONS if name not in ("open", "close", "pull", "import", "expire")]
 
 
 class RaiseAtLine:
