@@ -37,7 +37,9 @@ class Sessions:
         self._fd = -1
         self._pid = os.getpid()
         self.is_ended = False
-        self._beginning = threading.RLock()  # an interrupt may leave it taken; then its thread may still go on
+        self._beginning = (
+            threading.RLock()
+        )  # an interrupt may leave it taken; then its thread may still go on
         self._is_held_for_fork = False
         watch_forks(self)
 

@@ -57,8 +57,9 @@ def change_setting(catalog: Catalog, files: BlobFiles, name: str, value: int | N
         if not isinstance(value, bool):
             raise InvalidInputError(f"{KEEP} is True or False, not {value!r}")
         is_kept = value
+        was_kept = catalog.read(read_settings).keep_history
         catalog.write(lambda tx: tx.keep_history(is_kept=is_kept))
-        if not is_kept:  # in short steps what else the next commits would do in a long one
+        if was_kept and not is_kept:  # in short steps what else the next commits would do in a long one
             expire(catalog, files, Bounds(max_transactions=LEFT_TRANSACTIONS))
     elif name in LIMITS:
         text = None if value is None else str(check_limit(name, value))
