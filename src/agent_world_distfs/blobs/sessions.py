@@ -39,7 +39,7 @@ class Sessions:
         self.is_ended = False
         self._beginning = (
             threading.RLock()
-        )  # an interrupt may leave it taken; then its thread may still go on
+        )  # an interrupt may leave it taken; its thread may go on
         self._is_held_for_fork = False
         watch_forks(self)
 
