@@ -98,6 +98,8 @@ class FileIndexAuditReport:
     verifying audit). ``index_damage``: sentences, one for each contradiction inside the catalog.
     ``history_blob_hashes``: stored, and named by nothing but the history that is kept; no orphans.
     ``missing_history_blob_hashes``: named by that history, bytes not stored.
+    ``is_verified``: all bytes were hashed now; ``verified_bytes``: so many were. Of an audit with a
+    budget, ``verified_since_ms``: all bytes of then have been hashed since; None: not yet.
     """
 
     total_indexed_files: int
@@ -111,6 +113,8 @@ class FileIndexAuditReport:
     is_verified: bool = False
     history_blob_hashes: tuple[str, ...] = ()
     missing_history_blob_hashes: tuple[str, ...] = ()
+    verified_bytes: int = 0
+    verified_since_ms: int | None = None
 
     def is_sound(self) -> bool:
         """Nothing missing, dangling, damaged or corrupt. Orphans are allowed: every overwrite leaves one."""

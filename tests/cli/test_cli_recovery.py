@@ -39,7 +39,7 @@ def test_repair_builds_a_catalog_anew(distfs: Distfs) -> None:
     distfs.write("a", b"a")
     catalog = distfs.location / "catalog.db"
     catalog.write_bytes(bytes(4096) + catalog.read_bytes()[4096:])
-    distfs("ls", code=7)
+    distfs("ls", code=5)
     text = distfs("repair").text
     assert "The catalog was built anew with 1 file: exactly those that were last written." in text
     assert "catalog.db.damaged-" in text
@@ -61,3 +61,28 @@ def test_repair_without_a_store_or_a_source_exits_with_3(distfs: Distfs, words: 
     if len(words) > 1:
         distfs("init")
     distfs(*words, code=3)
+
+
+# --- audit with a budget ------------------------------------------------------------------------
+
+
+def test_an_audit_with_a_budget_goes_on_the_next_time(distfs: Distfs) -> None:
+    for number in range(4):
+        distfs.write(str(number), bytes([number]) * 10_000)
+    first = distfs("audit", "--verify", "--budget", "15kB").text
+    assert "Hashed 19.5 KiB; the next such audit goes on from here." in first
+    distfs("audit", "--verify", "--budget", "15kB")
+    second = distfs("audit", "--verify", "--budget", "15kB").text
+    assert "has been hashed since" in second
+    assert distfs.json("audit", "--verify", "--budget", "1h")["is_verified"] is True
+
+
+@pytest.mark.parametrize("amount", ["", "10", "0GB", "-1s", "GB", "1.5GB", "10 parsecs"])
+def test_what_is_no_budget_exits_with_2(distfs: Distfs, amount: str) -> None:
+    distfs("init")
+    distfs("audit", "--verify", f"--budget={amount}", code=2)
+
+
+def test_a_budget_without_verify_exits_with_2(distfs: Distfs) -> None:
+    distfs("init")
+    distfs("audit", "--budget", "1GB", code=2)

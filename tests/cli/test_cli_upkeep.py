@@ -77,6 +77,8 @@ def test_the_document_of_an_audit_is_the_report_and_the_verdict(distfs: Distfs) 
         "is_verified": True,
         "history_blob_hashes": [],
         "missing_history_blob_hashes": [],
+        "verified_bytes": 1,
+        "verified_since_ms": None,
         "is_sound": True,
         "is_clean": True,
     }

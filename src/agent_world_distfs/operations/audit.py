@@ -14,13 +14,11 @@ from itertools import islice
 from agent_world_distfs.engine.kept import kept_hashes
 from agent_world_distfs.engine.orphans import SHARDS, find_unnamed
 from agent_world_distfs.engine.reading import find_stored, verify_hash
+from agent_world_distfs.engine.scrubbing import WINDOW, Budget, Portion, Rounds, read_rounds, write_rounds
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, BlobNotFoundError, CatalogError
 from agent_world_distfs.hashing import hash_function
-from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogReader
+from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import FileIndexAuditReport, Progress
-
-VERIFY_WINDOW = 500
-"""Blob rows read with their bytes in one snapshot."""
 
 
 @dataclass(slots=True)
@@ -31,32 +29,41 @@ class _Findings:
     corrupt: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     """Named by the history, bytes not stored."""
+    verified_bytes: int = 0
+    is_verified: bool = False
+    verified_since_ms: int | None = None
 
 
 def audit(
-    catalog: Catalog, files: BlobFiles, *, verify: bool, progress: Progress | None
+    catalog: Catalog, files: BlobFiles, budget: Budget | None, progress: Progress | None
 ) -> FileIndexAuditReport:
-    """Compare index and bytes; with ``verify`` also hash every byte (progress in bytes).
+    """Compare index and bytes; with a ``budget`` also hash bytes (progress in bytes), all if it has no limit.
 
-    Where the catalog is damaged so that it cannot be read to its end, that is the only finding.
+    A limited portion goes on where the last one ended. Where the catalog is damaged so that it cannot be
+    read to its end, that is the only finding.
     """
+    if budget is not None and budget.is_limited:
+        catalog.write(lambda _: None)  # where nothing may be remembered this says so, before any work is done
     try:
-        return _audit(catalog, files, verify=verify, progress=progress)
+        return _audit(catalog, files, budget, progress)
     except CatalogError as error:
-        return FileIndexAuditReport(0, 0, (), (), (), index_damage=(error.reason,), is_verified=verify)
+        damage, is_verified = (error.reason,), budget is not None and not budget.is_limited
+        return FileIndexAuditReport(0, 0, (), (), (), index_damage=damage, is_verified=is_verified)
 
 
 def _audit(
-    catalog: Catalog, files: BlobFiles, *, verify: bool, progress: Progress | None
+    catalog: Catalog, files: BlobFiles, budget: Budget | None, progress: Progress | None
 ) -> FileIndexAuditReport:
-    total_files, total_pins, damage = catalog.read(lambda tx: _look_at_catalog(tx, verify=verify))
+    rounds = Rounds() if budget is None or not budget.is_limited else read_rounds(catalog)
+    checks_pages = budget is not None and rounds.after == 0  # which reads all of the catalog: once a round
+    total_files, total_pins, damage = catalog.read(lambda tx: _look_at_catalog(tx, verify=checks_pages))
     found, gone = _Findings(), list[BlobBrief]()
     for shard in SHARDS:
         gone.extend(_look_at_shard(catalog, files, shard, found))
     if gone:
         catalog.read(lambda tx: _confirm_missing(tx, gone, found))
-    if verify:
-        _hash_all(catalog, files, found, progress)
+    if budget is not None:
+        _hash(catalog, files, budget, rounds, found, progress)
     orphans, kept = ((), ()) if damage else _look_at_unnamed(catalog, files, found)
     return FileIndexAuditReport(
         total_files,
@@ -67,9 +74,11 @@ def _audit(
         tuple(sorted(found.damaged)),
         tuple(sorted(found.corrupt)),
         damage,
-        verify,
+        found.is_verified,
         kept,
         tuple(sorted(found.forgotten)),
+        found.verified_bytes,
+        found.verified_since_ms,
     )
 
 
@@ -102,7 +111,7 @@ def _look_at_unnamed(
 
 def _not_stored(catalog: Catalog, files: BlobFiles) -> set[str]:
     names, missing = kept_hashes(catalog, files), set[str]()
-    while window := set(islice(names, VERIFY_WINDOW)):
+    while window := set(islice(names, WINDOW)):
         missing.update(catalog.read(partial(_without_bytes, files, window)))
     return missing
 
@@ -154,22 +163,28 @@ def _confirm_damaged(catalog: Catalog, files: BlobFiles, row: BlobBrief, found: 
 # --- bytes --------------------------------------------------------------------------------------
 
 
-def _hash_all(catalog: Catalog, files: BlobFiles, found: _Findings, progress: Progress | None) -> None:
+def _hash(
+    catalog: Catalog,
+    files: BlobFiles,
+    budget: Budget,
+    rounds: Rounds,
+    found: _Findings,
+    progress: Progress | None,
+) -> None:
     hash_bytes = hash_function(catalog.hash_algorithm)
-    total, last = catalog.read(lambda tx: (tx.total_bytes(), tx.last_blob_id()))
+    portion = Portion(catalog, budget, rounds)
     done = 0
-    for after in range(0, last, VERIFY_WINDOW):
-        for row in _payloads(catalog, after):
-            is_whole = row.payload is None or hash_bytes(row.payload) == row.content_hash
-            if row.payload is None or not is_whole:
-                _confirm_corrupt(catalog, files, row.content_hash, found)
-            done += row.size_bytes
-            if progress is not None:
-                progress(min(done, total), total)
-
-
-def _payloads(catalog: Catalog, after: int) -> list[BlobRow]:
-    return catalog.read(lambda tx: tx.list_payloads(after, after + VERIFY_WINDOW))
+    for row in portion:
+        is_whole = row.payload is None or hash_bytes(row.payload) == row.content_hash
+        if row.payload is None or not is_whole:
+            _confirm_corrupt(catalog, files, row.content_hash, found)
+        done += row.size_bytes
+        if progress is not None:
+            progress(min(done, portion.total_bytes), portion.total_bytes)
+    found.verified_bytes, found.is_verified = done, portion.is_all
+    if budget.is_limited:
+        write_rounds(catalog, rounds)
+        found.verified_since_ms = rounds.verified_since_ms
 
 
 def _confirm_corrupt(catalog: Catalog, files: BlobFiles, content_hash: str, found: _Findings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent_world_distfs.engine.scrubbing import Budget
+from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import audit, collect
 from agent_world_distfs.records import FileIndexAuditReport, Progress, PruneReport
 from agent_world_distfs.store.base import StoreBase
@@ -11,13 +13,38 @@ class UpkeepMethods(StoreBase):
     """Audit and collection."""
 
     def audit_file_index(
-        self, *, verify: bool = False, progress: Progress | None = None
+        self,
+        *,
+        verify: bool = False,
+        max_bytes: int | None = None,
+        max_seconds: float | None = None,
+        progress: Progress | None = None,
     ) -> FileIndexAuditReport:
-        """Compare index and bytes while others go on; with ``verify`` hash every byte (progress in bytes)."""
-        return audit.audit(self._catalog, self._files, verify=verify, progress=progress)
+        """Compare index and bytes while others go on; with ``verify`` hash every byte (progress in bytes).
+
+        With ``max_bytes`` or ``max_seconds`` it verifies a portion: it goes on where the last such audit
+        ended, round after round, so that what was verified longest ago comes next. The blob that
+        exceeds the budget is the last. This is remembered in the store, which must not be read-only.
+
+        Raises:
+            InvalidInputError: a budget without ``verify``, or one that is not positive.
+        """
+        budget = Budget(max_bytes, max_seconds)
+        _check_budget(budget, verify=verify)
+        return audit.audit(self._catalog, self._files, budget if verify else None, progress)
 
     def prune_orphan_blobs(self, *, dry_run: bool = False, progress: Progress | None = None) -> PruneReport:
         """Take away the blobs that nothing names (progress in blobs); ``dry_run`` only says which."""
         if dry_run:
             return collect.plan_collection(self._catalog, self._files)
         return collect.collect(self._catalog, self._files, progress)
+
+
+def _check_budget(budget: Budget, *, verify: bool) -> None:
+    for limit in (budget.max_bytes, budget.max_seconds):
+        if isinstance(limit, bool) or not isinstance(limit, int | float | None):
+            raise TypeError(f"a budget is a number or None, not {type(limit).__name__}")
+        if limit is not None and not limit > 0:
+            raise InvalidInputError(f"not a budget: {limit}")
+    if budget.is_limited and not verify:
+        raise InvalidInputError("a budget is for verifying: verify=True")

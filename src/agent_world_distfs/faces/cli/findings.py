@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent_world_distfs import FileIndexAuditReport, LocalCasStore
-from agent_world_distfs.faces.cli.output import counted, listed, printable, shown_path
+from agent_world_distfs.faces.cli.output import counted, listed, printable, shown_path, shown_size, shown_time
 
 _REPAIR = (
     "To repair, fetch the bytes from whoever has them (`distfs repair --from SOURCE`), or store them again "
@@ -26,7 +26,11 @@ def describe(report: FileIndexAuditReport, store: LocalCasStore) -> Iterator[str
         )
     if report.history_blob_hashes:
         yield f"{counted(len(report.history_blob_hashes), 'blob')} kept for the history alone."
-    if report.is_sound():
+    if report.verified_bytes and not report.is_verified:
+        yield f"Hashed {shown_size(report.verified_bytes)}; the next such audit goes on from here."
+    if report.verified_since_ms is not None:
+        yield f"Every byte that was stored at {shown_time(report.verified_since_ms)} has been hashed since."
+    if report.is_sound() and (report.is_verified or not report.verified_bytes):
         yield (
             "Sound: every byte was hashed."
             if report.is_verified

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
-from agent_world_distfs import ABSENT, FileIndexManifestRef, HashAlgorithm
+from agent_world_distfs import ABSENT, FileIndexManifestRef, HashAlgorithm, InvalidInputError
 from agent_world_distfs.faces.cli.completion import complete_path
 from agent_world_distfs.faces.cli.session import Session
 from agent_world_distfs.faces.cli.streams import STANDARD
@@ -155,6 +157,40 @@ def takes_hash_algorithm(help_text: str) -> Callable[[Decorated], Decorated]:
         type=click.Choice(list(names)),
         callback=lambda context, parameter, value: names.get(value),
         help=help_text,
+    )
+
+
+_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of a long work is to be done."""
+
+    max_bytes: int | None = None
+    max_seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read a size (``10GB``, ``500MiB``) or a time (``30s``, ``10m``)."""
+        match = re.fullmatch(r"([0-9]{1,12}) ?([A-Za-z]+)", text, re.ASCII)
+        number, unit = (int(match[1]), match[2]) if match is not None else (0, "")
+        if number and unit in _BYTES:
+            return cls(max_bytes=number * _BYTES[unit])
+        if number and unit in _SECONDS:
+            return cls(max_seconds=float(number * _SECONDS[unit]))
+        raise InvalidInputError(f"not a size such as 10GB, nor a time such as 30s or 10m: {text[:40]!r}")
+
+
+def takes_budget() -> Callable[[Decorated], Decorated]:
+    """``--budget``, a size or a time."""
+    return click.option(
+        "--budget",
+        metavar="AMOUNT",
+        callback=_each(Budget.parse),
+        help="Hash so much (10GB, 500MiB, 30s, 10m), going on where the last such audit ended.",
     )
 
 

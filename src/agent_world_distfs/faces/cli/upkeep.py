@@ -8,7 +8,7 @@ from agent_world_distfs import HashAlgorithm, PruneReport, UpgradeReport, upgrad
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
 from agent_world_distfs.faces.cli.findings import describe
-from agent_world_distfs.faces.cli.options import command, takes_hash_algorithm
+from agent_world_distfs.faces.cli.options import Budget, command, takes_budget, takes_hash_algorithm
 from agent_world_distfs.faces.cli.session import Session, pass_session
 
 
@@ -30,18 +30,30 @@ def init(session: Session, hash_algorithm: HashAlgorithm | None) -> None:
     )
 
 
-@command("audit", "distfs audit", "distfs audit --verify --strict")
+@command("audit", "distfs audit", "distfs audit --verify --strict", "distfs audit --verify --budget 10GB")
 @click.option("--verify", is_flag=True, help="Also hash every byte.")
+@takes_budget()
 @click.option("--strict", is_flag=True, help="Exit with 5 for orphans too.")
 @pass_session
-def audit(session: Session, *, verify: bool, strict: bool) -> int:
+def audit(session: Session, *, verify: bool, budget: Budget | None, strict: bool) -> int:
     """Compare index and bytes, and say what to do about each finding.
 
     The exit code is 0 if the store is sound (nothing missing, damaged or corrupt), else 5. Orphans, bytes
     that nothing names, are no damage: every overwrite leaves some, and `distfs prune` takes them.
     """
-    with session.read_store() as store, session.watching("audit") as progress:
-        report = store.audit_file_index(verify=verify, progress=progress)
+    if budget is not None and not verify:
+        raise click.UsageError("--budget needs --verify")
+    limits = budget or Budget()
+    store = (
+        session.read_store() if budget is None else session.open_store()
+    )  # which remembers how far it came
+    with store, session.watching("audit") as progress:
+        report = store.audit_file_index(
+            verify=verify,
+            max_bytes=limits.max_bytes,
+            max_seconds=limits.max_seconds,
+            progress=progress,
+        )
         verdict = {"is_sound": report.is_sound(), "is_clean": report.is_clean()}
         session.answer(output.fields(report) | verdict, describe(report, store))
     is_fine = report.is_clean() if strict else report.is_sound()
