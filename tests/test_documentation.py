@@ -217,7 +217,7 @@ def test_the_api_page_describes_every_call_with_its_parameters() -> None:
     }
     calls |= {
         name: getattr(agent_world_distfs, name)
-        for name in ("open_store", "upgrade_store", "adopt_original", "repair_store")
+        for name in ("open_store", "upgrade_store", "adopt_original", "repair_store", "restore_backup")
     }
     calls["LocalCasStore"] = LocalCasStore
     told = described()

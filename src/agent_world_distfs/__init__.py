@@ -49,6 +49,7 @@ from agent_world_distfs.records import (
     ABSENT,
     Absent,
     AdoptReport,
+    BackupReport,
     BlobStat,
     Change,
     CheckoutReport,
@@ -71,8 +72,9 @@ from agent_world_distfs.records import (
     TreeImportReport,
     UndoReport,
     UpgradeReport,
+    UsageReport,
 )
-from agent_world_distfs.recovering import repair_store
+from agent_world_distfs.recovering import repair_store, restore_backup
 from agent_world_distfs.store.agent_session import AgentSession
 
 __version__ = "0.1.0"
@@ -82,6 +84,7 @@ __all__ = [
     "Absent",
     "AdoptReport",
     "AgentSession",
+    "BackupReport",
     "BlobHashInvalidError",
     "BlobHashMismatchError",
     "BlobLease",
@@ -141,10 +144,12 @@ __all__ = [
     "UnavailableError",
     "UndoReport",
     "UpgradeReport",
+    "UsageReport",
     "Watch",
     "WorldError",
     "adopt_original",
     "open_store",
     "repair_store",
+    "restore_backup",
     "upgrade_store",
 ]

@@ -25,6 +25,8 @@ from agent_world_distfs.catalog.connections import require_fixed_sqlite
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import FORMAT, create_catalog
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.copying import copy_store
+from agent_world_distfs.engine.directories import as_host_path, require_apart
 from agent_world_distfs.engine.leases import tidy
 from agent_world_distfs.errors import (
     CatalogError,
@@ -39,7 +41,7 @@ from agent_world_distfs.errors import (
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.os_failures import translate
-from agent_world_distfs.records import HashAlgorithm, UpgradeReport
+from agent_world_distfs.records import BackupReport, HashAlgorithm, Progress, UpgradeReport
 from agent_world_distfs.store import CasStore
 
 _SKELETON = {"blobs", "tmp", "locks", "reserve"}
@@ -134,6 +136,29 @@ class LocalCasStore(CasStore):
             os.close(handle)
 
     __del__ = _let_go  # of a store that was forgotten; catalog and blob storage look after themselves
+
+    def backup(
+        self, target: str | os.PathLike[str], *, verify: bool = False, progress: Progress | None = None
+    ) -> BackupReport:
+        """Copy the store to the directory ``target``, while others go on; progress in bytes.
+
+        The copy is one snapshot: index, pins, settings and what history is kept; it opens as a store. It is
+        durable, and has its catalog at the end or not at all. Repeated, only what is new is copied; with
+        ``verify`` what is there is hashed, too. Interrupted, call it again. What is lost or rotten here is
+        left out and named. Nobody may have the copy open meanwhile.
+
+        Raises:
+            IncompatibleStoreError: the target is neither empty nor a backup of this store, or was changed.
+            InvalidInputError: it is this store, lies in it or holds it.
+            CatalogError: the catalog here is damaged; the target stays as it is.
+            UnavailableError: somebody has the target open.
+            StorageFullError: no room there; what was copied is used when it is called again.
+        """
+        place = as_host_path(target)
+        require_apart(place, self.location)
+        assert isinstance(self._catalog, SqliteCatalog)
+        assert isinstance(self._files, DirectoryBlobs)
+        return copy_store(self._catalog, self._files, place, verify=verify, progress=progress)
 
     def _open_beside(self, location: str) -> LocalCasStore:
         return LocalCasStore(location, create=False, read_only=True)

@@ -356,3 +356,47 @@ class RepairReport:
         return self.is_proven and not (
             self.lost_paths or self.lost_pin_hashes or self.lost_files or self.index_damage
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup, or a restore, holds now and what was copied for it.
+
+    ``total_blobs``: large ones; small ones travel in the catalog. ``removed_blobs``: that an older backup
+    had and this one does not. ``missing_blob_hashes``, ``corrupt_blob_hashes``: of those that paths and
+    pins name, what the source has lost, or has other bytes of; not in the copy.
+    """
+
+    total_files: int
+    total_blobs: int
+    copied_blobs: int
+    copied_bytes: int
+    removed_blobs: int = 0
+    missing_blob_hashes: tuple[str, ...] = ()
+    corrupt_blob_hashes: tuple[str, ...] = ()
+
+    def is_whole(self) -> bool:
+        """Everything that the source names is in the copy."""
+        return not (self.missing_blob_hashes or self.corrupt_blob_hashes)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """Bytes of one moment, and what names them; sizes of contents, whatever they take on the disk.
+
+    Of the files whose path begins with ``prefix``: ``logical_bytes``, each file counted; ``unique_bytes``,
+    each of ``total_blobs`` contents counted once; ``exclusive_bytes``, those of them that no other path
+    and no pin names. Of the whole store: ``pinned_bytes``, what only pins name; ``history_bytes``, what only
+    a history that is kept names; ``orphan_bytes``, what a prune would take; ``stored_bytes``, all blobs.
+    """
+
+    prefix: str
+    total_files: int
+    total_blobs: int
+    logical_bytes: int
+    unique_bytes: int
+    exclusive_bytes: int
+    pinned_bytes: int
+    history_bytes: int
+    orphan_bytes: int
+    stored_bytes: int

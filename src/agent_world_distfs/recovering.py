@@ -35,7 +35,8 @@ from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
 from agent_world_distfs.catalog.schema import TABLES
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
-from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.copying import RESTORING, copy_store, finish_restore
+from agent_world_distfs.engine.directories import as_host_path, require_apart
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import (
     CatalogError,
@@ -48,7 +49,7 @@ from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher
 from agent_world_distfs.local import LocalCasStore
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import Catalog
-from agent_world_distfs.records import HashAlgorithm, Progress, RepairReport
+from agent_world_distfs.records import BackupReport, HashAlgorithm, Progress, RepairReport
 from agent_world_distfs.store import CasStore
 from agent_world_distfs.store.recovery import RepairSource
 
@@ -86,6 +87,35 @@ def repair_store(
         rebuilt = _rebuild(place, sources)
     with LocalCasStore(place, create=False) as store:
         return _merged(store.repair(sources, progress=progress), rebuilt)
+
+
+def restore_backup(
+    backup: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: Progress | None = None
+) -> BackupReport:
+    """Make a store in the directory ``target`` of a backup; every byte is verified; progress in bytes.
+
+    The target must be empty, or be what an earlier call that was cut off has left: then it goes on. The
+    backup is only read. What is lost or rotten in it is left out and named.
+
+    Raises:
+        NotFoundError: there is no backup.
+        IncompatibleStoreError: the target is neither empty nor the beginning of this.
+        InvalidInputError: one of the two lies in the other.
+        CatalogError: the catalog of the backup is damaged; ``repair_store`` may help.
+    """
+    place = as_host_path(target)
+    with LocalCasStore(backup, create=False, read_only=True) as store:
+        require_apart(place, store.location)
+        catalog, files = _catalog_of(store), DirectoryBlobs(store.location, read_only=True)
+        assert isinstance(catalog, SqliteCatalog)
+        report = copy_store(catalog, files, place, mark=RESTORING, verify=True, progress=progress)
+    with LocalCasStore(place, create=False, read_only=True) as store:
+        found = store.audit_file_index(verify=True)
+    if found.index_damage:
+        raise CatalogError(found.index_damage[0])
+    finish_restore(place)
+    corrupt = {*report.corrupt_blob_hashes, *found.corrupt_blob_hashes}
+    return dataclasses.replace(report, corrupt_blob_hashes=tuple(sorted(corrupt)))
 
 
 def _require_remains(place: str) -> None:

@@ -24,7 +24,7 @@ ISSUED = {
     *("init", "write", "read", "rm", "mv", "cp", "ls", "stat", "put", "get", "pin", "unpin", "pins"),
     *("update", "log", "history", "diff", "watch", "undo", "settings", "expire"),
     *("audit", "prune", "export", "import", "pull", "adopt", "import-tree", "checkout", "upgrade", "tour"),
-    *("repair",),
+    *("repair", "backup", "restore", "du"),
 }
 SHARED = {"--store", "--json", "--help"}
 

@@ -86,3 +86,27 @@ def test_what_is_no_budget_exits_with_2(distfs: Distfs, amount: str) -> None:
 def test_a_budget_without_verify_exits_with_2(distfs: Distfs) -> None:
     distfs("init")
     distfs("audit", "--budget", "1GB", code=2)
+
+
+# --- backup, restore, du ------------------------------------------------------------------------
+
+
+def test_backup_and_restore(distfs: Distfs) -> None:
+    name = distfs.write("a", BIG)
+    backup, target = distfs.place / "backup", distfs.place / "target"
+    assert distfs.json("backup", backup)["copied_blobs"] == 1
+    assert distfs.json("backup", backup, "--verify")["copied_blobs"] == 0
+    assert distfs("restore", backup, target).text == "Restored 1 file: 1 large blob copied of 1.\n"
+    assert distfs("read", "a", "--store", target).stdout == BIG
+    distfs("backup", target, code=7)
+    [file] = distfs.location.rglob(name)
+    file.unlink()
+    assert name in distfs("backup", distfs.place / "fresh", code=5).text
+    distfs("restore", distfs.place / "nothing", distfs.place / "other", code=3)
+
+
+def test_du_tells_of_a_prefix(distfs: Distfs) -> None:
+    distfs.write("a/1", b"1")
+    distfs.write("b/1", b"22")
+    assert distfs.json("du", "a/")["unique_bytes"] == 1
+    assert "3 bytes  in 2 files, as if each had its own bytes" in distfs("du").text

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest
 from agent_world_distfs.catalog.commits import Commit
+from agent_world_distfs.catalog.copying import copy_catalog
 from agent_world_distfs.catalog.log import LogReader
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.paths import is_path
@@ -169,6 +170,10 @@ class SqliteReader(LogReader):
         if any(type(lease) is not str for lease in leases):
             raise CatalogError("a lease is no text")
         return leases
+
+    def copy_to(self, path: str) -> None:
+        """Copy this snapshot to ``path``; see ``copy_catalog``."""
+        copy_catalog(self._connection, self.generation, path)
 
     # --- damage --------------------------------------------------------------------------------
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from agent_world_distfs.engine.scrubbing import Budget
 from agent_world_distfs.errors import InvalidInputError
-from agent_world_distfs.operations import audit, collect
-from agent_world_distfs.records import FileIndexAuditReport, Progress, PruneReport
+from agent_world_distfs.operations import audit, collect, usage
+from agent_world_distfs.paths import check_prefix
+from agent_world_distfs.records import FileIndexAuditReport, Progress, PruneReport, UsageReport
 from agent_world_distfs.store.base import StoreBase
 
 
@@ -38,6 +39,10 @@ class UpkeepMethods(StoreBase):
         if dry_run:
             return collect.plan_collection(self._catalog, self._files)
         return collect.collect(self._catalog, self._files, progress)
+
+    def usage(self, prefix: str = "") -> UsageReport:
+        """How many bytes are stored, and what names them: files below a string prefix, pins, the history."""
+        return usage.usage(self._catalog, self._files, check_prefix(prefix))
 
 
 def _check_budget(budget: Budget, *, verify: bool) -> None:

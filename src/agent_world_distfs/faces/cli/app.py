@@ -56,8 +56,8 @@ SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
         settings.settings,
         settings.expire,
     ),
-    "Upkeep": (upkeep.init, upkeep.audit, upkeep.prune, upkeep.upgrade),
-    "When something went wrong": (recovery.repair,),
+    "Upkeep": (upkeep.init, upkeep.audit, upkeep.prune, recovery.du, upkeep.upgrade),
+    "When something went wrong": (recovery.repair, recovery.backup, recovery.restore),
 }
 
 

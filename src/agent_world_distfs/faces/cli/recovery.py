@@ -1,4 +1,4 @@
-"""Commands that mend a store: repair."""
+"""Commands that mend a store and copy it: repair backup restore du."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import click
 
-from agent_world_distfs import RepairReport, repair_store
+from agent_world_distfs import BackupReport, RepairReport, UsageReport, repair_store, restore_backup
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
-from agent_world_distfs.faces.cli.options import command
+from agent_world_distfs.faces.cli.options import command, takes_place, takes_prefix
 from agent_world_distfs.faces.cli.session import Session, pass_session
 
 
@@ -78,3 +78,82 @@ def _told_of_catalog(report: RepairReport) -> Iterator[str]:
     if report.adopted_blob_hashes and not report.is_proven:
         adopted = output.counted(len(report.adopted_blob_hashes), "stored blob")
         yield f"{adopted} without a name: name what you need before `distfs prune` takes them."
+
+
+@command("backup", "distfs backup /mnt/disk/world", "distfs backup /mnt/disk/world --verify")
+@takes_place("target")
+@click.option("--verify", is_flag=True, help="Also hash what is in TARGET already.")
+@pass_session
+def backup(session: Session, *, target: str, verify: bool) -> int:
+    """Copy the store to the directory TARGET, while others go on.
+
+    TARGET is empty, or an older backup of this store: then only what is new is copied. It opens as a store,
+    with the index, pins, settings and history of one moment. Interrupted, run it again. What is lost or
+    corrupt here is left out and listed, and the exit code is 5.
+    """
+    with session.hold_store() as store, session.watching("backup") as progress:
+        report = store.backup(target, verify=verify, progress=progress)
+    return _answer_copy(session, report, "Backed up")
+
+
+@command("restore", "distfs restore /mnt/disk/world world")
+@click.argument("place", metavar="BACKUP", type=click.Path())
+@takes_place("target")
+@pass_session
+def restore(session: Session, *, place: str, target: str) -> int:
+    """Make a store in the directory TARGET of a backup.
+
+    Every byte is verified. TARGET must be empty, or what an interrupted restore has left. What is lost or
+    corrupt in the backup is left out and listed, and the exit code is 5.
+    """
+    with session.watching("restore") as progress:
+        report = restore_backup(place, target, progress=progress)
+    return _answer_copy(session, report, "Restored")
+
+
+def _answer_copy(session: Session, report: BackupReport, did: str) -> int:
+    session.answer(output.fields(report) | {"is_whole": report.is_whole()}, _told_of_copy(report, did))
+    return ExitCode.OK if report.is_whole() else ExitCode.CORRUPT
+
+
+def _told_of_copy(report: BackupReport, did: str) -> Iterator[str]:
+    copied = f"{output.counted(report.copied_blobs, 'large blob')} copied"
+    yield f"{did} {output.counted(report.total_files, 'file')}: {copied} of {report.total_blobs:,}."
+    for hashes, meaning in (
+        (report.missing_blob_hashes, "Missing, not in the copy:"),
+        (report.corrupt_blob_hashes, "Corrupt, not in the copy:"),
+    ):
+        if hashes:
+            yield meaning
+            yield from output.listed(hashes, len(hashes))
+
+
+@command("du", "distfs du", "distfs du docs/")
+@takes_prefix("prefix")
+@pass_session
+def du(session: Session, *, prefix: str) -> None:
+    """Say how much is stored, and what names it.
+
+    PREFIX is the plain beginning of paths. A content that several paths name counts once as stored, and for
+    each path as its size in the index.
+    """
+    with session.read_store() as store:
+        report = store.usage(prefix)
+    session.answer(report, _told_of_usage(report))
+
+
+def _told_of_usage(report: UsageReport) -> Iterator[str]:
+    rows = (
+        (
+            report.logical_bytes,
+            f"in {output.counted(report.total_files, 'file')}, as if each had its own bytes",
+        ),
+        (report.unique_bytes, f"in {output.counted(report.total_blobs, 'blob')} that these files name"),
+        (report.exclusive_bytes, "of that named by nothing else: what deleting these files would free"),
+        (report.pinned_bytes, "only pinned"),
+        (report.history_bytes, "only in the history that is kept"),
+        (report.orphan_bytes, "orphans: what a prune would free"),
+        (report.stored_bytes, "stored in all"),
+    )
+    for size_bytes, meaning in rows:
+        yield f"{output.shown_size(size_bytes):>12}  {meaning}"
