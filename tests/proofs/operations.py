@@ -8,7 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent_world_distfs import ABSENT, FileIndexManifestRef, LocalCasStore, WorldError
+from agent_world_distfs import (
+    ABSENT,
+    FileIndexManifestRef,
+    LocalCasStore,
+    WorldError,
+    repair_store,
+    restore_backup,
+)
 
 SMALL, LARGE, OTHER = b"small", b"large" * 5_000, b"other" * 5_000
 KEPT = {"kept/small": b"kept", "kept/large": b"kept" * 6_000}
@@ -97,6 +104,10 @@ def _lease_and_link(store: LocalCasStore, _: Path) -> None:
         store.link_file("new", lease.put_bytes(OTHER))
 
 
+def _repair_store(_: LocalCasStore, root: Path) -> None:
+    repair_store(str(root) + ".hurt", [str(root) + ".copy"])
+
+
 def _hash(store: LocalCasStore, data: bytes) -> str:
     return store.hash_bytes(data)
 
@@ -169,3 +180,11 @@ OPERATIONS: dict[str, Operation] = {
     "close": Operation(lambda s, _: s.close(), {}),
     "open": Operation(lambda _, root: LocalCasStore(root).close(), {}),
 }
+
+RECOVERIES: dict[str, Callable[[LocalCasStore, Path], object]] = {
+    "repair": lambda s, root: s.repair([str(root) + ".copy"]),
+    "repair-store": _repair_store,
+    "backup": lambda s, root: s.backup(str(root) + ".backup"),
+    "restore": lambda _, root: restore_backup(str(root) + ".kept", str(root) + ".restored"),
+}
+"""What is run again after a fault, on places beside the store: see ``test_recovery_faults.py``."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from operations import OPERATIONS
+from operations import OPERATIONS, RECOVERIES
 
 from agent_world_distfs import LocalCasStore
 
 
 def child(operation: str, root: str, go: int, report: socket.socket) -> None:
     """Open, warm up, wait, act, report."""
-    act = OPERATIONS[operation].act
+    act = RECOVERIES.get(operation) or OPERATIONS[operation].act
     try:
         with LocalCasStore(root, lock_timeout_s=20) as store:
             store.write_file("warm/small", b"w")
