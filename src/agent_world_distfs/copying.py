@@ -32,7 +32,7 @@ from agent_world_distfs.errors import (
     IncompatibleStoreError,
     UnavailableError,
 )
-from agent_world_distfs.filesystem_kind import require_lockable
+from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush, flush_directory
 from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
 from agent_world_distfs.os_failures import translated
@@ -109,7 +109,7 @@ def _open_target(target: str, mark: str) -> Iterator[None]:
         if not os.path.isdir(target):
             raise IncompatibleStoreError(target, "not a directory")
         names = set(os.listdir(target))
-        if names and mark not in names:
+        if mark not in names and not _is_beginning(target, names, mark):
             raise IncompatibleStoreError(target, "neither empty nor a backup")
         require_lockable(target)
         locks = os.path.join(target, "locks")
@@ -123,6 +123,13 @@ def _open_target(target: str, mark: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _is_beginning(target: str, names: set[str], mark: str) -> bool:
+    """Whether nothing is there but what a copying that died before its mark may have left."""
+    others = {name for name in names if not name.startswith(PROBE)} - {"locks", f"{mark}.new"}
+    locks = os.path.join(target, "locks")
+    return not others and (not os.path.exists(locks) or set(os.listdir(locks)) <= {"handles"})
 
 
 class _Target:

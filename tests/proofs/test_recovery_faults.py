@@ -1,0 +1,139 @@
+"""Repair, backup and restore, killed at every system call that changes the disk: run again, the same end.
+
+Beside the store of each case stand: ``.hurt``, a damaged store; ``.copy`` and ``.kept``, backups; and the
+targets that the operation makes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fault_points import CHANGING, Zygote, list_points
+from operations import KEPT, LARGE, RECOVERIES, SMALL, prepare
+
+from agent_world_distfs import IncompatibleStoreError, LocalCasStore, repair_store, restore_backup
+
+pytestmark = pytest.mark.proof
+
+BESIDE = (".hurt", ".copy", ".kept", ".backup")
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    if shutil.which("strace") is None:
+        if os.environ.get("CI"):
+            pytest.fail("strace is needed")
+        pytest.skip("strace is not installed")
+    with Zygote() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a rotten and a missing blob, and what is beside it; its backup is an older one."""
+    root = tmp_path_factory.mktemp("template") / "store"
+    prepare(root)
+    with LocalCasStore(root) as store:
+        rotten, missing = (_file_of(store, data) for data in (LARGE, KEPT["kept/large"]))
+        store.backup(str(root) + ".backup")
+        store.write_file("since", b"since" * 3_000)
+        store.delete_file("new-since-manifest")
+        store.prune_orphan_blobs()
+        for name in (".copy", ".kept"):
+            store.backup(str(root) + name)
+    rotten.write_bytes(b"rotten" * 4_000)
+    missing.unlink()
+    shutil.copytree(root, str(root) + ".hurt")
+    with open(str(root) + ".hurt/catalog.db", "r+b") as catalog:
+        catalog.write(bytes(4096))
+    return root
+
+
+def _file_of(store: LocalCasStore, data: bytes) -> Path:
+    name = store.hash_bytes(data)
+    return Path(store.location, "blobs", name[:2], name)
+
+
+def _copy(template: Path, root: Path) -> Path:
+    for suffix in ("", *BESIDE):
+        shutil.copytree(str(template) + suffix, str(root) + suffix)
+    return root
+
+
+def _remove(root: Path) -> None:
+    for path in root.parent.glob(f"{root.name}*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def _check_contents(location: str) -> None:
+    with LocalCasStore(location, create=False, lock_timeout_s=5) as store:
+        report = store.audit_file_index(verify=True)
+        assert report.is_sound(), report
+        for path, data in {**KEPT, "old/small": SMALL, "old/large": LARGE, "since": b"since" * 3_000}.items():
+            assert store.read_file(path) == data
+        store.write_file("next", b"next" * 9_000)
+        store.prune_orphan_blobs()
+        assert store.audit_file_index(verify=True).is_clean()
+    assert not list(Path(location, "tmp").iterdir())
+
+
+def _end_repair(root: Path) -> None:
+    with LocalCasStore(root, lock_timeout_s=5) as store:
+        assert store.repair([str(root) + ".copy"]).is_whole()
+    _check_contents(str(root))
+
+
+def _end_repair_store(root: Path) -> None:
+    assert repair_store(str(root) + ".hurt", [str(root) + ".copy"]).is_whole()
+    _check_contents(str(root) + ".hurt")
+
+
+def _end_backup(root: Path) -> None:
+    """What is there is the older backup or the new one, whole; and the next goes on."""
+    with LocalCasStore(str(root) + ".backup", create=False, read_only=True) as copy:
+        assert copy.audit_file_index(verify=True).is_sound()
+    with LocalCasStore(root, lock_timeout_s=5) as store:
+        store.repair([str(root) + ".copy"])
+        assert store.backup(str(root) + ".backup").is_whole()
+    _check_contents(str(root) + ".backup")
+
+
+def _end_restore(root: Path) -> None:
+    try:
+        assert restore_backup(str(root) + ".kept", str(root) + ".restored").is_whole()
+    except IncompatibleStoreError:  # it was complete: then it is a store like any other
+        assert not Path(str(root) + ".restored", "restore.json").exists()
+    _check_contents(str(root) + ".restored")
+
+
+ENDS: dict[str, Callable[[Path], None]] = {
+    "repair": _end_repair,
+    "repair-store": _end_repair_store,
+    "backup": _end_backup,
+    "restore": _end_restore,
+}
+
+
+@pytest.mark.parametrize("name", RECOVERIES)
+def test_killed_at_every_system_call_it_comes_to_the_same_end(
+    name: str, zygote: Zygote, template: Path, tmp_path: Path
+) -> None:
+    root = _copy(template, tmp_path / "list")
+    points = list_points(zygote, name, root, tmp_path / "trace", CHANGING)
+    assert len(points) > 20
+    ENDS[name](root)
+    for number, point in enumerate(points):
+        root = _copy(template, tmp_path / f"case{number}-")
+        inject = f"inject={point.call}:signal=SIGKILL:when={point.number}"
+        outcome = zygote.run(name, root, tmp_path / "trace", "-e", f"trace={point.call}", "-e", inject)
+        assert outcome.was_killed, f"{point} was not reached"
+        try:
+            ENDS[name](root)
+        except Exception as error:
+            raise AssertionError(f"{name} killed at {point}, kept in {root}") from error
+        _remove(root)
