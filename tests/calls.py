@@ -69,6 +69,12 @@ WRITES: dict[str, Call] = {
     "write_file, large, again": lambda store: store.write_file("new", LARGE),
     "write_file_if_match": lambda store: store.write_file_if_match("small", store.hash_bytes(SMALL), b"new"),
     "write_file_stream": lambda store: store.write_file_stream("new", io.BytesIO(LARGE + b"new")),
+    "write_files": lambda store: store.write_files(
+        [("new", b"new"), ("newer", LARGE), ("newest", LARGE + b"new")]
+    ),
+    "write_files, many large": lambda store: store.write_files(
+        (str(n), io.BytesIO(LARGE + b"%d" % n)) for n in range(20)
+    ),
     "link_file": lambda store: store.link_file("new", store.hash_bytes(SMALL)),
     "copy_file": lambda store: store.copy_file("small", "new"),
     "rename_file": lambda store: store.rename_file("small", "new"),

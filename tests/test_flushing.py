@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from agent_world_distfs import flushing
+from agent_world_distfs import filesystem_kind, flushing
 
 FULL_FLUSH = 51  # its number on macOS
 
@@ -40,3 +41,42 @@ def test_a_flush_that_fails_is_not_tried_another_way(tmp_path: Path, monkeypatch
     monkeypatch.setattr(fcntl, "fcntl", control)
     with pytest.raises(OSError, match="I/O error"):
         flushing.flush_directory(str(tmp_path))
+
+
+# --- a whole file system ----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no such call elsewhere, and it is not used")
+def test_a_file_system_is_flushed_through_any_descriptor_or_not_at_all(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    flushing.flush_file_system(descriptor)
+    os.close(descriptor)
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        flushing.flush_file_system(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("kind", "release", "is_trusted"),
+    [
+        ("ext4", "6.1.0-18-amd64", True),
+        ("xfs", "5.17.0", True),
+        ("tmpfs", "10.0", True),
+        ("ext4", "5.16.20", False),  # it does not report a journal that has failed
+        ("ext4", "unheard-of", False),
+        ("overlay", "6.1.0", False),  # it does not report what failed below it
+        ("vfat", "6.1.0", False),  # it leaves the drive's cache alone
+        (None, "6.1.0", False),
+    ],
+)
+def test_a_flush_of_a_whole_file_system_is_relied_on_only_where_it_tells_of_errors(
+    kind: str | None, release: str, is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "host", release, "#1", "x86_64")))
+    monkeypatch.setattr(filesystem_kind, "filesystem_type", lambda _: kind)
+    assert filesystem_kind.is_flushed_as_one(str(tmp_path)) is is_trusted
+
+
+def test_elsewhere_than_on_linux_it_is_not_relied_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not filesystem_kind.is_flushed_as_one(str(tmp_path))

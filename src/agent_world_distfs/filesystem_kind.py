@@ -1,7 +1,11 @@
-"""Whether a directory is on a file system whose locks hold between processes.
+"""What can be relied on in the file system of a directory: its locks, its flush as a whole.
 
 Network file systems are refused by type. A type that is not known either way is tried: while this
 process holds two kinds of lock on a file, another process must not get them.
+
+One flush of a whole file system is relied on only where it is known to empty the cache of the drive
+and to report what failed. An overlay does not report the errors of what lies below it; FAT leaves the
+drive's cache alone; most of FUSE does nothing at all.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ LOCAL = {
     "apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "overlay", "ramfs",
     "reiserfs", "tmpfs", "ufs", "xfs", "zfs",
 }  # fmt: skip
+FLUSHED_AS_ONE = {"btrfs", "ext4", "f2fs", "tmpfs", "xfs"}
+TELLING_LINUX = (5, 17)
+"""From here on ``syncfs`` reports a write that failed (5.8) and a journal that failed (5.17)."""
 
 # Exits with 0 if it got a lock that the parent holds.
 _TRY = """
@@ -56,6 +63,15 @@ def require_lockable(directory: str, *, can_write: bool = True) -> None:
         raise IncompatibleStoreError(
             directory, f"on a file system ({kind or 'unknown'}) whose locks do not hold"
         )
+
+
+def is_flushed_as_one(directory: str) -> bool:
+    """Whether one ``syncfs`` makes durable what was written to this directory's file system, or fails."""
+    if sys.platform != "linux":
+        return False
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    is_telling = release is not None and (int(release[1]), int(release[2])) >= TELLING_LINUX
+    return is_telling and filesystem_type(directory) in FLUSHED_AS_ONE
 
 
 def filesystem_type(directory: str) -> str | None:

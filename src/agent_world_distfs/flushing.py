@@ -2,13 +2,18 @@
 
 On macOS ``fsync`` leaves the drive's own cache as it is; ``F_FULLFSYNC`` empties it.
 Source: fsync(2) of macOS; the same call is SQLite's ``fullfsync``.
+
+Many files are made durable by one flush of their file system where it has one that can be relied
+on: ``filesystem_kind.is_flushed_as_one`` tells.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
+from collections.abc import Callable
 
 _FULL_FLUSH: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _NOT_SUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
@@ -34,3 +39,27 @@ def flush_directory(path: str) -> None:
         flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_file_system(descriptor: int) -> None:
+    """Make everything durable that was written to a file system before this call, by whomever.
+
+    ``descriptor``: of any file or directory in it that was opened before the first of the writes that
+    matter, since it is to the descriptor that the system tells of a write that has failed meanwhile.
+    """
+    _syncfs()(descriptor)
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], None]:
+    import ctypes  # late: it takes milliseconds, and most processes never come here
+
+    call = ctypes.CDLL(None, use_errno=True).syncfs
+
+    def syncfs(descriptor: int) -> None:
+        while call(descriptor):
+            number = ctypes.get_errno()
+            if number != errno.EINTR:
+                raise OSError(number, os.strerror(number))
+
+    return syncfs

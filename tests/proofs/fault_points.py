@@ -26,6 +26,7 @@ CHANGING = (
     "pwrite64",
     "fsync",
     "fdatasync",
+    "syncfs",
     "ftruncate",
     "truncate",
     "link",

@@ -134,6 +134,16 @@ OPERATIONS: dict[str, Operation] = {
     "write-if-absent": Operation(
         lambda s, _: s.write_file_if_match("new", ABSENT, OTHER), {"new": (None, OTHER)}
     ),
+    "write-files": Operation(
+        lambda s, _: s.write_files(
+            [("old/small", b"n"), ("new", LARGE), *((f"many/{n}", OTHER + b"%d" % n) for n in range(10))]
+        ),
+        {
+            "old/small": (SMALL, b"n"),
+            "new": (None, LARGE),
+            **{f"many/{n}": (None, OTHER + b"%d" % n) for n in range(10)},
+        },
+    ),
     "delete": Operation(lambda s, _: s.delete_file("old/large"), {"old/large": (LARGE, None)}),
     "delete-files": Operation(
         lambda s, _: s.delete_files(["old/large", "old/small"]),

@@ -19,7 +19,8 @@ from agent_world_distfs import (
     PathNotFoundError,
     StorageError,
 )
-from agent_world_distfs.blobs.directory import DirectoryBlobs, IncomingFile
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.blobs.incoming import IncomingFile
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import reading
 from agent_world_distfs.operations.transactions import Transaction

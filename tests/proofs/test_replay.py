@@ -28,6 +28,8 @@ CATCHES = {
     "directories are not flushed": "write new",
     "the log is never flushed": "write new",
     "a collection does not flush": "relaxed prune",
+    "the file system is not flushed": "write many",
+    "the names of many are not flushed": "write many",
     "what is there is trusted": "the unflushed link of another",
 }
 """Which workload has to catch which bug. The last one takes an I/O error: see test_hazards_power.py."""

@@ -23,10 +23,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 
+from agent_world_distfs.blobs.batches import FileBatch
+from agent_world_distfs.blobs.incoming import IncomingFile, unlink_all
 from agent_world_distfs.blobs.quarantine import Quarantine
 from agent_world_distfs.blobs.sessions import Sessions
-from agent_world_distfs.errors import CatalogError, ForkedStoreError, StoreClosedError, WorldError
-from agent_world_distfs.flushing import flush, flush_directory
+from agent_world_distfs.errors import CatalogError, StoreClosedError, WorldError
+from agent_world_distfs.filesystem_kind import is_flushed_as_one
+from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
@@ -45,6 +48,7 @@ class DirectoryBlobs:
         self._sessions = Sessions(os.path.join(root, "tmp"), read_only=read_only)
         self._numbers = count()
         self._durable_shards: set[str] = set()
+        self._is_flushed_as_one: bool | None = None  # not asked yet
 
     @staticmethod
     def create(root: str) -> None:
@@ -66,6 +70,15 @@ class DirectoryBlobs:
         except OSError as error:
             raise self.ours(error, self._blobs) from error
 
+    def batch(self) -> FileBatch:
+        """See ``BlobFiles.batch``."""
+        if self._is_flushed_as_one is None:
+            self._is_flushed_as_one = is_flushed_as_one(self._blobs)
+        try:
+            return FileBatch(self, self._sessions.own_directory(), is_flushed_as_one=self._is_flushed_as_one)
+        except OSError as error:
+            raise self.ours(error, self._blobs) from error
+
     def ours(self, error: OSError, path: str) -> WorldError:
         """The error to raise where a temporary file failed: closing the store takes them away."""
         return StoreClosedError() if self._sessions.is_ended else translate(error, path)
@@ -76,6 +89,11 @@ class DirectoryBlobs:
     def give_name(self, temporary: str, content_hash: str) -> None:
         """Durably give a flushed temporary file its name, besides the one it has."""
         self._make_shard(content_hash[:2])
+        self.link(temporary, content_hash)
+        flush_directory(os.path.dirname(self.path_of(content_hash)))
+
+    def link(self, temporary: str, content_hash: str) -> None:
+        """Give a temporary file its name; what stood there is replaced, never trusted."""
         path = self.path_of(content_hash)
         try:
             os.link(temporary, path)
@@ -87,15 +105,24 @@ class DirectoryBlobs:
             with contextlib.suppress(NotADirectoryError, FileNotFoundError):
                 os.rmdir(path)
             os.rename(second, path)
-        flush_directory(os.path.dirname(path))
 
     def _make_shard(self, shard: str) -> None:
-        if shard in self._durable_shards:
-            return
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.join(self._blobs, shard))
-        flush_directory(self._blobs)  # also if it was there: its maker may not have come to this yet
-        self._durable_shards.add(shard)
+        if self.make_shards([shard]):
+            self.trust_shards([shard], are_flushed=False)
+
+    def make_shards(self, content_hashes: Iterable[str]) -> bool:
+        """Make the directories that are missing for these names; whether any has not been flushed yet."""
+        new = {content_hash[:2] for content_hash in content_hashes} - self._durable_shards
+        for shard in new:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.join(self._blobs, shard))
+        return bool(new)  # also if it was there: its maker may not have come to the flush yet
+
+    def trust_shards(self, content_hashes: Iterable[str], *, are_flushed: bool) -> None:
+        """Note that the directories of these names are durable, once they are."""
+        if not are_flushed:
+            flush_directory(self._blobs)
+        self._durable_shards.update(content_hash[:2] for content_hash in content_hashes)
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -162,7 +189,7 @@ class DirectoryBlobs:
                     trash.append(temporary)
         except OSError as error:
             raise translate(error, self._blobs) from error
-        return lambda: _unlink_all(trash)
+        return lambda: unlink_all(trash)
 
     def keep_aside(self, content_hash: str, identity: int, label: str, data: bytes | None) -> str | None:
         """See ``BlobFiles.keep_aside``."""
@@ -226,56 +253,6 @@ class StoredFile(io.FileIO):
         return offset
 
 
-class IncomingFile:
-    """``Incoming`` as a temporary file."""
-
-    def __init__(self, blobs: DirectoryBlobs, path: str) -> None:
-        self._blobs = blobs
-        self._path = path
-        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        self._identity = os.fstat(self._fd).st_ino
-        self._pid = os.getpid()
-
-    def write(self, chunk: bytes | memoryview) -> None:
-        """See ``Incoming.write``."""
-        if self._pid != os.getpid():  # a forked child would write over its parent's bytes
-            raise ForkedStoreError
-        view = memoryview(chunk)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as error:
-            raise translate(error, self._path) from error
-
-    def publish(self, content_hash: str) -> None:
-        """See ``Incoming.publish``."""
-        if self._pid != os.getpid():
-            raise ForkedStoreError
-        try:
-            flush(self._fd)
-            self._blobs.give_name(self._path, content_hash)
-        except OSError as error:
-            raise self._blobs.ours(error, self._path) from error
-
-    def ensure(self, content_hash: str) -> None:
-        """See ``Incoming.ensure``."""
-        form = self._blobs.stat(content_hash)
-        if form is not None and form.identity == self._identity:
-            return
-        try:
-            self._blobs.give_name(self._path, content_hash)
-        except OSError as error:
-            raise self._blobs.ours(error, self._path) from error
-
-    def discard(self) -> None:
-        """See ``Incoming.discard``."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-            if self._pid == os.getpid():
-                _unlink_all([self._path])
-
-
 @contextlib.contextmanager
 def spare_reserve(path: str) -> Iterator[None]:
     """While held, the space of the reserve is free; afterwards it is taken again, if it can be."""
@@ -301,9 +278,3 @@ def fill_reserve(path: str) -> None:
 
 def _form(status: os.stat_result) -> StoredForm:
     return StoredForm(status.st_size, status.st_ino, stat_module.S_ISREG(status.st_mode))
-
-
-def _unlink_all(paths: Iterable[str]) -> None:
-    for path in paths:
-        with contextlib.suppress(OSError):  # the end of the session tidies what is left
-            os.unlink(path)

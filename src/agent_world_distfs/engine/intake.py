@@ -19,7 +19,7 @@ from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher, require_hash
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter, Incoming
-from agent_world_distfs.records import BlobStat, Readable
+from agent_world_distfs.records import BlobStat, HashAlgorithm, Readable
 
 T = TypeVar("T")
 
@@ -68,27 +68,18 @@ class Intake:
         Raises:
             BlobHashMismatchError: the content does not hash to ``expected``; nothing is stored.
         """
-        head = _read_up_to(reader, INLINE_MAX_BYTES + 1)
+        head = read_up_to(reader, INLINE_MAX_BYTES + 1)
         if len(head) <= INLINE_MAX_BYTES:
             content_hash = self.hash_bytes(head)
             require_hash(expected or content_hash, content_hash)
             return self.store(head, change, content_hash)
         incoming = self._files.incoming()
         try:
-            stat = self._copy(head, reader, incoming)
+            stat = copy_stream(head, reader, incoming, self._catalog.hash_algorithm)
             require_hash(expected or stat.content_hash, stat.content_hash)
             return self._finish(incoming, stat, change)
         finally:
             incoming.discard()
-
-    def _copy(self, head: bytes, reader: Readable, incoming: Incoming) -> BlobStat:
-        hasher, size_bytes, chunk = new_hasher(self._catalog.hash_algorithm), 0, head
-        while chunk:
-            hasher.update(chunk)
-            incoming.write(chunk)
-            size_bytes += len(chunk)
-            chunk = _read_up_to(reader, CHUNK_BYTES)
-        return BlobStat(hasher.hexdigest(), size_bytes)
 
     def _finish(self, incoming: Incoming, stat: BlobStat, change: Change[T]) -> T:
         incoming.publish(stat.content_hash)
@@ -128,6 +119,11 @@ def settle_inline(tx: CatalogWriter, content_hash: str, data: bytes) -> BlobRow:
 
 def _settle_incoming(tx: CatalogWriter, stat: BlobStat, incoming: Incoming) -> BlobRow:
     incoming.ensure(stat.content_hash)
+    return settle_file(tx, stat)
+
+
+def settle_file(tx: CatalogWriter, stat: BlobStat) -> BlobRow:
+    """The same of large content whose bytes are made sure of: they are in blob storage, and durable."""
     row = tx.find_blob(stat.content_hash)
     if row is None:
         return tx.add_blob(stat.content_hash, stat.size_bytes, None)
@@ -136,7 +132,18 @@ def _settle_incoming(tx: CatalogWriter, stat: BlobStat, incoming: Incoming) -> B
     return tx.set_payload(row, stat.size_bytes, None)
 
 
-def _read_up_to(reader: Readable, size_bytes: int) -> bytes:
+def copy_stream(head: bytes, rest: Readable, incoming: Incoming, algorithm: HashAlgorithm) -> BlobStat:
+    """Write ``head``, and then all that ``rest`` gives."""
+    hasher, size_bytes, chunk = new_hasher(algorithm), 0, head
+    while chunk:
+        hasher.update(chunk)
+        incoming.write(chunk)
+        size_bytes += len(chunk)
+        chunk = read_up_to(rest, CHUNK_BYTES)
+    return BlobStat(hasher.hexdigest(), size_bytes)
+
+
+def read_up_to(reader: Readable, size_bytes: int) -> bytes:
     """``size_bytes`` bytes, fewer only at the end: raw readers may give fewer at any time, bad ones more."""
     first = _read_once(reader, size_bytes)
     if len(first) == size_bytes or not first:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from agent_world_distfs.engine.bulk import Bulk
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
@@ -23,7 +24,7 @@ from agent_world_distfs.errors import (
     StoreMovedError,
     UnavailableError,
 )
-from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
+from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, Readable
 
 END_BATCH = 2_000
@@ -56,6 +57,16 @@ class Lease:
                 tx.add_lease(self.name, settle_inline(tx, content_hash, data).blob_id)
 
         self._catalog.write_lazily(change)
+
+    def put_bulk(self, bulk: Bulk) -> None:
+        """Store all that is on its way, in one transaction, and keep it."""
+
+        def change(tx: CatalogWriter, rows: Mapping[str, BlobRow | BlobBrief]) -> None:
+            for row in rows.values():
+                tx.add_lease(self.name, row.blob_id)
+
+        if not bulk.is_empty:
+            bulk.store(self._catalog.write_lazily, change)
 
     def keep(self, content_hashes: Iterable[str]) -> list[str]:
         """Keep those of the blobs that are stored, in one transaction; returns the others."""

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
+from agent_world_distfs.engine.bulk import Bulk
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
-from agent_world_distfs.errors import BlobHashMismatchError, BlobNotFoundError, ManifestError
-from agent_world_distfs.hashing import as_bytes, hash_function
+from agent_world_distfs.errors import BlobNotFoundError, ManifestError
+from agent_world_distfs.hashing import as_bytes, hash_function, require_hash
 from agent_world_distfs.manifest_format import decode_manifest
 from agent_world_distfs.protocols import BlobFiles, BlobStore, Catalog
 from agent_world_distfs.records import (
     FileIndexManifestRef,
     FileMetadata,
-    HashAlgorithm,
     ManifestImportReport,
     Progress,
 )
@@ -60,42 +60,58 @@ def pull(
                 manifest.seek(0)
                 return decode_manifest(manifest)
 
-            fetch_entries(lease, source, entries, catalog.hash_algorithm, progress)
+            _fetch_entries(catalog, files, lease, source, entries, progress)
         return import_manifest()
 
 
-def fetch_entries(
-    lease: Lease, source: BlobStore, entries: Entries, algorithm: HashAlgorithm, progress: Progress | None
+def _fetch_entries(
+    catalog: Catalog,
+    files: BlobFiles,
+    lease: Lease,
+    source: BlobStore,
+    entries: Entries,
+    progress: Progress | None,
 ) -> None:
     """Make sure that every blob that the entries name is stored here, and keep it; progress in files."""
     total = sum(1 for _ in entries())
     done = 0
-    for chunk in chunks(entries()):
-        sizes = {file.content_hash: file.size_bytes for file in chunk}
-        missing = lease.keep(sizes)
-        small = {name: sizes[name] for name in missing if sizes[name] <= INLINE_MAX_BYTES}
-        lease.put_all(_fetch_small(source, small, algorithm))
-        for content_hash in missing:
-            if sizes[content_hash] > INLINE_MAX_BYTES:
-                fetch_blob(lease, source, content_hash)
-        done += len(chunk)
-        if progress is not None:
-            progress(done, total)
+    with Bulk(catalog, files) as bulk:
+        fetch = _Fetch(source, bulk, hash_function(catalog.hash_algorithm))
+        for chunk in chunks(entries()):
+            sizes = {file.content_hash: file.size_bytes for file in chunk}
+            for content_hash in lease.keep(sizes):
+                fetch.bring(content_hash, sizes[content_hash])
+                if bulk.is_full:
+                    lease.put_bulk(bulk)
+            lease.put_bulk(bulk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
 
 
-def _fetch_small(
-    source: BlobStore, sizes: dict[str, int], algorithm: HashAlgorithm
-) -> list[tuple[str, bytes]]:
-    hash_bytes = hash_function(algorithm)
-    fetched = []
-    for content_hash, size_bytes in sizes.items():
-        data = as_bytes(source.get(content_hash))
-        if hash_bytes(data) != content_hash:
-            raise BlobHashMismatchError(content_hash, hash_bytes(data))
+class _Fetch:
+    """Brings single blobs from a source."""
+
+    def __init__(self, source: BlobStore, bulk: Bulk, hash_bytes: Callable[[bytes], str]) -> None:
+        self._source = source
+        self._bulk = bulk
+        self._hash_bytes = hash_bytes
+
+    def bring(self, content_hash: str, size_bytes: int) -> None:
+        """Have a blob ready to be stored.
+
+        Raises:
+            BlobNotFoundError, BlobHashMismatchError, ManifestError: the source lacks it, or has another.
+        """
+        if size_bytes > INLINE_MAX_BYTES:
+            with open_at(self._source, content_hash) as stream:
+                self._bulk.add_stream(stream, content_hash)
+            return
+        data = as_bytes(self._source.get(content_hash))
+        require_hash(content_hash, self._hash_bytes(data))
         if len(data) != size_bytes:
             raise ManifestError(f"says {size_bytes} bytes of a blob that has {len(data)}")
-        fetched.append((content_hash, data))
-    return fetched
+        self._bulk.add_small(data, content_hash)
 
 
 def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
@@ -145,7 +161,7 @@ def pull_entries(
 
     state = catalog.digest_of(entries())
     with Lease(catalog, files) as lease:
-        fetch_entries(lease, source, entries, catalog.hash_algorithm, progress)
+        _fetch_entries(catalog, files, lease, source, entries, progress)
         manifest_hash = _keep_for_history(catalog, lease, manifest)
         return replace_index(catalog, files, entries, state, lambda _: None, manifest_hash)
 

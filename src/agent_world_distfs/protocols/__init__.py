@@ -5,7 +5,7 @@ A store is a *catalog* (paths, pins, one row per blob, the bytes of small blobs;
 written once, over the protocols here, and runs on every backend.
 """
 
-from agent_world_distfs.protocols.blobs import BlobFiles, Incoming
+from agent_world_distfs.protocols.blobs import BlobFiles, Incoming, IncomingBatch
 from agent_world_distfs.protocols.catalog import Catalog, CatalogReader, CatalogWriter, Turn
 from agent_world_distfs.protocols.rows import (
     BlobBrief,
@@ -30,6 +30,7 @@ __all__ = [
     "Doubted",
     "FileStore",
     "Incoming",
+    "IncomingBatch",
     "IndexState",
     "LogState",
     "LoggedTransaction",

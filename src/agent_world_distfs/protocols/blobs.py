@@ -29,11 +29,39 @@ class Incoming(Protocol):
         ...
 
 
+class IncomingBatch(Protocol):
+    """Many blobs on their way in, made durable and named together."""
+
+    def incoming(self) -> Incoming:
+        """Room for one of them; it is written, and then added or discarded."""
+        ...
+
+    def add(self, incoming: Incoming, content_hash: str) -> None:
+        """It is written to its end; from here on it is the batch's. The same hash again is discarded."""
+        ...
+
+    def publish(self) -> None:
+        """Make the bytes of all that were added durable, then durably give them their names."""
+        ...
+
+    def ensure(self, content_hash: str) -> None:
+        """See ``Incoming.ensure``."""
+        ...
+
+    def close(self) -> None:
+        """Give up the private names."""
+        ...
+
+
 class BlobFiles(Protocol):
     """Large blobs, one object each, which holds exactly the blob's bytes."""
 
     def incoming(self) -> Incoming:
         """Room for a new blob."""
+        ...
+
+    def batch(self) -> IncomingBatch:
+        """Room for many new blobs, with fewer flushes than each would take alone."""
         ...
 
     def open(self, content_hash: str) -> BinaryIO:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 
 from agent_world_distfs.engine import reading
 from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.engine.conditions import check_form
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.hashing import as_bytes, check_hash
-from agent_world_distfs.operations import files, listing
+from agent_world_distfs.operations import files, listing, writing_many
 from agent_world_distfs.paths import check_prefix, normalize_path
 from agent_world_distfs.protocols import BlobRow, CatalogWriter
-from agent_world_distfs.records import Data, Expected, FileMetadata, Readable
+from agent_world_distfs.records import Data, Expected, FileMetadata, Progress, Readable
 from agent_world_distfs.store.base import StoreBase
 
 
@@ -40,6 +40,19 @@ class FileMethods(StoreBase):
         """The same for all that ``reader`` gives, in bounded memory. The reader is not closed."""
         path, expected = normalize_path(path), check_form(expected_content_hash)
         return self._intake.store_stream(reader, _name(path, expected))
+
+    def write_files(
+        self, items: Iterable[tuple[str, Data | Readable]], *, progress: Progress | None = None
+    ) -> int:
+        """Make each path hold its content, bytes or a reader; returns how many items there were.
+
+        Up to 1,000 items are one commit: all of them or none. More are written in chunks of 1,000, one
+        after the other in the order of the items: on an error, whole chunks before it stand. Where a path
+        comes twice, what comes last stays. Items are taken one by one, small contents of a chunk wait in
+        memory, large ones on the disk. Readers are not closed. Progress in files, after each commit.
+        """
+        total = len(items) if isinstance(items, Sized) else None
+        return writing_many.write_files(self._catalog, self._files, map(_check_item, items), total, progress)
 
     def link_file(
         self, path: str, content_hash: str, *, expected_content_hash: Expected = None
@@ -139,6 +152,15 @@ class FileMethods(StoreBase):
 
 def _name(path: str, expected: Expected) -> Callable[[CatalogWriter, BlobRow], FileMetadata]:
     return lambda tx, row: files.name_blob(tx, path, expected, row)
+
+
+def _check_item(item: tuple[str, Data | Readable]) -> tuple[str, bytes | Readable]:
+    path, content = item
+    if isinstance(content, bytes | bytearray | memoryview):
+        return normalize_path(path), as_bytes(content)
+    if not hasattr(content, "read"):
+        raise TypeError(f"content is bytes or a reader, not {type(content).__name__}")
+    return normalize_path(path), content
 
 
 def _check_limit(limit: int) -> int:

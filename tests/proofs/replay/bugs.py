@@ -1,6 +1,6 @@
 """Bugs to be found: each breaks one promise of durability, in a traced process only.
 
-All but one work at the level of the operating system or of SQLite, so that they stay bugs however
+All but a few work at the level of the operating system or of SQLite, so that they stay bugs however
 the store is written.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import apsw
@@ -77,11 +78,37 @@ def _forget_errors() -> None:
     Gate.set_suspect = lambda self, *, suspect: None  # type: ignore[method-assign]
 
 
+def _flush_no_file_system() -> None:
+    """The flush of everything is left out."""
+    _replace_flush_of_all(lambda _: lambda fd: None)
+
+
+def _flush_file_system_too_early() -> None:
+    """It is left out once the names are given: only the first of each batch is made."""
+    calls = count()
+
+    def every_other(honest: Callable[[int], None]) -> Callable[[int], None]:
+        return lambda fd: honest(fd) if next(calls) % 2 == 0 else None
+
+    _replace_flush_of_all(every_other)
+
+
+def _replace_flush_of_all(change: Callable[[Callable[[int], None]], Callable[[int], None]]) -> None:
+    """It is no function of Python's own: these bugs know where the store has it."""
+    from agent_world_distfs.blobs import batches
+
+    name = "flush_file_system"
+    assert hasattr(batches, name), "the store flushes in another place: follow it"
+    setattr(batches, name, change(getattr(batches, name)))
+
+
 BUGS: dict[str, Callable[[], None]] = {
     "files are not flushed": _flush_no_file,
     "directories are not flushed": _flush_no_directory,
     "the log is never flushed": _weaken("FULL", "OFF"),
     "a collection does not flush": _weaken("FULL", "NORMAL"),
+    "the file system is not flushed": _flush_no_file_system,
+    "the names of many are not flushed": _flush_file_system_too_early,
     "what is there is trusted": _trust_what_is_there,
     "errors of the log are forgotten": _forget_errors,
 }

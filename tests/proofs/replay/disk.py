@@ -1,7 +1,8 @@
 """A disk as a power cut sees it: inodes, the operations on them, and when each became durable.
 
 The weakest disk that POSIX allows. Flushing a file makes its data and size durable, nothing else;
-flushing a directory makes its entries durable, nothing else. A rename within a directory is one
+flushing a directory makes its entries durable, nothing else; flushing the file system does both for
+all there are. A rename within a directory is one
 operation; between two directories it is two, one on each. An operation that no flush has covered
 may have happened or not, independently of all others.
 
@@ -202,6 +203,16 @@ class Disk:
         for operation in self.inodes[inode].operations:
             if operation.when < began and not operation.is_lost:
                 operation.durable = min(operation.durable, ended)
+
+    def flush_all(self, began: int, ended: int) -> None:
+        """The same for all inodes: a flush of the whole file system."""
+        for inode in range(len(self.inodes)):
+            self.flush(began, ended, inode)
+
+    def fail_flush_all(self, began: int) -> None:
+        """Such a flush that reported an error: it may have been of any of them."""
+        for inode in range(len(self.inodes)):
+            self.fail_flush(began, inode)
 
     def fail_flush(self, began: int, inode: int) -> None:
         """A flush that reported an error."""

@@ -52,6 +52,7 @@ class Recording:
             "mkdirat": self._mkdir,
             "fsync": self._flush,
             "fdatasync": self._flush,
+            "syncfs": self._flush_all,
             "mmap": self._map,
             "clone": self._clone,
             "clone3": self._clone,
@@ -172,6 +173,16 @@ class Recording:
             self.disk.fail_flush(call.began, inode)
             return
         self.disk.flush(call.began, call.ended, inode)
+        self.flushes.append(call.ended)
+
+    def _flush_all(self, call: Call) -> None:
+        if not self._is_here(descriptor(call.arguments[0])[1]):
+            return
+        if call.result < 0:
+            self.failed_flushes += 1
+            self.disk.fail_flush_all(call.began)
+            return
+        self.disk.flush_all(call.began, call.ended)
         self.flushes.append(call.ended)
 
     def _clone(self, call: Call) -> None:

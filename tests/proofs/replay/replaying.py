@@ -14,7 +14,7 @@ from replay.crashes import ALL, HOLE, NOTHING, Choice, Crashes, Tree, choices
 from replay.disk import Operation
 from replay.judge import Demand, Seen, observe
 from replay.recording import Recording
-from replay.steps import BIG_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
+from replay.steps import BIG_TREE, MANY_OF_A_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
 from replay.trace import read_calls, strace
 
 PREPARED = (
@@ -256,7 +256,7 @@ def _prepare(root: Path) -> list[World]:
         act(other, step)
     other.location.rename(root / "other")
     other.root.rmdir()
-    for name, contents in (("tree", TREE), ("big", BIG_TREE)):
+    for name, contents in (("tree", TREE), ("big", BIG_TREE), ("large", MANY_OF_A_TREE)):
         directory = Path(f"{root}.{name}")
         directory.mkdir()
         for path, content in contents.items():

@@ -119,6 +119,17 @@ TREE: dict[str, Content] = {
 BIG_TREE: dict[str, Content] = {f"b{n:03}": Content(f"big{n}", 7_900) for n in range(560)}
 """One whose import makes the log so long that it is copied into the database."""
 
+MANY: dict[str, Content] = {
+    **{f"m{n:02}": Content(f"many{n}", 9_000 + 700 * n) for n in range(12)},
+    "small": Content("many", 60),
+    "again": Content("many3", 9_000 + 700 * 3),
+    "kept": Content("kept", 20_000),
+}
+"""Files written in one call, enough of them large ones for a flush of the whole file system."""
+
+MANY_OF_A_TREE: dict[str, Content] = {f"l{n:02}": Content(f"many of a tree{n}", 10_000) for n in range(10)}
+"""A real directory of which the same is true."""
+
 Act = Callable[[Scene, Step], Any]
 Effect = Callable[[World, Step, str], World]
 
@@ -218,6 +229,14 @@ KINDS: dict[str, tuple[Act, Effect]] = {
     "import big tree": (
         lambda scene, s: scene.store.import_tree(f"{scene.root}.big", "big"),
         lambda w, s, _: _filled(w, "big/", BIG_TREE),
+    ),
+    "import large tree": (
+        lambda scene, s: scene.store.import_tree(f"{scene.root}.large", "large"),
+        lambda w, s, _: _filled(w, "large/", MANY_OF_A_TREE),
+    ),
+    "write many": (
+        lambda scene, s: scene.store.write_files((s.path + name, MANY[name].data) for name in MANY),
+        lambda w, s, _: _filled(w, s.path, MANY),
     ),
     "stuck write": (lambda scene, s: scene.store.write_file(s.path, s.bytes_given.data), lambda w, s, _: w),
     "kill": (lambda scene, _: None, lambda w, s, _: w),

@@ -59,6 +59,15 @@ WORKLOADS = [
     _of("import", Step("delete", "kept/large"), Step("import"), Step("write", "n", NOTE)),
     _of("pull", Step("pull"), Step("write", "n", NOTE)),
     _of("import a tree", Step("import tree"), Step("write", "n", NOTE)),
+    _of("import a tree of large files", Step("import large tree"), Step("write", "n", NOTE)),
+    _of("write many", Step("write many", "n/"), Step("write", "n/m01", NOTE)),
+    _of("write many, twice", Step("write many", "n/"), Step("write many", "old/"), Step("write", "n", NOTE)),
+    _of(
+        "write many beside relaxed",
+        Step("write many", "r/", actor="relaxed"),
+        Step("write", "f", NOTE),
+        Step("write many", "f/"),
+    ),
     _of("make a store", Step("open"), Step("write", "n", SMALL), Step("write", "m", LARGE), is_fresh=True),
     _of(
         "open, close, open",

@@ -10,20 +10,19 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from agent_world_distfs.clock import now_ms
+from agent_world_distfs.engine.bulk import Bulk
 from agent_world_distfs.engine.directories import Segments, open_directory
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.keeping import keep_whole
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.errors import LeaseExpiredError
-from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher
+from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
 from agent_world_distfs.operations.tree_in.scan import Tree, changed
 from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, Progress, Readable, TreeImportReport
 
 READ_ATTEMPTS = 5
-BATCH_FILES = 500
-"""Small files stored in one transaction: at most 4 MiB."""
 
 _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 """What opening says where a regular file was and now is nothing, a symlink, a socket or a device."""
@@ -92,9 +91,8 @@ class _Carrier:
         self._tree = tree
         self._progress = progress
         self._total = sum(len(branch.names) for branch in tree.branches)
-        self._hash_bytes = hash_function(catalog.hash_algorithm)
+        self._bulk = Bulk(catalog, files)
         self._contents: list[_Content] = []
-        self._batch: list[tuple[str, bytes]] = []
 
     def bring_all(self) -> Sequence[_Content]:
         """Store everything; returns what is to be named."""
@@ -104,9 +102,10 @@ class _Carrier:
                 with self._tree.opened(root, branch.segments) as directory:
                     for name in branch.names:
                         self._bring(directory, (*branch.segments, name))
+            self._flush()
         finally:
+            self._bulk.discard()
             os.close(root)
-        self._flush()
         return self._contents
 
     def _bring(self, directory: int, segments: Segments) -> None:
@@ -116,13 +115,11 @@ class _Carrier:
         if found is None:
             raise changed(where)
         self._contents.append(_Content(path, found.content_hash, found.size_bytes))
-        if len(self._batch) >= BATCH_FILES or found.size_bytes > INLINE_MAX_BYTES:
+        if self._bulk.is_full:
             self._flush()
 
     def _flush(self) -> None:
-        batch, self._batch = self._batch, []
-        if batch:
-            self._lease.put_all(batch)
+        self._lease.put_bulk(self._bulk)
         if self._progress is not None:
             self._progress(len(self._contents), self._total)
 
@@ -146,9 +143,7 @@ class _Carrier:
             data = source.read(before.st_size + 1)
             if len(data) != before.st_size or not _held_still(source, before):
                 return None
-            found = BlobStat(self._hash_bytes(data), len(data))
-            self._batch.append((found.content_hash, data))
-            return found
+            return self._bulk.add_small(data)
         found = self._store_large(source, before.st_size, path)
         return found if found.size_bytes == before.st_size and _held_still(source, before) else None
 
@@ -160,7 +155,7 @@ class _Carrier:
             if is_same and keep_whole(self._catalog, self._files, self._lease, held.content_hash):
                 return BlobStat(held.content_hash, size_bytes)
             source.seek(0)
-        return self._lease.put_stream(_UpTo(source, size_bytes + 1))
+        return self._bulk.add_stream(_UpTo(source, size_bytes + 1))
 
     def _hash_of(self, source: Readable) -> str:
         hasher = new_hasher(self._catalog.hash_algorithm)
