@@ -430,7 +430,9 @@ def import_scanned(store: LocalCasStore, tree: Path, meanwhile: Callable[[], obj
     """Import with something happening between the look at the tree and the reading of it."""
     scanned = tree_in.scan_tree(tree, "", store.location)
     meanwhile()
-    return tree_in.import_tree(store._catalog, store._files, scanned, mirror=False, progress=None)
+    return tree_in.import_tree(
+        store._catalog, store._files, scanned, options=tree_in.TreeOptions(), progress=None
+    )
 
 
 def becomes(kind: str, place: Path, secret: Path) -> None:

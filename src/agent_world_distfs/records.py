@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
 
@@ -291,7 +291,11 @@ class AdoptReport:
 
 @dataclass(frozen=True, slots=True)
 class TreeImportReport:
-    """What laying a directory over the index did. ``skipped_paths``: not regular files; ascending."""
+    """What laying a directory over the index did. ``skipped_paths``: not regular files; ascending.
+
+    ``unread_files``: of the files, those known to be unchanged without reading them. Reports that differ in
+    nothing else are equal.
+    """
 
     total_files: int
     total_bytes: int
@@ -299,6 +303,7 @@ class TreeImportReport:
     changed: int
     removed: int
     skipped_paths: tuple[str, ...] = ()
+    unread_files: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_world_distfs.operations.tree_in import remembered
 from cli.running import Distfs
 
 
@@ -32,12 +33,23 @@ def test_a_directory_goes_in_and_comes_out_the_same(distfs: Distfs, tree: Path) 
         "changed": 0,
         "removed": 0,
         "skipped_paths": [],
+        "unread_files": 0,
     }
     target = distfs.place / "out"
     document = distfs.json("checkout", target)
     assert document == {"total_files": 2, "total_bytes": 3, "previous": None, "target": str(target)}
     assert (target / "a").read_bytes() == b"a"
     assert (target / "dir" / "b").read_bytes() == b"bb"
+
+
+def test_import_tree_takes_a_switch_to_read_what_looks_unchanged(
+    distfs: Distfs, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "TICK_NS", -(10**15))  # as if the files were old
+    distfs("import-tree", tree)
+    assert distfs.json("import-tree", tree)["unread_files"] == 2
+    assert "2 of them known to be unchanged" in distfs("import-tree", tree).text
+    assert distfs.json("import-tree", "--read-all", tree)["unread_files"] == 0
 
 
 def test_import_tree_lays_over_what_the_index_has(distfs: Distfs, tree: Path) -> None:

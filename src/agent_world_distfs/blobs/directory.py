@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager
 from itertools import count
 
 from agent_world_distfs.blobs.batches import FileBatch
+from agent_world_distfs.blobs.hints import Hints
 from agent_world_distfs.blobs.incoming import IncomingFile, unlink_all
 from agent_world_distfs.blobs.quarantine import Quarantine
 from agent_world_distfs.blobs.sessions import Sessions
@@ -44,6 +45,7 @@ class DirectoryBlobs:
     def __init__(self, root: str, *, read_only: bool = False) -> None:
         self._blobs = os.path.join(root, "blobs")
         self._quarantine = Quarantine(root)
+        self._hints = Hints(root)
         self._reserve = os.path.join(root, "reserve")
         self._sessions = Sessions(os.path.join(root, "tmp"), read_only=read_only)
         self._numbers = count()
@@ -200,6 +202,15 @@ class DirectoryBlobs:
         if form is None or form.identity != identity:
             return None
         return self._quarantine.take(name, self.path_of(content_hash), is_linked=form.is_regular)
+
+    def read_hint(self, name: str) -> bytes | None:
+        """See ``BlobFiles.read_hint``."""
+        return self._hints.read(name)
+
+    def write_hint(self, name: str, data: bytes) -> None:
+        """See ``BlobFiles.write_hint``."""
+        with contextlib.suppress(OSError, WorldError):
+            self._hints.write(name, data, self._temporary_path())
 
     def spare_space(self) -> AbstractContextManager[None]:
         """See ``BlobFiles.spare_space``."""

@@ -98,6 +98,14 @@ class BlobFiles(Protocol):
         """
         ...
 
+    def read_hint(self, name: str) -> bytes | None:
+        """What ``write_hint`` has kept under a name; None if that is not there any more, or not whole."""
+        ...
+
+    def write_hint(self, name: str, data: bytes) -> None:
+        """Keep what saves work another time, whole or not at all, neither durably nor at any cost."""
+        ...
+
     def spare_space(self) -> AbstractContextManager[None]:
         """While held, the reserve that removals on a full disk need is free; afterwards it is taken again."""
         ...

@@ -18,13 +18,15 @@ class TreeMethods(StoreBase):
         prefix: str = "",
         *,
         mirror: bool = False,
+        read_all: bool = False,
         progress: Progress | None = None,
     ) -> TreeImportReport:
         """Lay the regular files below a real directory over the index below ``prefix``, in one commit.
 
         ``prefix`` is a directory of the index, by default its top. What holds the same content already
         keeps its time. With ``mirror`` paths below ``prefix`` that the directory does not have are
-        removed in the same commit. Progress in files.
+        removed in the same commit. A file that is as an earlier import saw it (size, times, inode) is
+        not read again, except with ``read_all``. Progress in files.
 
         Raises:
             NotFoundError: there is no such directory.
@@ -33,7 +35,8 @@ class TreeMethods(StoreBase):
             StorageError: something in it cannot be read. Whichever it is, nothing is named.
         """
         tree = tree_in.scan_tree(directory, prefix, self.location)
-        return tree_in.import_tree(self._catalog, self._files, tree, mirror=mirror, progress=progress)
+        options = tree_in.TreeOptions(mirror, read_all)
+        return tree_in.import_tree(self._catalog, self._files, tree, options=options, progress=progress)
 
     def checkout(
         self,

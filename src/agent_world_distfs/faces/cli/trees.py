@@ -18,8 +18,9 @@ from agent_world_distfs.faces.cli.session import Session, pass_session
 @takes_place("directory")
 @takes_directory("prefix")
 @click.option("--mirror", is_flag=True, help="Also remove files below PREFIX that DIRECTORY does not have.")
+@click.option("--read-all", is_flag=True, help="Also read files that look unchanged since an earlier import.")
 @pass_session
-def import_tree(session: Session, *, directory: str, prefix: str, mirror: bool) -> None:
+def import_tree(session: Session, *, directory: str, prefix: str, mirror: bool, read_all: bool) -> None:
     """Store every file below DIRECTORY, all of them in one step.
 
     They are laid over the index below PREFIX, a directory of the index (by default its top): files that are
@@ -28,7 +29,7 @@ def import_tree(session: Session, *, directory: str, prefix: str, mirror: bool) 
     """
     _require_directory(directory)
     with session.make_store() as store, session.watching("import-tree", "files") as progress:
-        report = store.import_tree(directory, prefix, mirror=mirror, progress=progress)
+        report = store.import_tree(directory, prefix, mirror=mirror, read_all=read_all, progress=progress)
     session.answer(report, _imported(report))
 
 
@@ -40,6 +41,8 @@ def _require_directory(directory: str) -> None:
 
 def _imported(report: TreeImportReport) -> Iterator[str]:
     read = f"{output.counted(report.total_files, 'file')} ({output.shown_size(report.total_bytes)})"
+    if report.unread_files:
+        read += f", {report.unread_files:,} of them known to be unchanged"
     yield f"Read {read}: {report.added:,} added, {report.changed:,} changed, {report.removed:,} removed."
     if report.skipped_paths:
         yield f"Left out {len(report.skipped_paths):,}, no regular files:"

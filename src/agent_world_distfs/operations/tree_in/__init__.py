@@ -7,12 +7,16 @@ and a process that dies before that leaves blobs that the next collection takes.
 Each file is stored as it was at one moment: if it changed while it was read, as far as its size and
 times show, it is read again. The tree as a whole is not frozen: files are read one after another.
 
+What an earlier import has read is not read again if it is unchanged, as far as five of its attributes
+show: see ``remembered``. Such content is not leased; whether it is stored is asked in the transaction that
+names it, and what is not is read after all.
+
 A directory that holds a store is left out. SQLite's locks are POSIX locks, which a process loses
 when it closes any descriptor of the file: reading a store that this very process has open would
 open its database to others.
 """
 
-from agent_world_distfs.operations.tree_in.carrying import import_tree
+from agent_world_distfs.operations.tree_in.carrying import TreeOptions, import_tree
 from agent_world_distfs.operations.tree_in.scan import Branch, Tree, scan_tree
 
-__all__ = ["Branch", "Tree", "import_tree", "scan_tree"]
+__all__ = ["Branch", "Tree", "TreeOptions", "import_tree", "scan_tree"]

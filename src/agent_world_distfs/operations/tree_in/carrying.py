@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -15,8 +16,10 @@ from agent_world_distfs.engine.directories import Segments, open_directory
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.keeping import keep_whole
 from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.errors import LeaseExpiredError
 from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
+from agent_world_distfs.operations.tree_in.remembered import Memory
 from agent_world_distfs.operations.tree_in.scan import Tree, changed
 from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
@@ -29,21 +32,40 @@ _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
-    """What a path is to hold."""
+class TreeOptions:
+    """How to lay a tree over the index. ``mirror``: remove what it does not have; ``read_all``: read all."""
 
+    mirror: bool = False
+    read_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a path is to hold. ``is_read``: else it is remembered, and may not be stored any more."""
+
+    segments: Segments
     path: str
     content_hash: str
     size_bytes: int
+    is_read: bool
+
+
+class _NotStoredError(Exception):
+    """What was remembered is right, and not stored: it has to be read."""
+
+    def __init__(self, contents: Sequence[_Content]) -> None:
+        super().__init__(contents)
+        self.contents = contents
 
 
 def import_tree(
-    catalog: Catalog, files: BlobFiles, tree: Tree, *, mirror: bool, progress: Progress | None
+    catalog: Catalog, files: BlobFiles, tree: Tree, *, options: TreeOptions, progress: Progress | None
 ) -> TreeImportReport:
     """Store what a tree holds and name it, all at once; progress in files.
 
     A path that holds the same content already is left as it is, with its time. With ``mirror`` the
-    index afterwards has, below the prefix, the regular files of the tree and nothing else.
+    index afterwards has, below the prefix, the regular files of the tree and nothing else. Files that are as
+    an earlier import saw them are not read, except with ``read_all``.
 
     Raises:
         UnavailableError: a file changed again and again while it was read; nothing is named.
@@ -51,31 +73,54 @@ def import_tree(
     """
     catalog.write(lambda _: None)  # a store that cannot be written says so before anything is read
     with Lease(catalog, files) as lease:
-        contents = _Carrier(catalog, files, lease, tree, progress).bring_all()
-        mirrored = tree.prefix if mirror else None
-        added, replaced, removed = catalog.write(lambda tx: _name(tx, contents, mirrored))
+        memory = Memory(files, tree.root, catalog.hash_algorithm)
+        if not options.read_all:
+            memory.load()
+        carrier = _Carrier(catalog, files, lease, tree, memory, progress)
+        carrier.bring_all()
+        changes = _name_all(catalog, files, carrier, tree.prefix if options.mirror else None)
+        memory.keep()
+    contents = carrier.contents.values()
     total_bytes = sum(content.size_bytes for content in contents)
-    return TreeImportReport(len(contents), total_bytes, added, replaced, removed, tree.skipped_paths)
+    unread_files = sum(not content.is_read for content in contents)
+    return TreeImportReport(len(contents), total_bytes, *changes, tree.skipped_paths, unread_files)
 
 
-def _name(tx: CatalogWriter, contents: Sequence[_Content], mirrored: str | None) -> tuple[int, int, int]:
+def _name_all(
+    catalog: Catalog, files: BlobFiles, carrier: _Carrier, mirrored: str | None
+) -> tuple[int, int, int]:
+    while True:
+        try:
+            return catalog.write(lambda tx: _name(tx, files, carrier.contents, mirrored))
+        except _NotStoredError as error:
+            carrier.bring_again(error.contents)  # then it is leased: each is brought once at the most
+
+
+def _name(
+    tx: CatalogWriter, files: BlobFiles, contents: Mapping[str, _Content], mirrored: str | None
+) -> tuple[int, int, int]:
     """How many entries were added, changed and removed. ``mirrored``: the prefix below which to remove."""
     added = replaced = 0
+    not_stored: list[_Content] = []
     now = now_ms()
-    for content in contents:
+    for content in contents.values():
         held = tx.stat_file(content.path)
         if held is not None and held.content_hash == content.content_hash:
             continue
-        row = tx.find_brief(content.content_hash)
+        row = find_stored(tx, files, content.content_hash)
         if row is None:
-            raise LeaseExpiredError
+            not_stored.append(content)
+            continue
         tx.set_file(content.path, row, now)
         added += held is None
         replaced += held is not None
+    if any(content.is_read for content in not_stored):
+        raise LeaseExpiredError
+    if not_stored:
+        raise _NotStoredError(not_stored)
     if mirrored is None:
         return added, replaced, 0
-    kept = {content.path for content in contents}
-    others = [file.path for file in tx.iter_files(mirrored) if file.path not in kept]
+    others = [file.path for file in tx.iter_files(mirrored) if file.path not in contents]
     return added, replaced, sum(tx.remove_file(path) for path in others)
 
 
@@ -83,62 +128,100 @@ class _Carrier:
     """Brings the content of a tree into the store, under a lease."""
 
     def __init__(
-        self, catalog: Catalog, files: BlobFiles, lease: Lease, tree: Tree, progress: Progress | None
+        self,
+        catalog: Catalog,
+        files: BlobFiles,
+        lease: Lease,
+        tree: Tree,
+        memory: Memory,
+        progress: Progress | None,
     ) -> None:
         self._catalog = catalog
         self._files = files
         self._lease = lease
         self._tree = tree
+        self._memory = memory
         self._progress = progress
         self._total = sum(len(branch.names) for branch in tree.branches)
         self._bulk = Bulk(catalog, files)
-        self._contents: list[_Content] = []
+        self.contents: dict[str, _Content] = {}
+        """What is to be named, by path."""
 
-    def bring_all(self) -> Sequence[_Content]:
-        """Store everything; returns what is to be named."""
-        root = open_directory(self._tree.root)
-        try:
+    def bring_all(self) -> None:
+        """Store everything that is not remembered."""
+        with self._opened_root() as root:
             for branch in self._tree.branches:
                 with self._tree.opened(root, branch.segments) as directory:
                     for name in branch.names:
-                        self._bring(directory, (*branch.segments, name))
+                        segments = (*branch.segments, name)
+                        if not self._recall(directory, segments):
+                            self._bring(directory, segments)
             self._flush()
+
+    def bring_again(self, contents: Iterable[_Content]) -> None:
+        """Store what was remembered and is not stored."""
+        with self._opened_root() as root:
+            for content in contents:
+                with self._tree.opened(root, content.segments[:-1]) as directory:
+                    self._bring(directory, content.segments)
+            self._flush()
+
+    @contextmanager
+    def _opened_root(self) -> Iterator[int]:
+        root = open_directory(self._tree.root)
+        try:
+            yield root
         finally:
             self._bulk.discard()
             os.close(root)
-        return self._contents
+
+    def _recall(self, directory: int, segments: Segments) -> bool:
+        """Whether it is known without reading what a file holds."""
+        try:
+            status = os.stat(segments[-1], dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            return False  # reading will tell
+        content_hash = self._memory.recall(b"/".join(segments), status)
+        if content_hash is None or not stat.S_ISREG(status.st_mode):
+            return False
+        self._add(segments, BlobStat(content_hash, status.st_size), is_read=False)
+        return True
 
     def _bring(self, directory: int, segments: Segments) -> None:
-        path, where = self._tree.path(segments), self._tree.host_path(segments)
-        with translated(where, translate_reading):
-            found = self._store_steady(directory, segments[-1], path)
+        with translated(self._tree.host_path(segments), translate_reading):
+            found = self._store_steady(directory, segments)
         if found is None:
-            raise changed(where)
-        self._contents.append(_Content(path, found.content_hash, found.size_bytes))
+            raise changed(self._tree.host_path(segments))
+        self._add(segments, found, is_read=True)
         if self._bulk.is_full:
             self._flush()
+
+    def _add(self, segments: Segments, found: BlobStat, *, is_read: bool) -> None:
+        path = self._tree.path(segments)
+        self.contents[path] = _Content(segments, path, found.content_hash, found.size_bytes, is_read)
 
     def _flush(self) -> None:
         self._lease.put_bulk(self._bulk)
         if self._progress is not None:
-            self._progress(len(self._contents), self._total)
+            self._progress(len(self.contents), self._total)
 
     # --- one file ------------------------------------------------------------------------------
 
-    def _store_steady(self, directory: int, name: bytes, path: str) -> BlobStat | None:
+    def _store_steady(self, directory: int, segments: Segments) -> BlobStat | None:
         """Store what a file held at one moment; None if it did not hold still in several attempts."""
         for _ in range(READ_ATTEMPTS):
-            source = open_regular(directory, name)
+            source = open_regular(directory, segments[-1])
             if source is not None:
                 with source:
-                    found = self._store(source, path)
+                    before = os.fstat(source.fileno())
+                    found = self._store(source, before, self._tree.path(segments))
                 if found is not None:
+                    self._memory.note(b"/".join(segments), before, found.content_hash)
                     return found
         return None
 
-    def _store(self, source: BinaryIO, path: str) -> BlobStat | None:
+    def _store(self, source: BinaryIO, before: os.stat_result, path: str) -> BlobStat | None:
         """None if the file changed meanwhile."""
-        before = os.fstat(source.fileno())
         if before.st_size <= INLINE_MAX_BYTES:
             data = source.read(before.st_size + 1)
             if len(data) != before.st_size or not _held_still(source, before):
