@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 from agent_world_distfs.errors import InvalidInputError
 
@@ -28,6 +28,12 @@ class Readable(Protocol):
 
 Progress = Callable[[int, int | None], None]
 """Called with done and total (None: unknown), in the unit that the operation's docstring names."""
+
+
+Link = Literal["copy", "reflink", "hardlink"]
+"""How a checkout makes its files: see ``checkout``."""
+
+LINKS: Final[tuple[Link, ...]] = get_args(Link)
 
 
 class Absent(Enum):
@@ -308,11 +314,15 @@ class TreeImportReport:
 
 @dataclass(frozen=True, slots=True)
 class CheckoutReport:
-    """What was written out. ``previous``: where the replaced directory was kept, None if there was none."""
+    """What was written out. ``previous``: where the replaced directory was kept, None if there was none.
+
+    ``linked_files``: of the files, those that share their bytes with the store; the others were copied.
+    """
 
     total_files: int
     total_bytes: int
     previous: str | None = None
+    linked_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,13 @@ def test_a_directory_goes_in_and_comes_out_the_same(distfs: Distfs, tree: Path) 
     }
     target = distfs.place / "out"
     document = distfs.json("checkout", target)
-    assert document == {"total_files": 2, "total_bytes": 3, "previous": None, "target": str(target)}
+    assert document == {
+        "total_files": 2,
+        "total_bytes": 3,
+        "previous": None,
+        "linked_files": 0,
+        "target": str(target),
+    }
     assert (target / "a").read_bytes() == b"a"
     assert (target / "dir" / "b").read_bytes() == b"bb"
 

@@ -16,6 +16,7 @@ microseconds, and unlinked after it, which for large files takes long.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat as stat_module
@@ -35,6 +36,10 @@ from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
 
+_WRITABLE = 0o222
+_CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EROFS, errno.EOPNOTSUPP}
+"""What linking says where a second name cannot be: another file system, too many, or not ours to give."""
+
 RESERVE_BYTES = 2 << 20
 """What is kept back on the disk, so that a full one can be emptied: removing writes to the log first."""
 
@@ -46,6 +51,7 @@ class DirectoryBlobs:
         self._blobs = os.path.join(root, "blobs")
         self._quarantine = Quarantine(root)
         self._hints = Hints(root)
+        self._read_only = read_only
         self._reserve = os.path.join(root, "reserve")
         self._sessions = Sessions(os.path.join(root, "tmp"), read_only=read_only)
         self._numbers = count()
@@ -202,6 +208,23 @@ class DirectoryBlobs:
         if form is None or form.identity != identity:
             return None
         return self._quarantine.take(name, self.path_of(content_hash), is_linked=form.is_regular)
+
+    def name_outside(self, content_hash: str, directory: int, name: bytes) -> bool:
+        """See ``BlobFiles.name_outside``: a hard link. What it leads to is made read-only before."""
+        if self._read_only:
+            return False
+        try:
+            with self.open(content_hash) as stored:
+                status = os.fstat(stored.fileno())
+                os.fchmod(stored.fileno(), stat_module.S_IMODE(status.st_mode) & ~_WRITABLE)
+                os.link(self.path_of(content_hash), name, dst_dir_fd=directory, follow_symlinks=False)
+        except (FileNotFoundError, CatalogError):
+            return False
+        except OSError as error:
+            if error.errno in _CANNOT_LINK:
+                return False
+            raise
+        return True
 
     def read_hint(self, name: str) -> bytes | None:
         """See ``BlobFiles.read_hint``."""

@@ -98,6 +98,16 @@ class BlobFiles(Protocol):
         """
         ...
 
+    def name_outside(self, content_hash: str, directory: int, name: bytes) -> bool:
+        """Give the stored bytes another name, in a directory that is not the store's, for reading only.
+
+        ``directory``: a descriptor. False, and nothing done, if they cannot have one there.
+
+        Raises:
+            FileExistsError: something has that name.
+        """
+        ...
+
     def read_hint(self, name: str) -> bytes | None:
         """What ``write_hint`` has kept under a name; None if that is not there any more, or not whole."""
         ...

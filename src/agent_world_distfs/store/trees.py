@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import tree_in, tree_out
-from agent_world_distfs.records import CheckoutReport, Progress, TreeImportReport
+from agent_world_distfs.records import LINKS, CheckoutReport, Link, Progress, TreeImportReport
 from agent_world_distfs.store.base import StoreBase
 
 
@@ -43,6 +44,7 @@ class TreeMethods(StoreBase):
         target: str | os.PathLike[str],
         prefix: str = "",
         *,
+        link: Link = "copy",
         replace: bool = False,
         progress: Progress | None = None,
     ) -> CheckoutReport:
@@ -53,6 +55,11 @@ class TreeMethods(StoreBase):
         be missing or an empty directory; with ``replace`` it may be any, and the old one is kept
         beside it as ``TARGET.before-<id>``. Progress in files.
 
+        ``link``: ``"copy"``; ``"reflink"``: files share their blocks with the store until they are written;
+        ``"hardlink"``: large files are the store's own under another name, read-only, without times of their
+        own. Whoever writes to those all the same damages the store. What cannot share is copied; the report
+        says how many do.
+
         Raises:
             PathNotFoundError: there is nothing below ``prefix``.
             NotFoundError: ``target`` is to be in a directory that does not exist.
@@ -62,5 +69,7 @@ class TreeMethods(StoreBase):
             UnavailableError: a read-only store, and a file was overwritten and collected meanwhile.
             StorageError: the target's disk failed. Whichever it is, the target is as it was.
         """
+        if link not in LINKS:
+            raise InvalidInputError(f"link is one of {', '.join(LINKS)}, not {link!r}")
         with tree_out.open_place(target, self.location, replace=replace) as place:
-            return tree_out.checkout(self._catalog, self._files, place, prefix, progress)
+            return tree_out.checkout(self._catalog, self._files, place, prefix, link=link, progress=progress)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from agent_world_distfs import CheckoutReport, InvalidInputError, TreeImportReport
+from agent_world_distfs import CheckoutReport, InvalidInputError, Link, TreeImportReport
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.options import command, takes_directory, takes_place
 from agent_world_distfs.faces.cli.session import Session, pass_session
@@ -53,8 +53,14 @@ def _imported(report: TreeImportReport) -> Iterator[str]:
 @takes_place("target")
 @takes_directory("prefix")
 @click.option("--replace", is_flag=True, help="Replace TARGET; what it was is kept as TARGET.before-<id>.")
+@click.option(
+    "--link",
+    type=click.Choice(["copy", "reflink", "hardlink"]),
+    default="copy",
+    help="Let files share their bytes with the store. Through hard links, never write to them.",
+)
 @pass_session
-def checkout(session: Session, *, target: str, prefix: str, replace: bool) -> None:
+def checkout(session: Session, *, target: str, prefix: str, replace: bool, link: Link) -> None:
     """Write the files of the index out as the directory TARGET.
 
     PREFIX is a directory of the index: docs takes docs/..., never docs2/... By default everything is
@@ -62,12 +68,15 @@ def checkout(session: Session, *, target: str, prefix: str, replace: bool) -> No
     together, such as a beside a/b, are reported before the first byte is written.
     """
     with session.hold_store() as store, session.watching("checkout", "files") as progress:
-        report = store.checkout(target, prefix, replace=replace, progress=progress)
-    session.answer(output.fields(report) | {"target": target}, _checked_out(report, target))
+        report = store.checkout(target, prefix, link=link, replace=replace, progress=progress)
+    session.answer(output.fields(report) | {"target": target}, _checked_out(report, target, link))
 
 
-def _checked_out(report: CheckoutReport, target: str) -> Iterator[str]:
+def _checked_out(report: CheckoutReport, target: str, link: Link) -> Iterator[str]:
     written = f"{output.counted(report.total_files, 'file')} ({output.shown_size(report.total_bytes)})"
     yield f"Wrote {written} to {output.printable(target)}."
+    if link != "copy":
+        copied = report.total_files - report.linked_files
+        yield f"{report.linked_files:,} share their bytes with the store ({link}), {copied:,} were copied."
     if report.previous is not None:
         yield f"What was there is kept in {output.printable(report.previous)}."

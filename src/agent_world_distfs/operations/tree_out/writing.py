@@ -22,18 +22,30 @@ from agent_world_distfs.errors import (
     PathNotFoundError,
     UnavailableError,
 )
+from agent_world_distfs.filesystem_kind import is_flushed_as_one
+from agent_world_distfs.flushing import flush_file_system
 from agent_world_distfs.operations.tree_out.kept import kept_files
 from agent_world_distfs.operations.tree_out.names import check_names
 from agent_world_distfs.operations.tree_out.place import TREE, Place, staged, swap_in
+from agent_world_distfs.operations.tree_out.sharing import Sharing
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, Catalog
-from agent_world_distfs.records import CheckoutReport, FileMetadata, Progress
+from agent_world_distfs.records import CheckoutReport, FileMetadata, Link, Progress
+
+FEW = 8
+"""Up to so many files are flushed one by one: a flush of the file system waits for what others write."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def checkout(
-    catalog: Catalog, files: BlobFiles, place: Place, prefix: str, progress: Progress | None
+    catalog: Catalog,
+    files: BlobFiles,
+    place: Place,
+    prefix: str,
+    *,
+    link: Link = "copy",
+    progress: Progress | None = None,
 ) -> CheckoutReport:
     """Make one snapshot of a directory of the index the real directory at ``place``; progress in files.
 
@@ -51,19 +63,29 @@ def checkout(
         with staged(place) as (staging, directory):
             with opened_below(directory, (TREE,)) as root:
                 check_names(lambda: (file.path[len(prefix) :] for file in entries), root)
-                writer = _TreeWriter(catalog, files, root, len(prefix))
+                sharing = Sharing(files, catalog.hash_algorithm, link)
+                writer = _TreeWriter(catalog, files, sharing, root, len(prefix))
                 total_bytes = writer.write_all(entries, entries.total_files, progress)
-                flush_tree(root)
+                _flush(root, place, entries.total_files)
             previous = swap_in(place, staging)
-    return CheckoutReport(entries.total_files, total_bytes, previous)
+    return CheckoutReport(entries.total_files, total_bytes, previous, sharing.total_files)
+
+
+def _flush(root: int, place: Place, total_files: int) -> None:
+    """Make what has been written below ``root`` durable. It was opened before: see ``flush_file_system``."""
+    if total_files > FEW and is_flushed_as_one(os.path.dirname(place.path)):
+        flush_file_system(root)
+    else:
+        flush_tree(root)
 
 
 class _TreeWriter:
     """Fills an empty directory. Entries ascend, so that all of one directory stands together."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, root: int, cut: int) -> None:
+    def __init__(self, catalog: Catalog, files: BlobFiles, sharing: Sharing, root: int, cut: int) -> None:
         self._catalog = catalog
         self._files = files
+        self._sharing = sharing
         self._root = root
         self._cut = cut  # how much of each path is the prefix
         self._current: Segments = ()
@@ -101,6 +123,8 @@ class _TreeWriter:
     def _write(self, directory: int, file: FileMetadata) -> None:
         name = os.path.basename(file.path).encode()
         try:
+            if self._sharing.place(directory, name, file):
+                return
             target = os.open(name, _NEW_FILE, 0o666, dir_fd=directory)
         except FileExistsError:
             raise _taken(file.path) from None
