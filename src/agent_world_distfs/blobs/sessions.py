@@ -37,9 +37,7 @@ class Sessions:
         self._fd = -1
         self._pid = os.getpid()
         self.is_ended = False
-        self._beginning = (
-            threading.RLock()
-        )  # an interrupt may leave it taken; its thread may go on
+        self._beginning = threading.RLock()  # an interrupt may leave it taken; its thread may go on
         self._is_held_for_fork = False
         watch_forks(self)
 
