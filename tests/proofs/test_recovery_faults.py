@@ -19,6 +19,9 @@ from agent_world_distfs import IncompatibleStoreError, LocalCasStore, repair_sto
 
 pytestmark = pytest.mark.proof
 
+CALLS = [call for call in CHANGING if call != "openat"]
+"""Opening mostly reads: a kill there finds what one at the next change finds."""
+
 BESIDE = (".hurt", ".copy", ".kept", ".backup")
 
 
@@ -124,7 +127,7 @@ def test_killed_at_every_system_call_it_comes_to_the_same_end(
     name: str, zygote: Zygote, template: Path, tmp_path: Path
 ) -> None:
     root = _copy(template, tmp_path / "list")
-    points = list_points(zygote, name, root, tmp_path / "trace", CHANGING)
+    points = list_points(zygote, name, root, tmp_path / "trace", CALLS)
     assert len(points) > 20
     ENDS[name](root)
     for number, point in enumerate(points):
