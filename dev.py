@@ -246,9 +246,9 @@ def test(environment: Environment, arguments: Sequence[str]) -> int:
 
 
 def proof(environment: Environment, arguments: Sequence[str]) -> int:
-    """Run the long proofs, one at a time: most of them bring their own processes."""
+    """Run the long proofs, two at a time: most of them bring their own processes."""
     require_system_tools()
-    return foreground([environment.script("pytest"), "-m", "proof", *arguments])
+    return foreground([environment.script("pytest"), "-n", "2", "-m", "proof", *arguments])
 
 
 def tour(environment: Environment, arguments: Sequence[str]) -> int:
