@@ -285,9 +285,24 @@ def test_a_store_opens_or_says_that_descriptors_are_too_few(filled: Path, place:
 # --- permissions ------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that any user may enter, below others of which that is true: those of pytest are private."""
+    with tempfile.TemporaryDirectory(prefix="distfs-limits-") as place:
+        os.chmod(place, 0o755)
+        yield Path(place)
+
+
+def _place_for(user: int, open_place: Path) -> Path:
+    place = open_place / "place"
+    place.mkdir()
+    os.chown(place, user, user)
+    return place
+
+
 @pytest.mark.parametrize("user", [0, NOBODY], ids=["root", "nobody"])
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o777], ids=lambda mask: f"{mask:03o}")
-def test_any_umask_gives_a_store_or_an_error_of_ours(mask: int, user: int, tmp_path: Path) -> None:
+def test_any_umask_gives_a_store_or_an_error_of_ours(mask: int, user: int, open_place: Path) -> None:
     if os.geteuid() != 0:
         cannot_run("only root can be another user")
 
@@ -298,7 +313,7 @@ def test_any_umask_gives_a_store_or_an_error_of_ours(mask: int, user: int, tmp_p
         os.umask(0o022)
         return said
 
-    place = _place_for(user, tmp_path)
+    place = _place_for(user, open_place)
     said = in_child(lambda: use(place / "store"))
     assert said == "ok" or (mask == 0o777 and user != 0 and said == "StorageReadOnlyError")
     modes = {path: path.lstat().st_mode & 0o777 for path in (place / "store").rglob("*")}
@@ -313,17 +328,6 @@ def _fill_and_look(location: Path) -> None:
         fill(store)
     with LocalCasStore(location) as store:
         assert store.audit_file_index(verify=True).is_sound()
-
-
-def _place_for(user: int, tmp_path: Path) -> Path:
-    """A directory that the user may enter and write to; those above it may be entered by everybody."""
-    place = tmp_path / "place"
-    place.mkdir()
-    os.chown(place, user, user)
-    for above in place.parents:
-        if above.stat().st_mode & 0o001 == 0:
-            above.chmod(above.stat().st_mode | 0o011)
-    return place
 
 
 def _become(user: int) -> None:
@@ -378,10 +382,10 @@ def test_a_part_that_nobody_may_change_is_told(part: str, filled: Path, tmp_path
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_that_a_user_may_not_write_is_told(part: str, filled: Path, tmp_path: Path) -> None:
+def test_a_part_that_a_user_may_not_write_is_told(part: str, filled: Path, open_place: Path) -> None:
     if os.geteuid() != 0:
         cannot_run("only root can be another user")
-    place = _place_for(NOBODY, tmp_path)
+    place = _place_for(NOBODY, open_place)
     location = Path(shutil.copytree(filled, place / "store"))
     for path in [location, *location.rglob("*")]:
         os.chown(path, NOBODY, NOBODY)
