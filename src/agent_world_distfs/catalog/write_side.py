@@ -195,11 +195,15 @@ class WriteSide(ReadSide):
 
     def _writer_connection(self, synchronous: str) -> apsw.Connection:
         if self._writer is None:
-            self._writer = open_connection(self._path, synchronous=synchronous, read_only=False)
+            writer = open_connection(self._path, synchronous=synchronous, read_only=False)
+            writer.set_wal_hook(self._note_log_pages)
+            self._room = Room(writer)
             self._writer_synchronous = synchronous
-            self._writer.set_wal_hook(self._note_log_pages)
-            self._room = Room(self._writer)
+            self._writer = writer  # last: an interrupt before leaves none, not half of one
         if self._writer_synchronous != synchronous:
+            self._writer_synchronous = (
+                ""  # or an interrupt would let a full commit pass as flushed that is not
+            )
             self._writer.execute(f"PRAGMA synchronous = {synchronous}")
             self._writer_synchronous = synchronous
         return self._writer
