@@ -287,7 +287,7 @@ def test_a_store_opens_or_says_that_descriptors_are_too_few(filled: Path, place:
 
 @pytest.fixture
 def open_place() -> Iterator[Path]:
-    """A directory that any user may enter, below others of which that is true: those of pytest are private."""
+    """A directory that any user may enter, as those above it: the directories of pytest are private."""
     with tempfile.TemporaryDirectory(prefix="distfs-limits-") as place:
         os.chmod(place, 0o755)
         yield Path(place)
