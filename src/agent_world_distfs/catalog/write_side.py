@@ -201,9 +201,7 @@ class WriteSide(ReadSide):
             self._writer_synchronous = synchronous
             self._writer = writer  # last: an interrupt before leaves none, not half of one
         if self._writer_synchronous != synchronous:
-            self._writer_synchronous = (
-                ""  # or an interrupt would let a full commit pass as flushed that is not
-            )
+            self._writer_synchronous = ""  # or an interrupt would let a commit pass as flushed that is not
             self._writer.execute(f"PRAGMA synchronous = {synchronous}")
             self._writer_synchronous = synchronous
         return self._writer
