@@ -125,6 +125,9 @@ def test_a_reference_must_be_well_formed_and_true(store: LocalCasStore) -> None:
         store.import_file_index_manifest(FileIndexManifestRef("0" * 64, 5))
     with pytest.raises(InvalidInputError):
         store.import_file_index_manifest(FileIndexManifestRef("x", 5))
+    for size in (-1, True, None):
+        with pytest.raises(InvalidInputError, match="size of a manifest"):
+            store.import_file_index_manifest(FileIndexManifestRef(ref.content_hash, size))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         store.import_file_index_manifest(str(ref))  # type: ignore[arg-type]
     assert FileIndexManifestRef.parse(str(ref)) == ref
@@ -140,8 +143,9 @@ def test_a_rotten_blob_stops_an_import(location: Path) -> None:
         store.write_file("a", b"new")
         path = location / "blobs" / meta.content_hash[:2] / meta.content_hash
         path.write_bytes(b"L" + LARGE[1:])
-        with pytest.raises(BlobHashMismatchError):
-            store.import_file_index_manifest(ref)
+        for dry_run in (True, False):
+            with pytest.raises(BlobHashMismatchError):
+                store.import_file_index_manifest(ref, dry_run=dry_run)
         assert store.read_file("a") == b"new"
 
 

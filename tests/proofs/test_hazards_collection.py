@@ -112,6 +112,52 @@ def test_a_zombie_commit_does_come_back_to_a_collection_that_takes_files_before_
     assert kill_a_writer_between_two_batches(start, location, COLLECT_FILES_FIRST + COLLECT) != ()
 
 
+WRITE = """
+    store = LocalCasStore(location)
+    say("ready")
+    hear()
+    store.write_file("zombie", b"zombie" * 9_000)
+"""
+
+COLLECT_A_STRAY_FILE = """
+    from agent_world_distfs.operations import collect
+
+    store = LocalCasStore(location)
+    search = collect.find_orphans
+
+    def find_orphans(*places):
+        say("recording")
+        hear()
+        return search(*places)
+
+    def taken(done, total):
+        say(f"took {done} of {total}")
+        kill_me()
+
+    collect.find_orphans = find_orphans
+    store.prune_orphan_blobs(progress=taken)
+"""
+
+
+def test_a_zombie_commit_does_not_come_back_for_a_file_that_has_no_row_yet(
+    start: Start, location: Path
+) -> None:
+    """A batch that drops no row has to commit all the same: the dead writer's row lies in the log."""
+    collector = start(COLLECT_A_STRAY_FILE, location)
+    assert collector.hear() == "recording"
+    writer = start(WRITE, location, under=KILLED_IN_FLUSH)
+    assert writer.hear() == "ready"
+    writer.tell()
+    assert writer.hear_all() == [], "the writer was not killed in its flush"
+    assert len(files_of(location)) == 1
+    collector.tell()
+    assert collector.hear_all() == ["took 1 of 1"]
+    assert files_of(location) == set()
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index(verify=True).missing_file_blob_hashes == ()
+        assert store.stat_file("zombie") is None
+
+
 # --- F10: marking that fails, or reads a part ---------------------------------------------------
 
 PRUNE = """

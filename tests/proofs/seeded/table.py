@@ -36,6 +36,7 @@ _REPLAY = "proofs/test_replay.py::test_a_power_cut_loses_nothing_that_was_acknow
 _KILLS = "proofs/test_faults.py::test_killed_at_every_system_call[{}]"
 _MEANWHILE = "test_named_meanwhile.py::test_what_is_named_while_a_collection_runs_is_spared[{}]"
 _TIDYING = "test_collection.py::test_temporary_files_of_the_dead_are_tidied_and_those_of_the_living_are_not"
+_ZOMBIE = "test_a_zombie_commit_does_not_come_back_for_a_file_that_has_no_row_yet"
 _FUZZ = "test_manifest_fuzz.py::test_reader_and_oracle_agree_on_mutations[20000]"
 _FLUSH_FAILS = (
     "test_gate.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
@@ -148,6 +149,12 @@ SEEDED: dict[str, Seeded] = {
         seeded_races.name_without_telling_a_collection,
         _harness("schedule_scenarios", "link, prune"),
         "again: python tests/proofs/schedule_scenarios.py 'link, prune'",
+    ),
+    "a batch of stray files commits nothing": Seeded(
+        of_the_catalog.commit_nothing_for_a_file_without_a_row,
+        _test("proofs/test_hazards_collection.py::" + _ZOMBIE),
+        r"== \(\)",
+        needs="strace",
     ),
     "a lease keeps nothing": Seeded(
         of_the_catalog.take_all_leases_for_dead,
