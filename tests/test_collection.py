@@ -317,3 +317,24 @@ def test_a_commit_that_a_killed_writer_left_in_the_log_never_names_collected_byt
         store._catalog.close()  # without a checkpoint by anyone who saw the log
     with LocalCasStore(location) as store:
         assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_a_damaged_index_of_hashes_costs_no_blob(location: Path) -> None:
+    """What is not found is stored again, in a second row; a prune would take one of the two."""
+    with LocalCasStore(location) as store:
+        pinned = store.put_bytes(b"pinned")
+        store.pin(pinned)
+    connection = apsw.Connection(str(location / "catalog.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_blobs_1'"
+    page = next(int(str(row[0])) - 1 for row in connection.execute(sql))
+    connection.close()
+    catalog = bytearray((location / "catalog.db").read_bytes())
+    catalog[catalog.index(bytes.fromhex(pinned), page * 4096, (page + 1) * 4096)] ^= 1
+    (location / "catalog.db").write_bytes(catalog)
+    with LocalCasStore(location) as store:
+        assert not store.has(pinned)
+        store.put_bytes(b"pinned")
+        with pytest.raises(CatalogError, match="not found by its hash"):
+            store.prune_orphan_blobs()
+        assert store.get(pinned) == b"pinned"
+        assert not store.audit_file_index().is_sound()

@@ -214,8 +214,15 @@ class Model:
         return content_hash in self.pins
 
     def audit_file_index(self, *, verify: bool = False) -> FileIndexAuditReport:
+        recorded = sum(len(data) for name, data in self.blobs.items() if name not in self.strays)
         return FileIndexAuditReport(
-            len(self.files), len(self.pins), (), (), self.orphans(), is_verified=verify
+            len(self.files),
+            len(self.pins),
+            (),
+            (),
+            self.orphans(),
+            is_verified=verify,
+            verified_bytes=recorded if verify else 0,
         )
 
     def prune_orphan_blobs(self, *, dry_run: bool = False) -> PruneReport:

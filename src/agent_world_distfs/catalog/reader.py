@@ -35,6 +35,10 @@ _BRIEF = "SELECT b.blob_id, b.content_hash, b.size_bytes, b.payload IS NOT NULL 
 
 _BRIEF_BY_HASH = _BRIEF + " WHERE content_hash = ?"
 
+# Where the index of hashes is damaged, a blob is stored again beside its own row, and one of the two taken.
+_LOST_BY_HASH = """SELECT blob_id FROM blobs b NOT INDEXED WHERE blob_id IS NOT
+    (SELECT blob_id FROM blobs INDEXED BY sqlite_autoindex_blobs_1 WHERE content_hash = b.content_hash)"""
+
 _UNNAMED = (
     _BRIEF  # noqa: S608  # constants only
     + """ WHERE b.blob_id NOT IN (
@@ -220,6 +224,8 @@ class SqliteReader(LogReader):
                 yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"
             elif blob_id >= next_id:
                 yield f"the row of blob {blob_id} is newer than the state of the store"
+        for (blob_id,) in self._execute(_LOST_BY_HASH):
+            yield f"the row of blob {blob_id} is not found by its hash"
 
     def _find_pin_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
         found = IndexState(0, bytes(LENGTH))
