@@ -67,8 +67,8 @@ def test_nor_in_a_random_sequence_of_operations() -> None:
 @pytest.mark.parametrize("bug", CATCHES)
 def test_the_replay_catches(bug: str) -> None:
     workload = NAMED[CATCHES[bug]]
-    assert not replay(workload, SEED, 60).bad
-    assert replay(workload, SEED, 60, bug, stop_after=1).bad
+    assert not replay(workload, SEED, 200).bad
+    assert replay(workload, SEED, 200, bug, stop_after=1).bad
 
 
 def test_every_bug_is_claimed_by_a_test() -> None:
