@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent_world_distfs.catalog.checksums import Checksums
+from agent_world_distfs.errors import CatalogError
 
 if TYPE_CHECKING:
     from apsw import SQLiteValue
@@ -125,10 +126,11 @@ IMPORT = ""
 NO_DEED = (None,) * (len(fields(Deed)) + 1)
 """The columns of a transaction that did nothing to the index."""
 
-STATE_COLUMNS = ", ".join(field.name for field in fields(Commit)) + ", checksum"
+STATE_COLUMNS = (*(field.name for field in fields(Commit)), "checksum")
+_STATE = ", ".join(STATE_COLUMNS)
 DEED_COLUMNS = ", ".join(field.name for field in fields(Deed)) + ", deed_checksum"
 
-SELECT_LAST_COMMIT = f"SELECT {STATE_COLUMNS} FROM commits ORDER BY sequence DESC LIMIT 1"  # noqa: S608
+SELECT_LAST_COMMIT = f"SELECT {_STATE} FROM commits ORDER BY sequence DESC LIMIT 1"  # noqa: S608
 _DEEDS = f"""SELECT sequence, nonce, {DEED_COLUMNS},
     (SELECT count(*) FROM changes WHERE changes.sequence = commits.sequence)
     FROM commits WHERE sequence > ? AND sequence <= ?"""  # noqa: S608
@@ -137,8 +139,20 @@ SELECT_DEEDS = f"{_DEEDS} AND (at_ms IS NOT NULL OR deed_checksum IS NOT NULL) O
 SELECT_IMPORTS = f"{_DEEDS} AND (imported IS NOT NULL OR replaced IS NOT NULL) ORDER BY sequence"
 BLANK_DEEDS = f"""UPDATE commits SET {", ".join(f"{field.name} = NULL" for field in fields(Deed))},
     deed_checksum = NULL WHERE sequence > ? AND sequence <= ?"""  # noqa: S608
-INSERT_COMMIT = f"""INSERT INTO commits ({STATE_COLUMNS}, {DEED_COLUMNS})
+INSERT_COMMIT = f"""INSERT INTO commits ({_STATE}, {DEED_COLUMNS})
     VALUES ({", ".join("?" * (len(fields(Commit)) + len(fields(Deed)) + 2))})"""  # noqa: S608
+
+
+def check_commit(checksums: Checksums, values: tuple[Any, ...]) -> Commit:
+    """The state in the columns ``STATE_COLUMNS``.
+
+    Raises:
+        CatalogError: it contradicts its checksum.
+    """
+    commit = Commit(*values[:-1])
+    if commit.checksum(checksums) != values[-1]:
+        raise CatalogError("the state of the store contradicts its checksum")
+    return commit
 
 
 def transaction_id(sequence: int, nonce: bytes) -> str:

@@ -9,8 +9,8 @@ from typing import TypeVar
 import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
-from agent_world_distfs.catalog.connections import ReaderPool
 from agent_world_distfs.catalog.failures import MALFORMED, translate
+from agent_world_distfs.catalog.pool import Loan, ReaderPool
 from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.catalog.schema import check_schema
 from agent_world_distfs.catalog.stillness import Stillness
@@ -20,7 +20,7 @@ from agent_world_distfs.errors import (
     StoreClosedError,
     WorldError,
 )
-from agent_world_distfs.protocols import IndexState
+from agent_world_distfs.protocols import BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata, HashAlgorithm
 
 T = TypeVar("T")
@@ -66,16 +66,35 @@ class ReadSide:
 
     def read(self, query: Callable[[SqliteReader], T]) -> T:
         """See ``Catalog.read``."""
+
+        def ask(loan: Loan) -> T:
+            loan.connection.execute("BEGIN")
+            reader = SqliteReader(loan.connection, self._checksums)
+            try:
+                return query(reader)
+            finally:
+                reader.close()
+
+        return self._ask(ask)
+
+    def find_file(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
+        """See ``Catalog.find_file``."""
+        return self._ask(lambda loan: loan.lookup.find_file(self._checksums, path))
+
+    def stat_file(self, path: str) -> FileMetadata | None:
+        """See ``Catalog.stat_file``."""
+        return self._ask(lambda loan: loan.lookup.stat_file(self._checksums, path))
+
+    def mark(self) -> object:
+        """See ``Catalog.mark``. SQLite counts changes for each connection, and so the mark names it."""
+        return self._ask(lambda loan: (loan.connection, loan.connection.pragma("data_version")))
+
+    def _ask(self, question: Callable[[Loan], T]) -> T:
         self._check_usable()
         try:
             loan = self._readers.take()
             try:
-                loan.connection.execute("BEGIN")
-                reader = SqliteReader(loan.connection, self._checksums)
-                try:
-                    result = query(reader)
-                finally:
-                    reader.close()
+                answer = question(loan)
             finally:
                 self._readers.give_back(loan)
         except WorldError:
@@ -85,23 +104,11 @@ class ReadSide:
             self._require_stillness()
             raise translate(error, self._path, self._timeout_s) from error
         self._require_stillness()
-        return result
+        return answer
 
     def _require_stillness(self) -> None:
         if self._stillness is not None:
             self._stillness.require()
-
-    def mark(self) -> object:
-        """See ``Catalog.mark``. SQLite counts changes for each connection, and so the mark names it."""
-        self._check_usable()
-        try:
-            loan = self._readers.take()
-            try:
-                return loan.connection, loan.connection.execute("PRAGMA data_version").fetchone()
-            finally:
-                self._readers.give_back(loan)
-        except apsw.Error as error:
-            raise translate(error, self._path, self._timeout_s) from error
 
     def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
         """See ``Catalog.digest_of``."""

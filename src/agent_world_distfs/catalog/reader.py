@@ -10,6 +10,7 @@ from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest
 from agent_world_distfs.catalog.commits import Commit
 from agent_world_distfs.catalog.copying import copy_catalog
 from agent_world_distfs.catalog.log import LogReader
+from agent_world_distfs.catalog.lookup import as_blob_row, check_entry, check_found
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import (
@@ -20,10 +21,10 @@ from agent_world_distfs.protocols import (
 )
 from agent_world_distfs.records import FileMetadata
 
-# Two look-ups in two statements cost half of what one join costs.
-ENTRY = "SELECT blob_id, updated_at_ms, checksum FROM files WHERE generation = ? AND path = ?"
-BLOB_NAME = "SELECT content_hash, size_bytes FROM blobs WHERE blob_id = ?"
-_BLOB = "SELECT content_hash, size_bytes, payload FROM blobs WHERE blob_id = ?"
+_ENTRY = """SELECT f.blob_id, f.updated_at_ms, f.checksum, b.content_hash, b.size_bytes %s
+    FROM files f LEFT JOIN blobs b ON b.blob_id = f.blob_id WHERE f.generation = ? AND f.path = ?"""
+ENTRY = _ENTRY % ""
+_ENTRY_WITH_BYTES = _ENTRY % ", b.payload"
 
 # The bytes ff follow every path that begins with the prefix: they never stand in UTF-8.
 _ENTRIES = """SELECT f.path, b.content_hash, b.size_bytes, f.updated_at_ms
@@ -54,32 +55,12 @@ class SqliteReader(LogReader):
     # --- files ---------------------------------------------------------------------------------
 
     def find_file(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
-        entry = self._row(ENTRY, self.generation, path)
-        if entry is None:
-            return None
-        blob_id, updated_at_ms, checksum = entry
-        blob = self._row(_BLOB, blob_id)
-        file = self._checked_file(path, blob, updated_at_ms, checksum)
-        payload = None if blob is None else blob[2]
-        return file, _blob(blob_id, file.content_hash, file.size_bytes, payload)
+        row = self._row(_ENTRY_WITH_BYTES, self.generation, path)
+        return None if row is None else check_found(self._checksums, path, row)
 
     def stat_file(self, path: str) -> FileMetadata | None:
-        entry = self._row(ENTRY, self.generation, path)
-        if entry is None:
-            return None
-        blob_id, updated_at_ms, checksum = entry
-        blob = self._row(BLOB_NAME, blob_id)
-        return self._checked_file(path, blob, updated_at_ms, checksum)
-
-    def _checked_file(
-        self, path: str, blob: tuple[bytes, int] | None, updated_at_ms: int, checksum: bytes
-    ) -> FileMetadata:
-        if blob is None:
-            raise CatalogError(f"the entry of {path!r} names no blob")
-        content_hash, size_bytes = blob[0], blob[1]
-        if self._checksums.file(path, content_hash, size_bytes, updated_at_ms) != checksum:
-            raise CatalogError(f"the entry of {path!r} contradicts its checksum")
-        return FileMetadata(path, content_hash.hex(), size_bytes, updated_at_ms)
+        row = self._row(ENTRY, self.generation, path)
+        return None if row is None else check_entry(self._checksums, path, row)
 
     def iter_files(self, prefix: str = "", start_after: str = "", limit: int = -1) -> Iterator[FileMetadata]:
         end = prefix.encode() + b"\xff"
@@ -107,7 +88,7 @@ class SqliteReader(LogReader):
     def find_blob(self, content_hash: str) -> BlobRow | None:
         sql = "SELECT blob_id, size_bytes, payload FROM blobs WHERE content_hash = ?"
         row = self._row(sql, bytes.fromhex(content_hash))
-        return None if row is None else _blob(row[0], content_hash, row[1], row[2])
+        return None if row is None else as_blob_row(row[0], content_hash, row[1], row[2])
 
     def find_brief(self, content_hash: str) -> BlobBrief | None:
         row = self._row(_BRIEF_BY_HASH, bytes.fromhex(content_hash))
@@ -131,7 +112,7 @@ class SqliteReader(LogReader):
             "SELECT blob_id, content_hash, size_bytes, payload FROM blobs WHERE blob_id > ? AND blob_id <= ?"
         )
         rows = self._execute(sql, (after_id, up_to_id))
-        return [_blob(row[0], row[1].hex(), row[2], row[3]) for row in rows]
+        return [as_blob_row(row[0], row[1].hex(), row[2], row[3]) for row in rows]
 
     def list_unnamed_blobs(self, dead: frozenset[str]) -> list[BlobBrief]:
         rooted = json.dumps(sorted(self._rooted_generations(dead)))
@@ -245,12 +226,6 @@ class SqliteReader(LogReader):
         for (finding,) in self._execute("PRAGMA integrity_check"):
             if finding != "ok":
                 yield f"SQLite: {finding}"
-
-
-def _blob(blob_id: int, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
-    if type(size_bytes) is not int or not (payload is None or type(payload) is bytes):
-        raise CatalogError(f"the row of blob {content_hash} holds what its table cannot")
-    return BlobRow(blob_id, content_hash, size_bytes, payload)
 
 
 def _brief(row: tuple[int, bytes, int, int]) -> BlobBrief:

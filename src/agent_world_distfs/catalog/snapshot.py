@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from agent_world_distfs.catalog.checksums import Checksums
-from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit
+from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit, check_commit
 from agent_world_distfs.errors import CatalogError
 
 
@@ -55,7 +55,4 @@ class Snapshot:
         values = self._row(SELECT_LAST_COMMIT)
         if values is None:
             raise CatalogError("the state of the store is gone")
-        commit = Commit(*values[:-1])
-        if commit.checksum(self._checksums) != values[-1]:
-            raise CatalogError("the state of the store contradicts its checksum")
-        return commit
+        return check_commit(self._checksums, values)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
 from agent_world_distfs.catalog.log import LogWriter
-from agent_world_distfs.catalog.reader import BLOB_NAME, ENTRY, SqliteReader
+from agent_world_distfs.catalog.reader import ENTRY, SqliteReader
 from agent_world_distfs.errors import CatalogError, LeaseExpiredError, StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState, PathChange
 from agent_world_distfs.records import FileMetadata
@@ -128,12 +128,11 @@ class SqliteWriter(LogWriter, SqliteReader):
         self._log.add(PathChange(path, self._file_of(path, replaced), file))
         return file
 
-    def _file_of(self, path: str, entry: tuple[int, int, bytes] | None) -> FileMetadata | None:
+    def _file_of(self, path: str, entry: tuple[Any, ...] | None) -> FileMetadata | None:
         """What an entry that goes said; None if it is damaged: that it went is all that is known."""
-        blob = None if entry is None else self._row(BLOB_NAME, entry[0])
-        if entry is None or blob is None:
+        if entry is None or entry[3] is None:
             return None
-        return FileMetadata(path, blob[0].hex(), blob[1], entry[1])
+        return FileMetadata(path, entry[3].hex(), entry[4], entry[1])
 
     def remove_file(self, path: str) -> bool:
         state = self._state

@@ -18,19 +18,19 @@ from agent_world_distfs.hashing import hash_function, require_hash
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogReader
 from agent_world_distfs.records import FileMetadata
 
-Find = Callable[[CatalogReader], tuple[FileMetadata, BlobRow] | None]
-"""Looks a path up in one snapshot."""
+Find = Callable[[str], tuple[FileMetadata, BlobRow] | None]
+"""Looks a path up, each time in a new snapshot."""
 
 
 def open_path(catalog: Catalog, files: BlobFiles, path: str) -> BlobReader:
     """The content of ``path`` as a stream, with the metadata of the same snapshot."""
-    return _open_found(catalog, files, path, lambda tx: tx.find_file(path))
+    return _open_found(catalog, files, path, catalog.find_file)
 
 
 def _open_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> BlobReader:
     lost: BlobRow | None = None
     while True:
-        found = catalog.read(find)
+        found = find(path)
         if found is None:
             raise PathNotFoundError(path)
         metadata, row = found
@@ -81,12 +81,12 @@ def _reader(catalog: Catalog, source: BinaryIO, row: BlobRow, metadata: FileMeta
 
 def read_path(catalog: Catalog, files: BlobFiles, path: str) -> tuple[FileMetadata, bytes]:
     """The content of ``path``, verified, with the metadata of the same snapshot."""
-    return read_found(catalog, files, path, lambda tx: tx.find_file(path))
+    return read_found(catalog, files, path, catalog.find_file)
 
 
 def read_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> tuple[FileMetadata, bytes]:
     """The same where ``find`` looks ``path`` up, in as many snapshots as that takes."""
-    found = catalog.read(find)
+    found = find(path)
     if found is None:
         raise PathNotFoundError(path)
     metadata, row = found

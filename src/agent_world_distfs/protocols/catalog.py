@@ -306,6 +306,14 @@ class Catalog(Protocol):
         """Run ``query`` on one snapshot. It must be short, and may not keep the reader or call user code."""
         ...
 
+    def find_file(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
+        """As ``CatalogReader.find_file``, of a snapshot of its own."""
+        ...
+
+    def stat_file(self, path: str) -> FileMetadata | None:
+        """As ``CatalogReader.stat_file``, of a snapshot of its own."""
+        ...
+
     def write(self, change: Callable[[CatalogWriter], T]) -> T:
         """Run ``change`` alone under the write lock and commit; an exception from it changes nothing.
 

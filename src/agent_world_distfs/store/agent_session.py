@@ -68,7 +68,7 @@ class AgentSession:
     def stat_file(self, path: str) -> FileMetadata | None:
         """The entry of ``path``, None if there is none."""
         path = normalize_path(path)
-        file = self._catalog.read(lambda tx: tx.stat_file(path))
+        file = self._catalog.stat_file(path)
         if file is None:
             self._seen[path] = ABSENT
         return file

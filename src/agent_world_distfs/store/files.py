@@ -129,8 +129,7 @@ class FileMethods(StoreBase):
 
     def stat_file(self, path: str) -> FileMetadata | None:
         """See ``FileStore.stat_file``."""
-        path = normalize_path(path)
-        return self._catalog.read(lambda tx: tx.stat_file(path))
+        return self._catalog.stat_file(normalize_path(path))
 
     def list_files(
         self, *, prefix: str = "", start_after: str = "", limit: int | None = None

@@ -111,15 +111,16 @@ class Transaction:
         self._check_open()
         path = normalize_path(path)
         if path not in self._plan:
-            return reading.read_found(
-                self._catalog, self._files, path, lambda tx: self._inputs.find(tx, path)
-            )
+            return reading.read_found(self._catalog, self._files, path, self._find)
         planned = self._plan[path]
         if planned is None:
             raise PathNotFoundError(path)
         if planned.payload is not None:
             return planned.file, planned.payload
         return planned.file, reading.read_hash(self._catalog, self._files, planned.file.content_hash)
+
+    def _find(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
+        return self._catalog.read(lambda tx: self._inputs.find(tx, path))
 
     def list_files(self, *, prefix: str = "") -> list[FileMetadata]:
         """Entries with the string prefix, ascending by the UTF-8 bytes of the path.

@@ -232,7 +232,7 @@ class _Carrier:
 
     def _store_large(self, source: BinaryIO, size_bytes: int, path: str) -> BlobStat:
         """If the index has this very content at the path, and whole, nothing is written."""
-        held = self._catalog.read(lambda tx: tx.stat_file(path))
+        held = self._catalog.stat_file(path)
         if held is not None and held.size_bytes == size_bytes:
             is_same = self._hash_of(_UpTo(source, size_bytes)) == held.content_hash
             if is_same and keep_whole(self._catalog, self._files, self._lease, held.content_hash):
