@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def tree_of(directory: Path) -> dict[str, bytes]:
 def _is_content(path: Path) -> bool:
     """The database itself is not opened: closing it would drop this process's locks on it."""
     return path.is_file() and path.name != "catalog.db"
+
+
+def descriptors() -> set[str]:
+    """What this process holds open."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def edit(location: Path | str, sql: str, *values: apsw.SQLiteValue) -> None:
