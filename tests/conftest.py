@@ -64,6 +64,21 @@ def other_store(tmp_path: Path, pristine: dict[HashAlgorithm, Path]) -> Iterator
 
 
 @pytest.fixture
+def no_descriptor_is_left_open() -> Iterator[None]:
+    """Fails the test after which more is open than before."""
+    before = len(os.listdir("/dev/fd"))
+    yield
+    assert len(os.listdir("/dev/fd")) <= before
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty directory, for what goes out of a store."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
+
+
+@pytest.fixture
 def start() -> Iterator[Start]:
     """Starts child processes."""
     children: list[Child] = []
