@@ -15,6 +15,7 @@ pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
 
 from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
 from children import Child, MakeDisk, Start, cannot_run  # noqa: E402
+from trees import CONTENTS, plant  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +70,12 @@ def no_descriptor_is_left_open() -> Iterator[None]:
     before = len(os.listdir("/dev/fd"))
     yield
     assert len(os.listdir("/dev/fd")) <= before
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory with a bit of everything, to go into a store."""
+    return plant(tmp_path / "tree", CONTENTS)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from agent_world_distfs import LocalCasStore, TreeImportReport
 from agent_world_distfs.operations.tree_in import carrying, remembered
+from trees import held, plant
 
 LARGE = b"large" * 5_000
 CONTENTS = {"a": b"a", "dir/large": LARGE, "dir/sub/b": b"b", "dir/empty": b""}
@@ -18,11 +19,7 @@ CONTENTS = {"a": b"a", "dir/large": LARGE, "dir/sub/b": b"b", "dir/empty": b""}
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    root = tmp_path / "tree"
-    for path, data in CONTENTS.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(data)
-    return root
+    return plant(tmp_path / "tree", CONTENTS)
 
 
 @pytest.fixture
@@ -43,10 +40,6 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(carrying, "open_regular", opened)
     return names
-
-
-def held(store: LocalCasStore) -> dict[str, bytes]:
-    return {file.path: store.read_file(file.path) for file in store.list_files()}
 
 
 # --- what is not read -------------------------------------------------------------------------
