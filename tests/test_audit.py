@@ -23,10 +23,7 @@ from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.operations import audit
 from calls import LARGE, SMALL, edit, fill, look
 from children import Start
-
-
-def file_of(store: LocalCasStore, content_hash: str) -> Path:
-    return Path(store.location, "blobs", content_hash[:2], content_hash)
+from contents import file_of
 
 
 def ascending(*hashes: str) -> tuple[str, ...]:

@@ -9,12 +9,9 @@ import pytest
 from agent_world_distfs import BlobMissingError, BlobNotFoundError, LocalCasStore
 from calls import LARGE, SMALL
 from children import Start
+from contents import file_of
 
 each_size = pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-
-
-def file_of(store: LocalCasStore, content_hash: str) -> Path:
-    return Path(store.location, "blobs", content_hash[:2], content_hash)
 
 
 @each_size

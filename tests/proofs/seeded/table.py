@@ -59,7 +59,7 @@ SEEDED: dict[str, Seeded] = {
     ),
     "a rotten file is kept": Seeded(
         of_files.keep_a_rotten_copy,
-        _test("test_streams.py::test_storing_the_bytes_again_heals_a_rotten_copy[blake3-put-middle]"),
+        _test("test_rotten_bytes.py::test_storing_the_bytes_again_heals_a_rotten_copy[blake3-put-middle]"),
         "BlobHashMismatchError",
     ),
     "errors of a listing are ignored": Seeded(
@@ -185,7 +185,7 @@ SEEDED: dict[str, Seeded] = {
     ),
     "a stream is not what was announced": Seeded(
         of_the_catalog.store_before_hashing_a_stream,
-        _test("test_streams.py::test_what_was_not_expected_leaves_no_trace[blake3-8193]"),
+        _test("test_streams_in.py::test_what_was_not_expected_leaves_no_trace[blake3-8193]"),
         "DID NOT RAISE",
     ),
     # --- forms
