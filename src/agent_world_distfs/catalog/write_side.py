@@ -25,6 +25,7 @@ import apsw
 from agent_world_distfs.catalog.connections import BUSY_MS, open_connection
 from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.log_room import LogRoom
 from agent_world_distfs.catalog.read_side import ReadSide
 from agent_world_distfs.catalog.room import Room
 from agent_world_distfs.catalog.wal import opened_log, write_log_again
@@ -64,6 +65,7 @@ class WriteSide(ReadSide):
         self._writer_synchronous = ""
         self._left: LeftState | None = None  # by the last commit of this writer
         self._log_pages = 0
+        self._log_room = LogRoom(path)
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write``."""
@@ -142,6 +144,8 @@ class WriteSide(ReadSide):
             result = change(writer)
             transaction_id = writer.finish()
             self._room.before_commit()
+            if synchronous == "FULL":
+                self._log_room.before_commit(self._log_pages)
         except apsw.IOError:
             self._gate.set_suspect(suspect=True)
             raise

@@ -95,13 +95,16 @@ class Recording:
         elif "O_TRUNC" in flags and self.disk.size_of(found):
             self.disk.resize(call.ended, found, 0)
         if "O_APPEND" in flags:
-            raise NotImplementedError("O_APPEND")
+            self._positions[self._process(call), call.result] = _AT_THE_END
 
     def _write(self, call: Call) -> None:
         number, path = descriptor(call.arguments[0])
         if self._is_here(path):
             if call.result > 0:
                 key = self._process(call), number
+                if self._positions[key] == _AT_THE_END:
+                    self._store(call, path, self.disk.size_of(self.disk.of_descriptor(path)))
+                    return
                 self._store(call, path, self._positions[key])
                 self._positions[key] += call.result
         elif call.arguments[1].startswith(_MARKS):
@@ -196,6 +199,9 @@ class Recording:
             if process == parent:
                 self._positions[call.result, number] = position
 
+
+_AT_THE_END = -1
+"""As a position: of a descriptor that appends."""
 
 _MARKS = tuple('"' + "".join(f"\\x{byte:02x}" for byte in mark) for mark in (b"@BEGIN ", b"@ACK "))
 

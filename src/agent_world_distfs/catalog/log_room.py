@@ -1,0 +1,58 @@
+"""Room in the log file for the commits to come.
+
+A commit that makes the log file longer is flushed twice: its bytes, and the new length of the file.
+One that overwrites bytes which are there is flushed once, for half of the price. SQLite overwrites
+only what it has written before, and whoever is last to close removes the log; so a store that has just
+been opened would pay for the length with each of its first commits. Instead the log is made longer
+ahead, by steps, with zeros: real ones, since space that is only allocated costs the same again when it
+is first written.
+
+**Why zeros are safe.** A frame of the log is valid only with the number of a page, the salt of the log
+and a checksum over all before it; zeros have none, so behind the last frame they say nothing, and a log of
+nothing else is an empty log. They are appended, never put to a place: whatever was written meanwhile
+stays. And nothing rests on them: the flush of the commit that follows is the only one. So one who cannot
+extend the log goes on without, and SQLite says what is wrong, if it finds the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from agent_world_distfs.catalog.wal import opened_log
+
+MOST_STEP_BYTES = 1 << 18
+"""A step makes the log twice as long, but no more than this longer: its zeros are flushed with a commit."""
+
+AHEAD_PAGES = 16
+"""There is room for so many: more than a small commit or two take."""
+
+MOST_PAGES = 1_000
+"""No longer than this: the log is copied into the database then, and written from its start again."""
+
+_FRAME_BYTES = 4096 + 24
+
+
+class LogRoom:
+    """The room for what one process commits."""
+
+    def __init__(self, catalog: str) -> None:
+        self._catalog = catalog
+        self._log = catalog + "-wal"
+
+    def before_commit(self, log_pages: int) -> None:
+        """Inside a transaction that will be flushed: make the log longer if it has come to its end.
+
+        ``log_pages``: how long it was after this process's last commit; 0 if it has made none, and may make
+        no other: then room would be for nobody.
+        """
+        if not 0 < log_pages < MOST_PAGES:
+            return
+        with contextlib.suppress(OSError):
+            size_bytes = os.stat(self._log).st_size
+            if size_bytes < (log_pages + AHEAD_PAGES) * _FRAME_BYTES:
+                self._extend(min(size_bytes, MOST_STEP_BYTES))
+
+    def _extend(self, step_bytes: int) -> None:
+        with opened_log(self._catalog, os.O_WRONLY | os.O_APPEND) as fd:
+            os.write(fd, bytes(step_bytes))
