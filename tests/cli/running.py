@@ -8,12 +8,24 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from click.testing import CliRunner
 
 from agent_world_distfs import LocalCasStore
 from agent_world_distfs.faces.cli import cli
+
+
+class Process(subprocess.Popen[bytes]):
+    """Killed where the test that started it fails: nothing else would end it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True)
@@ -90,16 +102,14 @@ class Distfs:
         """The store, opened beside the command."""
         return LocalCasStore(self.location)
 
-    def start(self, *arguments: str | Path, **settings: Any) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str | Path, **settings: Any) -> Process:
         """Start a real process; its streams are pipes unless ``settings`` say otherwise."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DISTFS")}
-        environment |= {"DISTFS_STORE": str(self.location)} | settings.pop("env", {})
+        environment |= {"DISTFS_STORE": str(self.location), "PYTHONFAULTHANDLER": "1"}
+        environment |= settings.pop("env", {})
         streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         words = [sys.executable, "-m", "agent_world_distfs", *map(str, arguments)]
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            words, cwd=self.place, env=environment, **(streams | settings)
-        )
-        return process
+        return Process(words, cwd=self.place, env=environment, **(streams | settings))
 
     def process(self, *arguments: str | Path, stdin: bytes = b"", code: int = 0, **settings: Any) -> Outcome:
         """Run a real process to its end and expect the exit code."""

@@ -41,7 +41,8 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
         process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(2)
-    raise AssertionError("it did not stop")
+    process.send_signal(signal.SIGABRT)  # says where it is
+    raise AssertionError(f"it did not stop: {process.communicate()[1].decode()}")
 
 
 def test_the_installed_command_is_the_module(distfs: Distfs) -> None:
