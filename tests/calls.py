@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
-from pathlib import Path
-
-import apsw
 
 from agent_world_distfs import FileIndexManifestRef, LocalCasStore
-from agent_world_distfs.catalog.checksums import Checksums
-from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, SELECT_LAST_COMMIT, Commit
 
 SMALL, LARGE = b"small", b"large" * 10_000
 """Bytes that live in the catalog, and bytes that live in a file."""
@@ -120,57 +114,3 @@ READS: dict[str, Call] = {
     "import, only tried": lambda store: store.import_file_index_manifest(manifest_of(store), dry_run=True),
 }
 """Calls that change nothing."""
-
-
-def tree_of(directory: Path) -> dict[str, bytes]:
-    """All that stands below a directory, without the log and what its readers share in memory."""
-    return {
-        str(path.relative_to(directory)): path.read_bytes() if _is_content(path) else b""
-        for path in sorted(directory.rglob("*"))
-        if path.name not in ("catalog.db-wal", "catalog.db-shm")
-    }
-
-
-def _is_content(path: Path) -> bool:
-    """The database itself is not opened: closing it would drop this process's locks on it."""
-    return path.is_file() and path.name != "catalog.db"
-
-
-def descriptors() -> set[str]:
-    """What this process holds open."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-        except FileNotFoundError:
-            continue
-    return found
-
-
-def edit(location: Path | str, sql: str, *values: apsw.SQLiteValue) -> None:
-    """Change the catalog behind the store's back. The library's own SQLite: another would drop its locks."""
-    connection = apsw.Connection(str(Path(location) / "catalog.db"))
-    try:
-        connection.execute(sql, values)
-    finally:
-        connection.close()
-
-
-def look(location: Path | str, sql: str, *values: apsw.SQLiteValue) -> list[tuple[apsw.SQLiteValue, ...]]:
-    """Ask the catalog behind the store's back."""
-    connection = apsw.Connection(str(Path(location) / "catalog.db"))
-    try:
-        return list(connection.execute(sql, values))
-    finally:
-        connection.close()
-
-
-def seal(location: Path | str, moved_to: str) -> None:
-    """Make the last commit say that the store has moved, as moving one does."""
-    (values,) = look(location, SELECT_LAST_COMMIT)
-    ((key,),) = look(location, "SELECT checksum_key FROM store")
-    assert isinstance(key, bytes)
-    commit = Commit(*values[:-1])  # type: ignore[arg-type]
-    commit.sequence += 1
-    commit.moved_to = moved_to
-    edit(location, INSERT_COMMIT, *commit.row(Checksums(key)), *NO_DEED)

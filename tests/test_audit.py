@@ -21,9 +21,9 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.operations import audit
-from calls import LARGE, SMALL, edit, fill, look
+from behind import blob_file, edit, look
+from calls import LARGE, SMALL, fill
 from children import Start
-from contents import file_of
 
 
 def ascending(*hashes: str) -> tuple[str, ...]:
@@ -55,9 +55,9 @@ def test_each_finding_is_in_its_field_and_in_no_other(either_store: LocalCasStor
     store.pin(store.hash_bytes(SMALL))
     orphans = [store.put_bytes(b"orphan"), store.put_bytes(b"orphan" * 5000)]
     for name in ("missing", "dangling", "both"):
-        file_of(store, hashes[name]).unlink()
-    os.truncate(file_of(store, hashes["damaged"]), 10)
-    file_of(store, hashes["corrupt"]).write_bytes(contents["corrupt"][::-1])
+        blob_file(store.location, hashes[name]).unlink()
+    os.truncate(blob_file(store.location, hashes["damaged"]), 10)
+    blob_file(store.location, hashes["corrupt"]).write_bytes(contents["corrupt"][::-1])
     quick, whole = store.audit_file_index(), store.audit_file_index(verify=True)
     assert quick == FileIndexAuditReport(
         total_indexed_files=11,
@@ -76,7 +76,7 @@ def test_each_finding_is_in_its_field_and_in_no_other(either_store: LocalCasStor
 
 def test_what_nothing_names_cannot_be_missing(store: LocalCasStore) -> None:
     content_hash = store.put_bytes(LARGE)
-    file_of(store, content_hash).unlink()
+    blob_file(store.location, content_hash).unlink()
     report = store.audit_file_index(verify=True)
     assert report.is_sound()
     assert report.orphan_blob_hashes == (content_hash,)
@@ -87,7 +87,7 @@ def test_what_nothing_names_cannot_be_missing(store: LocalCasStore) -> None:
 def test_what_is_no_blob_is_no_finding(store: LocalCasStore) -> None:
     content_hash = store.put_bytes(LARGE)
     store.pin(content_hash)
-    shard = file_of(store, content_hash).parent
+    shard = blob_file(store.location, content_hash).parent
     (shard / "notes.txt").write_text("mine")
     (shard / content_hash.upper()).write_bytes(LARGE)
     (shard / f"{content_hash}.tmp").write_bytes(LARGE)
@@ -102,7 +102,7 @@ def test_what_is_no_blob_is_no_finding(store: LocalCasStore) -> None:
 def test_what_is_no_file_under_the_name_of_no_blob_is_damage_and_never_taken(
     store: LocalCasStore, make: Callable[[Path], None]
 ) -> None:
-    path = file_of(store, "a" * 64)
+    path = blob_file(store.location, "a" * 64)
     path.parent.mkdir()
     make(path)
     assert store.audit_file_index(verify=True).damaged_blob_hashes == ("a" * 64,)
@@ -113,8 +113,8 @@ def test_what_is_no_file_under_the_name_of_no_blob_is_damage_and_never_taken(
 def test_a_stray_file_is_an_orphan_whatever_is_in_it(store: LocalCasStore) -> None:
     strays = ["a" * 64, "a" * 63 + "b", "0" * 64]
     for size, content_hash in enumerate(strays):
-        file_of(store, content_hash).parent.mkdir(exist_ok=True)
-        file_of(store, content_hash).write_bytes(bytes(size * 10))
+        blob_file(store.location, content_hash).parent.mkdir(exist_ok=True)
+        blob_file(store.location, content_hash).write_bytes(bytes(size * 10))
     assert store.audit_file_index(verify=True).orphan_blob_hashes == ascending(*strays)
     planned = store.prune_orphan_blobs(dry_run=True)
     assert (planned.pruned_blobs, planned.freed_bytes) == (3, 30)
@@ -168,8 +168,8 @@ def test_progress_is_told_in_bytes_up_to_all_of_them(store: LocalCasStore) -> No
 def test_an_audit_that_is_only_quick_reads_no_bytes(store: LocalCasStore) -> None:
     fill(store)
     told: list[int] = []
-    file_of(store, store.hash_bytes(LARGE)).chmod(0)
-    file_of(store, store.hash_bytes(LARGE)).write_bytes(LARGE[::-1])
+    blob_file(store.location, store.hash_bytes(LARGE)).chmod(0)
+    blob_file(store.location, store.hash_bytes(LARGE)).write_bytes(LARGE[::-1])
     assert store.audit_file_index(progress=lambda done, _: told.append(done)).is_sound()
     assert told == []
 
@@ -296,8 +296,8 @@ def test_a_stray_file_that_a_live_writer_has_just_replaced_is_not_reported(
 ) -> None:
     with LocalCasStore(location) as store, LocalCasStore(location) as writer:
         content_hash = store.hash_bytes(LARGE)
-        file_of(store, content_hash).parent.mkdir()
-        file_of(store, content_hash).write_bytes(b"what a crash left")
+        blob_file(store.location, content_hash).parent.mkdir()
+        blob_file(store.location, content_hash).write_bytes(b"what a crash left")
         incoming = writer._files.incoming()
         incoming.write(LARGE)
         in_flight = store._files.in_flight
@@ -327,8 +327,8 @@ def test_an_audit_that_cannot_look_everywhere_says_so(
     store: LocalCasStore, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     fill(store)
-    file_of(store, "a" * 64).parent.mkdir()
-    file_of(store, "a" * 64).write_bytes(b"stray")
+    blob_file(store.location, "a" * 64).parent.mkdir()
+    blob_file(store.location, "a" * 64).write_bytes(b"stray")
 
     def fail(*_: object) -> None:
         raise StorageIOError(store.location, "Input/output error")

@@ -10,19 +10,7 @@ from agent_world_distfs import CatalogError, FileMetadata, LocalCasStore
 from agent_world_distfs.catalog.change_log import PART_BYTES, decode_changes, encode_change
 from agent_world_distfs.catalog.commits import KEPT_PARTS
 from agent_world_distfs.protocols import CatalogWriter, PathChange
-from test_collection import edit_catalog
-
-Logged = tuple[int, str, str | None, list[PathChange]]
-
-
-def log_of(store: LocalCasStore, after: int = 0) -> list[Logged]:
-    """Sequence, actor, what was imported, changes."""
-    return store._catalog.read(
-        lambda tx: [
-            (each.sequence, each.actor, each.imported, list(each.changes))
-            for each in tx.iter_transactions(after, tx.log_state().last)
-        ]
-    )
+from behind import edit, log_of
 
 
 def changes_of(store: LocalCasStore) -> list[list[PathChange]]:
@@ -108,7 +96,7 @@ def test_a_log_that_was_changed_behind_our_back_is_damage(location: Path, column
     with LocalCasStore(location) as store:
         store.write_file("a", b"1")
     value = "at_ms + 1" if column == "at_ms" else "'x'" if column == "actor" else "x'00'"
-    edit_catalog(location, f"UPDATE commits SET {column} = {value} WHERE sequence = 1")
+    edit(location, f"UPDATE commits SET {column} = {value} WHERE sequence = 1")
     with LocalCasStore(location) as store:
         with pytest.raises(CatalogError):
             log_of(store)

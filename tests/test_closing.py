@@ -14,7 +14,8 @@ from threading import Barrier
 import pytest
 
 from agent_world_distfs import LocalCasStore, StorageReadOnlyError, StoreClosedError
-from calls import EXCHANGES, LARGE, READS, WRITES, descriptors, fill, tree_of
+from behind import descriptors, tree_of
+from calls import EXCHANGES, LARGE, READS, WRITES, fill
 
 # --- closed -----------------------------------------------------------------------------------
 

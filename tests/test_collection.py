@@ -17,20 +17,9 @@ from agent_world_distfs import (
     LocalCasStore,
     StorageIOError,
 )
+from behind import blob_file, edit
+from calls import LARGE
 from children import Start
-
-LARGE = b"large" * 10_000
-
-
-def blob_file(location: Path, content_hash: str) -> Path:
-    return location / "blobs" / content_hash[:2] / content_hash
-
-
-def edit_catalog(location: Path, sql: str, *values: object) -> None:
-    """Changes a closed catalog behind the store's back."""
-    connection = apsw.Connection(str(location / "catalog.db"))
-    connection.execute(sql, values)
-    connection.close()
 
 
 def test_orphans_are_what_overwriting_and_deleting_leaves(either_store: LocalCasStore) -> None:
@@ -113,7 +102,7 @@ def test_rotten_bytes_are_refused_found_and_healed_by_writing_them_again(locatio
 def test_a_rotten_inline_blob_is_refused_found_and_healed(location: Path) -> None:
     with LocalCasStore(location) as store:
         meta = store.write_file("a", b"small")
-    edit_catalog(location, "UPDATE blobs SET payload = ?", b"Small")
+    edit(location, "UPDATE blobs SET payload = ?", b"Small")
     with LocalCasStore(location) as store:
         with pytest.raises(BlobHashMismatchError):
             store.read_file("a")
@@ -160,7 +149,7 @@ def test_a_changed_row_is_index_damage(location: Path, sql: str) -> None:
         meta = store.write_file("b", b"second")
         store.pin(meta.content_hash)
         assert store.audit_file_index().index_damage == ()
-    edit_catalog(location, sql)
+    edit(location, sql)
     with LocalCasStore(location, read_only=True) as store:
         assert store.audit_file_index().index_damage
 
@@ -168,7 +157,7 @@ def test_a_changed_row_is_index_damage(location: Path, sql: str) -> None:
 def test_a_damaged_state_is_an_error_and_never_an_empty_index(location: Path) -> None:
     with LocalCasStore(location) as store:
         store.write_file("a", b"first")
-    edit_catalog(location, "UPDATE commits SET generation = generation + 8")
+    edit(location, "UPDATE commits SET generation = generation + 8")
     with LocalCasStore(location, read_only=True) as store:
         for read in (lambda: store.read_file("a"), lambda: store.stat_file("a"), store.list_files):
             with pytest.raises(CatalogError):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import FileConflictError, ForkedStoreError, LocalCasStore
-from calls import LARGE, READS, WRITES, Call, fill, tree_of
+from behind import tree_of
+from calls import LARGE, READS, WRITES, Call, fill
 from children import Start
 
 

@@ -22,8 +22,9 @@ from agent_world_distfs import (
     StoreSettings,
     WorldError,
 )
+from behind import blob_file, edit
+from calls import LARGE
 from children import Start
-from test_collection import LARGE, blob_file, edit_catalog
 
 Index = dict[str, str]
 
@@ -382,7 +383,7 @@ def test_a_kept_content_that_is_lost_is_told_of(location: Path, data: bytes) -> 
     if data == LARGE:
         blob_file(location, lost.content_hash).unlink()
     else:
-        edit_catalog(location, "DELETE FROM blobs WHERE content_hash = ?", bytes.fromhex(lost.content_hash))
+        edit(location, "DELETE FROM blobs WHERE content_hash = ?", bytes.fromhex(lost.content_hash))
     with LocalCasStore(location) as store:
         report = store.audit_file_index()
         assert report.missing_history_blob_hashes == (lost.content_hash,)
@@ -438,7 +439,7 @@ def test_a_log_that_lost_something_stops_a_collection(location: Path, tmp_path: 
         store.import_tree(tmp_path / "tree")
         store.write_file("a", b"2")
         orphan = store.put_bytes(b"orphan")
-    edit_catalog(location, sql)
+    edit(location, sql)
     with LocalCasStore(location) as store:
         with pytest.raises(CatalogError):
             store.prune_orphan_blobs()

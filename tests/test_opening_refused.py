@@ -21,7 +21,8 @@ from agent_world_distfs import (
     WorldError,
     upgrade_store,
 )
-from calls import LARGE, SMALL, descriptors, edit, fill, tree_of
+from behind import descriptors, edit, tree_of
+from calls import LARGE, SMALL, fill
 
 HASH = "a" * 64
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import BlobMissingError, BlobNotFoundError, LocalCasStore
+from behind import blob_file
 from calls import LARGE, SMALL
 from children import Start
-from contents import file_of
 
 each_size = pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
 
@@ -68,12 +68,12 @@ def test_what_is_not_stored_cannot_be_pinned(store: LocalCasStore, content: byte
 
 def test_what_has_lost_its_bytes_cannot_be_pinned(store: LocalCasStore) -> None:
     content_hash = store.put_bytes(LARGE)
-    file_of(store, content_hash).unlink()
+    blob_file(store.location, content_hash).unlink()
     with pytest.raises(BlobNotFoundError):
         store.pin(content_hash)
     store.put_bytes(LARGE)
     store.pin(content_hash)
-    file_of(store, content_hash).unlink()
+    blob_file(store.location, content_hash).unlink()
     assert store.audit_file_index().dangling_pin_hashes == (content_hash,)
     with pytest.raises(BlobMissingError):
         store.get(content_hash)

@@ -17,7 +17,8 @@ from agent_world_distfs import (
     UnavailableError,
     filesystem_kind,
 )
-from calls import EXCHANGES, LARGE, READS, SMALL, WRITES, Call, descriptors, fill, tree_of
+from behind import descriptors, tree_of
+from calls import EXCHANGES, LARGE, READS, SMALL, WRITES, Call, fill
 from children import MakeDisk, Start, cannot_run
 
 

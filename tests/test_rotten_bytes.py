@@ -17,7 +17,8 @@ from agent_world_distfs import (
     CatalogError,
     LocalCasStore,
 )
-from contents import CHUNK, content_of, file_of, temporary_files
+from behind import blob_file, temporary_files
+from contents import CHUNK, content_of
 
 # --- rot --------------------------------------------------------------------------------------
 
@@ -66,8 +67,8 @@ def rotten(either_store: LocalCasStore) -> tuple[LocalCasStore, str]:
 @each_damage
 def test_rotten_bytes_are_never_returned_as_good(rotten: tuple[LocalCasStore, str], damage: Damage) -> None:
     store, content_hash = rotten
-    damage(file_of(store, content_hash))
-    actual = store.hash_bytes(file_of(store, content_hash).read_bytes())
+    damage(blob_file(store.location, content_hash))
+    actual = store.hash_bytes(blob_file(store.location, content_hash).read_bytes())
     for call in (
         lambda: store.get(content_hash),
         lambda: store.get_verified(content_hash),
@@ -85,7 +86,7 @@ def test_a_rotten_stream_fails_before_its_last_byte(
     rotten: tuple[LocalCasStore, str], damage: Damage, size: int
 ) -> None:
     store, content_hash = rotten
-    damage(file_of(store, content_hash))
+    damage(blob_file(store.location, content_hash))
     got: list[bytes] = []
     with store.open_blob(content_hash) as reader:
         with pytest.raises(BlobHashMismatchError):
@@ -105,7 +106,7 @@ def test_a_stream_that_was_looked_into_and_rewound_is_verified_too(
 ) -> None:
     # As whoever finds out the type of a file does.
     store, content_hash = rotten
-    damage(file_of(store, content_hash))
+    damage(blob_file(store.location, content_hash))
     for look, back in [(16, 0), (CHUNK + 1, 0), (CHUNK, 10), (100, 99)]:
         with store.open_blob(content_hash) as reader:
             with contextlib.suppress(BlobHashMismatchError):
@@ -129,7 +130,7 @@ def test_a_stream_that_was_rewound_gives_good_bytes(rotten: tuple[LocalCasStore,
 
 def test_a_range_is_what_is_stored_unverified(rotten: tuple[LocalCasStore, str]) -> None:
     store, content_hash = rotten
-    flip(-1)(file_of(store, content_hash))
+    flip(-1)(blob_file(store.location, content_hash))
     with store.open_blob(content_hash) as reader:
         reader.seek(100)
         assert reader.read(50) == content_of(CHUNK)[100:150]
@@ -139,14 +140,14 @@ def test_a_blob_that_rots_while_it_is_read_is_seen(rotten: tuple[LocalCasStore, 
     store, content_hash = rotten
     with store.open_blob(content_hash) as reader:
         reader.read(CHUNK)
-        flip(-1)(file_of(store, content_hash))
+        flip(-1)(blob_file(store.location, content_hash))
         with pytest.raises(BlobHashMismatchError):
             reader.read()
 
 
 def test_lost_bytes_of_a_named_blob_are_loss_and_no_missing_file(rotten: tuple[LocalCasStore, str]) -> None:
     store, content_hash = rotten
-    file_of(store, content_hash).unlink()
+    blob_file(store.location, content_hash).unlink()
     for call in (store.read_file, store.open_file):
         with pytest.raises(BlobMissingError) as raised:
             call("a")
@@ -157,7 +158,7 @@ def test_lost_bytes_of_a_named_blob_are_loss_and_no_missing_file(rotten: tuple[L
     assert not store.has(content_hash)
     store.pin(store.put_bytes(content_of(2 * CHUNK + 5)))  # brings them back
     store.delete_file("a")
-    file_of(store, content_hash).unlink()
+    blob_file(store.location, content_hash).unlink()
     with pytest.raises(BlobMissingError) as raised:
         store.open_blob(content_hash)
     assert raised.value.path is None
@@ -202,7 +203,7 @@ def test_what_is_no_regular_file_is_never_read(
     rotten: tuple[LocalCasStore, str], put_impostor: Damage
 ) -> None:
     store, content_hash = rotten
-    put_impostor(file_of(store, content_hash))
+    put_impostor(blob_file(store.location, content_hash))
     for call in (
         lambda: store.get(content_hash),
         lambda: store.read_file("a"),
@@ -225,7 +226,7 @@ def test_storing_the_bytes_again_heals_what_stood_in_their_place(
 ) -> None:
     store, content_hash = rotten
     content = content_of(2 * CHUNK + 5)
-    put_impostor(file_of(store, content_hash))
+    put_impostor(blob_file(store.location, content_hash))
     if way == "put":
         store.put(content_hash, content)
     elif way == "put_stream":
@@ -233,8 +234,8 @@ def test_storing_the_bytes_again_heals_what_stood_in_their_place(
     else:
         store.write_file("b", content)
     assert store.read_file("a") == content
-    assert file_of(store, content_hash).is_file()
-    assert not file_of(store, content_hash).is_symlink()
+    assert blob_file(store.location, content_hash).is_file()
+    assert not blob_file(store.location, content_hash).is_symlink()
     assert temporary_files(store) == []
 
 
@@ -245,7 +246,7 @@ def test_storing_the_bytes_again_heals_a_rotten_copy(
 ) -> None:
     store, content_hash = rotten
     content = content_of(2 * CHUNK + 5)
-    damage(file_of(store, content_hash))
+    damage(blob_file(store.location, content_hash))
     if way == "put":
         store.put(content_hash, content)
     elif way == "put_stream":
@@ -262,7 +263,7 @@ def test_whoever_reads_a_rotten_copy_while_it_is_healed_keeps_what_he_has(
     rotten: tuple[LocalCasStore, str],
 ) -> None:
     store, content_hash = rotten
-    flip(-1)(file_of(store, content_hash))
+    flip(-1)(blob_file(store.location, content_hash))
     with store.open_blob(content_hash) as reader:
         reader.read(10)
         store.put_bytes(content_of(2 * CHUNK + 5))

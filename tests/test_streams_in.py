@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from agent_world_distfs import BlobHashMismatchError, LocalCasStore
-from contents import CHUNK, content_of, file_of, temporary_files
+from behind import blob_file, temporary_files
+from contents import CHUNK, content_of
 
 SIZES = [0, 1, 8191, 8192, 8193, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7]
 
@@ -92,7 +93,7 @@ def test_what_was_not_expected_leaves_no_trace(either_store: LocalCasStore, size
     assert (raised.value.expected, raised.value.actual) == (expected, store.hash_bytes(content))
     assert not store.has(expected)
     assert not store.has(store.hash_bytes(content))
-    assert not file_of(store, store.hash_bytes(content)).exists()
+    assert not blob_file(store.location, store.hash_bytes(content)).exists()
     assert temporary_files(store) == []
     assert store.audit_file_index().orphan_blob_hashes == ()
 
@@ -187,4 +188,4 @@ def test_a_file_holds_exactly_the_bytes_of_a_large_blob(either_store: LocalCasSt
         either_store.put_bytes(content),
         either_store.put_stream(io.BytesIO(content[1:])).content_hash,
     ):
-        assert file_of(either_store, content_hash).read_bytes() == either_store.get(content_hash)
+        assert blob_file(either_store.location, content_hash).read_bytes() == either_store.get(content_hash)

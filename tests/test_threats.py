@@ -18,7 +18,8 @@ import pytest
 from agent_world_distfs import CatalogError, CorruptError, HashAlgorithm, LocalCasStore, WorldError
 from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import BlobBrief
-from calls import LARGE, SMALL, fill, look
+from behind import blob_file, look
+from calls import LARGE, SMALL, fill
 from children import cannot_run
 
 # --- the tables -------------------------------------------------------------------------------
@@ -166,10 +167,6 @@ def test_a_catalog_that_ends_within_a_page_is_damaged_and_no_broken_device(
 
 
 # --- what stands where a blob should be ---------------------------------------------------------
-
-
-def blob_file(location: Path, content_hash: str) -> Path:
-    return location / "blobs" / content_hash[:2] / content_hash
 
 
 def test_a_device_where_a_blob_should_be_is_never_read_and_healed_by_storing_it_again(

@@ -23,8 +23,8 @@ from agent_world_distfs import (
     Transaction,
     TransactionConflictError,
 )
+from behind import log_of
 from calls import LARGE, SMALL
-from test_change_log import log_of
 
 each_size = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 

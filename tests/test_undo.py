@@ -20,7 +20,8 @@ from agent_world_distfs import (
     UndoReport,
 )
 from agent_world_distfs.protocols import CatalogWriter
-from test_collection import LARGE, blob_file
+from behind import blob_file
+from calls import LARGE
 
 Contents = dict[str, bytes]
 

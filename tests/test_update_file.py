@@ -20,9 +20,9 @@ from agent_world_distfs import (
     StorageReadOnlyError,
     StoreBusyError,
 )
+from behind import log_of
 from calls import LARGE, SMALL
 from children import Start
-from test_change_log import log_of
 
 
 def increment(content: bytes | None) -> bytes:

@@ -15,7 +15,8 @@ from agent_world_distfs import (
     upgrade_store,
 )
 from agent_world_distfs.catalog.schema import APPLICATION_ID
-from calls import READS, WRITES, Call, fill, seal
+from behind import seal
+from calls import READS, WRITES, Call, fill
 from children import Start
 
 # --- moved ------------------------------------------------------------------------------------

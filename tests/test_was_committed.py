@@ -14,7 +14,7 @@ from agent_world_distfs import (
     UnavailableError,
 )
 from agent_world_distfs.catalog.commits import KEPT_COMMITS
-from calls import look
+from behind import look
 
 
 def commit(store: LocalCasStore, path: str = "a") -> str:
