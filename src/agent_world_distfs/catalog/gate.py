@@ -127,6 +127,8 @@ class Gate:
         # and noting that it was taken.
         self._mutex = threading.RLock()
         self._holder: int | None = None
+        self.is_free = True
+        """Whether no thread of this process is at the lock: a hint, for whoever looks without a lock."""
         self._entered = threading.local()
 
     @staticmethod
@@ -141,18 +143,21 @@ class Gate:
             finally:
                 os.close(fd)
 
-    def acquire(self) -> None:
+    def acquire(self, waited_s: float = 0.0) -> None:
         """Take the lock. Whatever this raises, call ``release`` afterwards.
 
-        Not where this thread is in it already: see ``is_entered_here``.
+        Not where this thread is in it already: see ``is_entered_here``. ``waited_s``: so much of the time
+        is gone.
 
         Raises:
             StoreBusyError: not free in time.
         """
         self._entered.is_inside = True
-        deadline = time.monotonic() + self._timeout_s
-        if not self._mutex.acquire(timeout=self._timeout_s):
+        left_s = max(0.0, self._timeout_s - waited_s)
+        deadline = time.monotonic() + left_s
+        if not self._mutex.acquire(timeout=left_s):
             raise StoreBusyError(self._timeout_s)
+        self.is_free = False
         self._turnstile.acquire(deadline, self._timeout_s)
         self._gate.acquire(deadline, self._timeout_s)
         self._turnstile.release()
@@ -167,6 +172,7 @@ class Gate:
             if self.is_held_here():  # then the mutex was taken once, and nothing is half done
                 self._gate.release()
                 self._holder = None
+                self.is_free = True
                 self._mutex.release()
                 return
             if not self._mutex.acquire(blocking=False):
@@ -175,6 +181,7 @@ class Gate:
                 self._turnstile.release()
             self._gate.release()
             self._holder = None
+            self.is_free = True
             self._free_mutex()
         finally:
             self._entered.is_inside = False
@@ -184,6 +191,14 @@ class Gate:
         with contextlib.suppress(RuntimeError):
             while True:
                 self._mutex.release()
+
+    def enter(self) -> None:
+        """Note that this thread waits for others that are to write for it; ``leave`` afterwards."""
+        self._entered.is_inside = True
+
+    def leave(self) -> None:
+        """It does not any more."""
+        self._entered.is_inside = False
 
     def is_entered_here(self) -> bool:
         """Whether this thread is between ``acquire`` and the end of ``release``: a signal handler asks so."""
@@ -226,6 +241,7 @@ class Gate:
                 os.close(_waiting.pop())
         self._mutex = threading.RLock()
         self._holder = None
+        self.is_free = True
 
     def _close(self) -> None:
         self._turnstile.close()

@@ -1,7 +1,8 @@
 """The catalog of an embedded store: SQLite in WAL mode behind a fair gate.
 
-One process at a time writes, for the time of one short transaction (``write_side``); readers never
-wait (``read_side``). Here is what concerns both: turns, settled answers, closing, forks.
+One process at a time writes, for the time of one short transaction (``write_side``), which its threads may
+share (``together``); readers never wait (``read_side``). Here is what concerns both: turns, settled answers,
+closing, forks.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import contextlib
 import os
 
 from agent_world_distfs.catalog.connections import keep_log
+from agent_world_distfs.catalog.groups import Queue
+from agent_world_distfs.catalog.together import WriteTogether
 from agent_world_distfs.catalog.turns import Turns
-from agent_world_distfs.catalog.write_side import WriteSide
 from agent_world_distfs.errors import (
     StorageError,
     UnavailableError,
@@ -23,7 +25,7 @@ from agent_world_distfs.protocols import Turn
 _FORK_WAIT_S = 10.0
 
 
-class SqliteCatalog(WriteSide):
+class SqliteCatalog(WriteTogether):
     """A ``Catalog`` in one SQLite database, shared by the processes of one machine."""
 
     def __init__(
@@ -117,6 +119,7 @@ class SqliteCatalog(WriteSide):
     def after_fork_in_child(self) -> None:
         """See ``forks``."""
         self._gate.start_anew_in_child()
+        self._queue = Queue()
         self._turns.start_anew_in_child()
         if self._is_fork_prepared:
             self._readers.start_anew_in_child()

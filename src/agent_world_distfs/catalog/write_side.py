@@ -69,15 +69,15 @@ class WriteSide(ReadSide):
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write``."""
-        return self._write(change, self._synchronous)
+        return self._write(lambda: self._change(change, self._synchronous))
 
     def write_lazily(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write_lazily``."""
-        return self._write(change, "NORMAL")
+        return self._write(lambda: self._change(change, "NORMAL"))
 
-    def _write(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
+    def _write(self, work: Callable[[], T], waited_s: float = 0.0) -> T:
         try:
-            result = self._locked(lambda: self._change(change, synchronous))
+            result = self._locked(work, waited_s)
         except StorageFullError:
             self._shorten_log()  # a second try may find room in it
             raise
@@ -112,13 +112,13 @@ class WriteSide(ReadSide):
         if self._read_only:
             raise StorageReadOnlyError(os.path.dirname(self._path), "the store was opened read-only")
 
-    def _locked(self, work: Callable[[], T]) -> T:
+    def _locked(self, work: Callable[[], T], waited_s: float = 0.0) -> T:
         self._check_writable()
         if self._gate.is_entered_here():  # a signal handler that writes inside a write of this very thread
             raise StoreBusyError(self._timeout_s)
         try:
             try:
-                self._gate.acquire()
+                self._gate.acquire(waited_s)
                 self._check_usable()
                 return work()
             finally:
@@ -143,23 +143,32 @@ class WriteSide(ReadSide):
             writer.begin(left)
             result = change(writer)
             transaction_id = writer.finish()
-            self._room.before_commit()
-            if synchronous == "FULL":
-                self._log_room.before_commit(self._log_pages)
+            self._make_room(synchronous)
         except apsw.IOError:
             self._gate.set_suspect(suspect=True)
             raise
         finally:
             writer.close()
         if transaction_id is None:
-            connection.execute("ROLLBACK")
-            if synchronous == "FULL":
-                self._flush_log()
+            self._commit_nothing(connection, synchronous)
         else:
             self._commit(connection, transaction_id)
-            self._left = writer.leave()
-            self._room.after_commit(self._log_pages)
+            self._after_commit(writer)
         return result
+
+    def _make_room(self, synchronous: str) -> None:
+        self._room.before_commit()
+        if synchronous == "FULL":
+            self._log_room.before_commit(self._log_pages)
+
+    def _commit_nothing(self, connection: apsw.Connection, synchronous: str) -> None:
+        connection.execute("ROLLBACK")
+        if synchronous == "FULL":
+            self._flush_log()
+
+    def _after_commit(self, writer: SqliteWriter) -> None:
+        self._left = writer.leave()
+        self._room.after_commit(self._log_pages)
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
         if self._pid != os.getpid():  # forked by a signal handler meanwhile: it is the parent's to commit

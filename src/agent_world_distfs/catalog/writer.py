@@ -41,13 +41,33 @@ class SqliteWriter(LogWriter, SqliteReader):
         """
         self._cursor.execute("BEGIN IMMEDIATE")
         if left is not None and left.data_version == self._connection.data_version():
-            self._state = left.state
+            self._start(left.state)
         else:
-            self._state = self.last_commit()
-        self._first_new_id = self._state.next_blob_id
-        self.generation = self._state.generation
-        if self._state.moved_to is not None:
-            raise StoreMovedError(self._state.moved_to)
+            self._start(self.last_commit())
+
+    def go_on(self, before: SqliteWriter) -> None:
+        """Begin a change behind another's, in its transaction."""
+        self._start(before._state)
+
+    def set_mark(self) -> None:
+        """Remember this point, to come back to it."""
+        self._cursor.execute("SAVEPOINT mark")
+
+    def go_back_to_mark(self) -> None:
+        """Undo what was done since, in the database and here."""
+        self._cursor.execute("ROLLBACK TO mark")
+        self._start(self.last_commit())
+
+    def drop_mark(self) -> None:
+        """What was done since stays, if the transaction does."""
+        self._cursor.execute("RELEASE mark")
+
+    def _start(self, state: Commit) -> None:
+        self._state = state
+        self._first_new_id = state.next_blob_id
+        self.generation = state.generation
+        if state.moved_to is not None:
+            raise StoreMovedError(state.moved_to)
 
     def finish(self) -> str | None:
         """Append the commit's row; returns the transaction's id, None if there is nothing to commit."""

@@ -1,0 +1,541 @@
+"""Threads that write at the same time share a commit; what each is told is its own, and true."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import pytest
+
+from agent_world_distfs import (
+    ABSENT,
+    FileConflictError,
+    LocalCasStore,
+    PathNotFoundError,
+    StorageFullError,
+    StoreBusyError,
+    StoreClosedError,
+)
+from agent_world_distfs.catalog.groups import MOST_MEMBERS
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from children import MakeDisk, Start, cannot_run
+
+T = TypeVar("T")
+
+
+def catalog_of(store: LocalCasStore) -> SqliteCatalog:
+    catalog = store._catalog
+    assert isinstance(catalog, SqliteCatalog)
+    return catalog
+
+
+class Crowd:
+    """Threads that come one after the other while another one has the write lock, and then all go on."""
+
+    def __init__(self, store: LocalCasStore) -> None:
+        self._catalog = catalog_of(store)
+        self._pool = ThreadPoolExecutor(100)
+        self._may_go_on = threading.Event()
+        has_begun = threading.Event()
+
+        def hold(_: object) -> None:
+            has_begun.set()
+            self._may_go_on.wait()
+
+        self._holding = self._pool.submit(self._catalog.write_lazily, hold)
+        has_begun.wait()
+
+    def waiting(self) -> int:
+        """How many have come."""
+        queue = self._catalog._queue
+        return len(queue._behind) + (queue.head is not None)
+
+    def add(self, work: Callable[[], T]) -> Future[T]:
+        """Start one, and return when it waits behind the others."""
+        before = self.waiting()
+        future = self._pool.submit(work)
+        wait_until(lambda: self.waiting() > before or future.done())
+        return future
+
+    def go_on(self) -> None:
+        """Let go of the lock."""
+        self._may_go_on.set()
+        self._holding.result()
+
+    def end(self) -> None:
+        """Wait for all."""
+        self._may_go_on.set()
+        self._pool.shutdown()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def crowd(store: LocalCasStore) -> Iterator[Crowd]:
+    store.write_file("first", b"1")
+    crowd = Crowd(store)
+    yield crowd
+    crowd.end()
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The transactions that were committed, one for each COMMIT."""
+    seen: list[str] = []
+    honest = SqliteCatalog._commit
+
+    def commit(self: SqliteCatalog, connection: apsw.Connection, transaction_id: str) -> None:
+        seen.append(transaction_id)
+        honest(self, connection, transaction_id)
+
+    monkeypatch.setattr(SqliteCatalog, "_commit", commit)
+    return seen
+
+
+# --- one commit for many ----------------------------------------------------------------------
+
+
+def test_all_who_wait_share_one_commit(store: LocalCasStore, crowd: Crowd, commits: list[str]) -> None:
+    writing = [crowd.add(partial(store.write_file, f"{n}", b"%d" % n)) for n in range(20)]
+    crowd.go_on()
+    for number, future in enumerate(writing):
+        assert future.result() == store.stat_file(f"{number}")
+    assert len(commits) == 1
+    assert store.audit_file_index(verify=True).is_sound()
+
+
+def test_a_group_has_an_end(store: LocalCasStore, crowd: Crowd, commits: list[str]) -> None:
+    writing = [crowd.add(partial(store.write_file, f"{n}", b"")) for n in range(MOST_MEMBERS + 10)]
+    crowd.go_on()
+    for future in writing:
+        future.result()
+    assert 2 <= len(commits) < MOST_MEMBERS
+    assert len(store.list_files()) == MOST_MEMBERS + 11
+
+
+def test_each_change_is_a_transaction_of_its_own(store: LocalCasStore, crowd: Crowd) -> None:
+    last = store.last_seq()
+
+    def change(number: int) -> tuple[str, int]:
+        with store.transaction(actor=f"actor {number}") as tx:
+            tx.write_file(f"{number}/a", b"a")
+            tx.write_file(f"{number}/b", b"b%d" % number)
+        return str(tx.transaction_id), int(tx.sequence or 0)
+
+    changing = [crowd.add(partial(change, n)) for n in range(9)]
+    crowd.go_on()
+    told = [future.result() for future in changing]
+    assert [sequence for _, sequence in told] == list(range(last + 1, last + 10))
+    found = list(store.changes(since=last))
+    for number, (transaction_id, sequence) in enumerate(told):
+        assert store.was_committed(transaction_id)
+        changes = [change for change in found if change.seq == sequence]
+        assert [change.path for change in changes] == [f"{number}/a", f"{number}/b"]
+        assert {change.actor for change in changes} == {f"actor {number}"}
+        assert {change.transaction_id for change in changes} == {transaction_id}
+
+
+def test_later_ones_see_what_earlier_ones_did(store: LocalCasStore, crowd: Crowd) -> None:
+    steps: list[Callable[[], object]] = [
+        lambda: store.write_file_if_match("n", ABSENT, b"0"),
+        lambda: store.write_file_if_match("n", store.hash_bytes(b"0"), b"1"),
+        lambda: store.rename_file("n", "m"),
+        lambda: store.delete_file("n"),
+        lambda: store.delete_file("m"),
+        lambda: store.write_file_if_match("m", ABSENT, b"2"),
+    ]
+    stepping = [crowd.add(step) for step in steps]
+    crowd.go_on()
+    results = [future.result() for future in stepping]
+    assert results[3:5] == [False, True]
+    assert store.read_file("m") == b"2"
+
+
+# --- to each its own --------------------------------------------------------------------------
+
+
+def test_who_conflicts_is_told_and_the_others_go_on(
+    store: LocalCasStore, crowd: Crowd, commits: list[str]
+) -> None:
+    works: list[Callable[[], object]] = []
+    for number in range(12):
+        if number % 3:
+            works.append(partial(store.write_file, f"{number}", b"%d" % number))
+        else:  # the bytes are stored before the condition is looked at: they go again
+            works.append(partial(store.write_file_if_match, "first", "0" * 64, b"conflict %d" % number))
+    working = [crowd.add(work) for work in works]
+    crowd.go_on()
+    for number, future in enumerate(working):
+        if number % 3:
+            future.result()
+        else:
+            with pytest.raises(FileConflictError) as raised:
+                future.result()
+            assert raised.value.actual == store.stat_file("first")
+            assert not store.has(store.hash_bytes(b"conflict %d" % number))
+    assert len(commits) == 1
+    assert len(store.list_files()) == 9
+    assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_errors_of_all_kinds_go_to_whom_they_belong(store: LocalCasStore, crowd: Crowd) -> None:
+    class OwnError(BaseException):
+        pass
+
+    def fail(tx: Any) -> None:
+        tx.add_blob("a" * 64, 1, b"x")
+        raise OwnError
+
+    failing = [crowd.add(lambda: catalog_of(store).write(fail)) for _ in range(2)]
+    missing = crowd.add(lambda: store.copy_file("missing", "b"))
+    written = crowd.add(lambda: store.write_file("a", b"a"))
+    crowd.go_on()
+    assert [type(future.exception()) for future in failing] == [OwnError, OwnError]
+    assert isinstance(missing.exception(), PathNotFoundError)
+    assert written.result() == store.stat_file("a")
+    assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_a_group_that_changes_nothing_commits_nothing(
+    store: LocalCasStore, crowd: Crowd, commits: list[str]
+) -> None:
+    deleting = [crowd.add(lambda: store.delete_file("missing")) for _ in range(5)]
+    crowd.go_on()
+    assert [future.result() for future in deleting] == [False] * 5
+    assert commits == []
+
+
+def test_nobody_is_told_of_what_a_neighbour_did_that_was_then_undone(
+    store: LocalCasStore, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit of all finds the disk full. Alone, each finds what is true then."""
+    honest, refused = SqliteCatalog._commit, list[str]()
+
+    def commit(self: SqliteCatalog, connection: apsw.Connection, transaction_id: str) -> None:
+        if not refused:
+            refused.append(transaction_id)
+            raise apsw.FullError
+        if store.stat_file("second") is None and len(refused) == 1:
+            refused.append(transaction_id)  # the first of them has no luck again
+            raise apsw.FullError
+        honest(self, connection, transaction_id)
+
+    writing = crowd.add(lambda: store.write_file("first", b"2"))
+    resting = crowd.add(lambda: store.write_file_if_match("first", store.hash_bytes(b"1"), b"3"))
+    monkeypatch.setattr(SqliteCatalog, "_commit", commit)
+    crowd.go_on()
+    outcomes = [future.exception() for future in (writing, resting)]
+    assert len(refused) == 2
+    full = [isinstance(outcome, StorageFullError) for outcome in outcomes]
+    assert full.count(True) == 1
+    assert outcomes[full.index(False)] is None  # and no conflict with what never was
+    assert store.read_file("first") == (b"3" if full[0] else b"2")
+
+
+def test_on_a_full_disk_each_is_told_of_its_own(make_disk: MakeDisk) -> None:
+    location = make_disk(4 << 20) / "store"
+    written: dict[str, bytes] = {}
+
+    def fill(name: int) -> int:
+        refused = 0
+        for number in range(200):
+            path, data = f"{name}/{number}", os.urandom(7_000 >> refused)
+            try:
+                store.write_file_if_match(path, ABSENT, data)
+            except StorageFullError:
+                refused += 1
+                if refused == 12:
+                    break
+            else:
+                written[path] = data
+        return refused
+
+    with LocalCasStore(location) as store:
+        with ThreadPoolExecutor(8) as pool:
+            refused = list(pool.map(fill, range(8)))
+        assert sum(refused) > 0
+        assert {file.path: store.read_file(file.path) for file in store.iter_files()} == written
+        for path in list(written)[:50]:
+            assert store.delete_file(path)
+        store.prune_orphan_blobs()
+        store.write_file("again", b"again" * 500)
+        assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_an_unknown_outcome_is_told_to_each_with_its_own_id(location: Path, start: Start) -> None:
+    if shutil.which("strace") is None:
+        cannot_run("no strace")
+    child = start(
+        """
+        store = LocalCasStore(location)
+        held, go_on = threading.Event(), threading.Event()
+        def hold(tx):
+            held.set()
+            go_on.wait()
+        def work(number):
+            try:
+                if number % 2:
+                    store.write_file(f"{number}", b"%d" % number)
+                else:
+                    store.write_file_if_match(f"{number - 1}", ABSENT, b"another")
+                say(number, "written")
+            except OutcomeUnknownError as error:
+                say(number, error.transaction_id)
+            except FileConflictError:
+                say(number, "conflict")
+        holder = threading.Thread(target=store._catalog.write_lazily, args=(hold,))
+        holder.start()
+        held.wait()
+        threads = []
+        for number in range(1, 9):
+            threads.append(threading.Thread(target=work, args=(number,)))
+            threads[-1].start()
+            while len(store._catalog._queue._behind) < number - 1 or store._catalog._queue.head is None:
+                time.sleep(0.001)
+        say(threads[0].native_id)
+        hear()
+        go_on.set()
+        for thread in threads:
+            thread.join()
+        say("done")
+        hear()
+        """,
+        location,
+    )
+    leader = int(child.hear())
+    what = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"]
+    tracer = subprocess.Popen(["strace", "-q", "-o", os.devnull, *what, "-p", str(leader)])
+    wait_until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{leader}/status").read_text())
+    told: dict[int, str] = {}
+    child.tell()
+    while (line := child.hear()) != "done":
+        word, said = line.split()
+        told[int(word)] = said
+    tracer.wait()
+    with LocalCasStore(location) as store:
+        unknown = {number: said for number, said in told.items() if "-" in said}
+        assert sorted(unknown) == [1, 3, 5, 7]
+        assert len(set(unknown.values())) == 4
+        for number, transaction_id in unknown.items():
+            found = store.read_file(f"{number}") if store.stat_file(f"{number}") else None
+            has_held = store.was_committed(transaction_id)
+            assert has_held is (found == b"%d" % number)
+            assert told[number + 1] == ("conflict" if has_held else "written")
+        assert store.audit_file_index(verify=True).is_sound()
+
+
+# --- acknowledged -----------------------------------------------------------------------------
+
+
+def test_what_was_acknowledged_survives_a_kill(location: Path, start: Start) -> None:
+    child = start(
+        """
+        store = LocalCasStore(location)
+        def work(name):
+            for number in range(1_000_000):
+                times = 1 + number % 50 // 49 * 2000
+                store.write_file(f"{name}/{number}", f"{name} {number}".encode() * times)
+                say(name, number)
+        for name in range(16):
+            threading.Thread(target=work, args=(name,), daemon=True).start()
+        hear()
+        """,
+        location,
+    )
+    told: dict[str, int] = {}
+    for _ in range(1_500):
+        name, word = child.hear().split()
+        told[name] = int(word)
+    child.kill()
+    with LocalCasStore(location) as store:
+        for name, last in told.items():
+            for number in range(last + 1):
+                data = f"{name} {number}".encode() * (1 + number % 50 // 49 * 2000)
+                assert store.read_file(f"{name}/{number}") == data
+        assert store.audit_file_index(verify=True).is_sound()
+
+
+# --- who does not wait any longer -------------------------------------------------------------
+
+
+def test_who_waits_too_long_is_told_and_nothing_is_done_for_him(location: Path) -> None:
+    with LocalCasStore(location, lock_timeout_s=0.3) as store:
+        crowd = Crowd(store)
+        began = time.monotonic()
+        waiting = [crowd.add(partial(store.write_file, f"{n}", b"x")) for n in range(10)]
+        errors = [future.exception() for future in waiting]
+        assert 0.3 <= time.monotonic() - began < 10
+        assert {type(error) for error in errors} == {StoreBusyError}
+        crowd.end()
+        assert store.list_files() == []
+        store.write_file("after", b"x")
+        assert crowd.waiting() == 0
+
+
+@contextlib.contextmanager
+def interrupted(is_time: Callable[[], bool], then: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Expects KeyboardInterrupt, which comes to the main thread when it is time."""
+    me = threading.get_ident()
+
+    def interrupt() -> None:
+        wait_until(is_time)
+        signal.pthread_kill(me, signal.SIGINT)
+        time.sleep(0.05)
+        then()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        thread.join()
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_who_is_interrupted_before_its_turn_leaves_without_a_trace(
+    store: LocalCasStore, crowd: Crowd, before: int
+) -> None:
+    writing = [crowd.add(partial(store.write_file, f"{n}", b"x")) for n in range(before)]
+    with interrupted(lambda: crowd.waiting() > before):
+        store.write_file("main", b"x" * 20_000)
+    writing.append(crowd.add(lambda: store.write_file("behind", b"x")))
+    crowd.go_on()
+    for future in writing:
+        future.result()
+    assert store.stat_file("main") is None
+    store.write_file("main", b"y")
+    assert len(store.list_files()) == before + 3
+
+
+def test_who_is_interrupted_in_its_turn_stays_until_it_is_over(store: LocalCasStore, crowd: Crowd) -> None:
+    has_begun, may_end, is_over = threading.Event(), threading.Event(), threading.Event()
+
+    def change(tx: Any) -> None:
+        has_begun.set()
+        may_end.wait()
+        is_over.set()
+        tx.mark_epoch()
+
+    leading = crowd.add(lambda: store.write_file("leader", b"x"))
+
+    def let_go() -> None:
+        wait_until(lambda: crowd.waiting() == 2)
+        crowd.go_on()
+
+    threading.Thread(target=let_go).start()
+    with interrupted(has_begun.is_set, may_end.set):
+        catalog_of(store).write(change)
+    assert is_over.is_set()
+    leading.result()
+    store.write_file("main", b"x")
+    assert store.audit_file_index(verify=True).is_sound()
+
+
+def test_a_store_that_is_closed_tells_all_who_wait(location: Path) -> None:
+    for _ in range(20):
+        store = LocalCasStore(location)
+        told: list[type[BaseException]] = []
+
+        def write(name: int, store: LocalCasStore = store, told: list[type[BaseException]] = told) -> None:
+            try:
+                while True:
+                    store.write_file(f"{name}", os.urandom(10))
+            except StoreClosedError as error:
+                told.append(type(error))
+
+        with ThreadPoolExecutor(8) as pool:
+            for name in range(8):
+                pool.submit(write, name)
+            time.sleep(0.02)
+            store.close()
+        assert told == [StoreClosedError] * 8
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index(verify=True).is_sound()
+
+
+def test_forks_beside_many_writing_threads_harm_neither_side(location: Path, start: Start) -> None:
+    parent = start(
+        """
+        store = LocalCasStore(location)
+        is_over = threading.Event()
+        def write(name):
+            number = 0
+            while not is_over.is_set():
+                store.write_file(f"{name}/{number % 10}", b"%d" % number)
+                number += 1
+        threads = [threading.Thread(target=write, args=(name,)) for name in range(8)]
+        for thread in threads:
+            thread.start()
+        for number in range(15):
+            time.sleep(0.01)
+            pid = os.fork()
+            if pid == 0:
+                paths = [f"child/{number}/{n}" for n in range(4)]
+                others = [threading.Thread(target=store.write_file, args=(path, b"c")) for path in paths]
+                for thread in others:
+                    thread.start()
+                for thread in others:
+                    thread.join()
+                store.close()
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        store.close()
+        say("done")
+        """,
+        location,
+    )
+    assert parent.hear() == "done"
+    with LocalCasStore(location) as store:
+        assert len(store.list_files(prefix="child/")) == 60
+        assert store.audit_file_index(verify=True).is_sound()
+
+
+def test_several_processes_of_many_threads_share_the_store(location: Path, start: Start) -> None:
+    program = """
+    store = LocalCasStore(location)
+    def work(name):
+        for number in range(20):
+            while True:
+                held, data = store.read_file_with_metadata("counter")
+                try:
+                    store.write_file_if_match("counter", held.content_hash, b"%d" % (int(data) + 1))
+                    break
+                except FileConflictError as error:
+                    assert error.actual is not None
+            store.write_file(f"{sys.argv[2]}/{name}/{number}", b"x")
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    say("done")
+    """
+    with LocalCasStore(location) as store:
+        store.write_file("counter", b"0")
+        for child in [start(program, location, name) for name in "abc"]:
+            assert child.hear() == "done"
+        assert store.read_file("counter") == b"240"
+        assert len(store.list_files()) == 241
+        sequences = [change.seq for change in store.changes(since=0)]
+        assert sequences == sorted(set(sequences))
+        assert store.audit_file_index(verify=True).is_sound()
