@@ -1,6 +1,6 @@
 """Changes the core in small ways, one at a time, and sees whether its fast tests notice.
 
-    .venv/bin/python tests/proofs/mutation.py [--minutes M] [--only MODULE] [--seed N] [--at MODULE:NUMBER]
+    .venv/bin/python tests/proofs/mutation.py [--minutes M] [--only MODULE]... [--seed N] [--at MODULE:NUMBER]
 
 Each mutant is a copy of ``src/`` with one change in one module; the tests of that module run on it in a
 process of their own, up to the first that fails. Where there is not time for all mutants they are drawn by
@@ -138,7 +138,7 @@ def run(minutes: float, modules: list[str], seed: int) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--only", choices=TESTS)
+    parser.add_argument("--only", choices=TESTS, action="append", help="may be given several times")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at", metavar="MODULE:NUMBER", help="only this mutant")
     chosen = parser.parse_args()
@@ -150,7 +150,7 @@ def main() -> None:
             f"{'lives' if survives(module, mutant.source) else 'noticed'}"
         )
         return
-    run(chosen.minutes, [chosen.only] if chosen.only else list(TESTS), chosen.seed)
+    run(chosen.minutes, chosen.only or list(TESTS), chosen.seed)
 
 
 if __name__ == "__main__":

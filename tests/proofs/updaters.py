@@ -23,12 +23,17 @@ PATIENT = Retry(deadline_s=600, max_attempts=100_000)
 
 @dataclass(frozen=True)
 class Waits:
-    """``calls``: how often the content was changed, for nothing included."""
+    """``calls``: how often the content was changed, for nothing included.
+
+    ``share_s``: how long each would wait if all went round in turn. Where some come through again and again
+    before others have had their turn, the median is that of the lucky ones, and says nothing.
+    """
 
     updates: int
     calls: int
     median_s: float
     longest_s: float
+    share_s: float
 
 
 Update = Callable[[LocalCasStore, str, Callable[[bytes | None], bytes]], object]
@@ -70,7 +75,8 @@ def run(processes: int, updates: int, paths: int, update: Update = by_update_fil
     told = [json.loads(line) for line in lines]
     waits = [wait for each in told for wait in each["waits"]]
     calls = sum(each["calls"] for each in told)
-    return Waits(len(waits), calls, statistics.median(waits), max(waits))
+    share_s = (max(each["ended"] for each in told) - begin) / updates
+    return Waits(len(waits), calls, statistics.median(waits), max(waits), share_s)
 
 
 def _work(root: Path, path: str, begin: float, updates: int, update: Update, say: Say) -> None:
@@ -88,7 +94,7 @@ def _work(root: Path, path: str, begin: float, updates: int, update: Update, say
             began = time.monotonic()
             update(store, path, change)
             waits.append(time.monotonic() - began)
-    say(json.dumps({"waits": waits, "calls": calls}))
+    say(json.dumps({"waits": waits, "calls": calls, "ended": time.monotonic()}))
 
 
 if __name__ == "__main__":

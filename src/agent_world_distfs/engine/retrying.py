@@ -2,8 +2,9 @@
 
 Somebody always wins a conflict, but it may always be somebody else. So whoever has lost takes a
 *turn* (see ``Turn``): others who have lost wait for it, and with it one has only those to fear who
-have not lost yet, and plain writers. Who holds a turn and goes on losing insists on it: then newcomers
-wait, too. User code runs under a turn and under no lock that plain writers need.
+have not lost yet, and plain writers. Who loses while he holds a turn, or has had to wait for it, insists on
+it: then newcomers wait, too, or those who come again and again would get through before those who queue.
+User code runs under a turn and under no lock that plain writers need.
 
 Whoever calls from within such user code waits for no turn, since he may have one that another waits
 for who has the one that he would wait for. He only tries again, after a random time.
@@ -25,9 +26,6 @@ from agent_world_distfs.protocols import Catalog, Turn
 from agent_world_distfs.records import Retry
 
 T = TypeVar("T")
-
-PATIENCE = 2
-"""How often one loses with the turn before one insists on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,6 @@ def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits:
         StoreBusyError: the turn did not come in time.
     """
     deadline = time.monotonic() + retry.deadline_s
-    losses_in_turn = 0
     try:
         if waits and not turn.is_held and turn.is_insisted_on():
             turn.wait(deadline, retry.deadline_s)
@@ -92,11 +89,11 @@ def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits:
             if number >= retry.max_attempts or time.monotonic() >= deadline:
                 raise outcome.error
             if waits and not turn.is_held:
-                turn.wait(deadline, retry.deadline_s)
+                if not turn.take():
+                    turn.wait(deadline, retry.deadline_s)
+                    turn.insist()
                 continue
-            losses_in_turn += 1
-            if losses_in_turn == PATIENCE:
-                turn.insist()
+            turn.insist()
             pause(number, deadline, retry)
         raise AssertionError  # count() does not end
     finally:
