@@ -58,6 +58,13 @@ def either_store(
 
 
 @pytest.fixture
+def kept(store: LocalCasStore) -> LocalCasStore:
+    """A store that keeps its history."""
+    store.set_setting("keep_history", True)
+    return store
+
+
+@pytest.fixture
 def other_store(tmp_path: Path, pristine: dict[HashAlgorithm, Path]) -> Iterator[LocalCasStore]:
     """A second empty store (BLAKE3)."""
     with LocalCasStore(shutil.copytree(pristine[HashAlgorithm.BLAKE3], tmp_path / "other")) as store:

@@ -1,67 +1,28 @@
-"""The history of the index: what changed, what was, how much of it is remembered, and what that keeps."""
+"""The history of the index: what changed, what was, and what an import changed."""
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
-import apsw
 import pytest
 
 from agent_world_distfs import (
-    BlobMissingError,
-    CatalogError,
-    FileIndexManifestRef,
     FileMetadata,
     HistoryExpiredError,
     HistoryNotKeptError,
     InvalidInputError,
     LocalCasStore,
     PathNotFoundError,
-    StoreSettings,
     WorldError,
 )
-from behind import blob_file, edit
 from calls import LARGE
-from children import Start
+from pasts import states_of
 
 Index = dict[str, str]
 
 
 def index_of(files: list[FileMetadata]) -> Index:
     return {file.path: file.content_hash for file in files}
-
-
-@pytest.fixture
-def kept(store: LocalCasStore) -> LocalCasStore:
-    """A store that keeps its history."""
-    store.set_setting("keep_history", True)
-    return store
-
-
-def states_of(store: LocalCasStore) -> list[tuple[int, list[FileMetadata]]]:
-    """Makes changes of each kind; returns what the index was after each, by its seq."""
-    states = []
-
-    def note() -> None:
-        states.append((store.last_seq(), store.list_files()))
-
-    note()
-    for number in range(3):
-        store.write_file(f"small/{number}", b"%d" % number)
-        note()
-    store.write_file("large", LARGE)
-    note()
-    store.write_file("small/0", b"again")
-    note()
-    store.rename_file("large", "moved")
-    note()
-    store.delete_files(["small/1", "moved"])
-    note()
-    store.pin(store.put_bytes(b"pinned"))
-    note()
-    return states
 
 
 # --- what changed -------------------------------------------------------------------------------
@@ -249,204 +210,6 @@ def test_without_a_history_an_import_hides_what_was_before_it(store: LocalCasSto
     assert raised.value.first_seq == change.seq
 
 
-# --- settings and expiry ------------------------------------------------------------------------
-
-
-def test_settings_are_of_the_store_and_not_of_the_process(location: Path) -> None:
-    with LocalCasStore(location) as one, LocalCasStore(location) as other:
-        assert one.settings() == StoreSettings()
-        one.set_setting("keep_history", True)
-        one.set_setting("history_max_age_ms", 10)
-        one.set_setting("history_max_bytes", 1 << 40)
-        told = one.set_setting("history_max_transactions", 3)
-        assert told == StoreSettings(True, 10, 3, 1 << 40)
-        assert other.settings() == told
-        other.set_setting("history_max_age_ms", None)
-        assert one.settings() == StoreSettings(True, None, 3, 1 << 40)
-
-
-def test_a_setting_that_cannot_be_is_refused(store: LocalCasStore) -> None:
-    for name, value, error in (
-        ("keep", True, InvalidInputError),
-        ("keep_history", 1, InvalidInputError),
-        ("history_max_bytes", -1, InvalidInputError),
-        ("history_max_bytes", "1", TypeError),
-    ):
-        with pytest.raises(error):
-            store.set_setting(name, value)  # type: ignore[arg-type]
-    assert store.settings() == StoreSettings()
-
-
-def test_nothing_expires_before_it_is_told_to(kept: LocalCasStore) -> None:
-    kept.set_setting("history_max_transactions", 1)
-    states = states_of(kept)
-    kept.prune_orphan_blobs()
-    assert kept.list_files_at(states[0][0]) == states[0][1]
-
-
-def test_expiry_keeps_the_last_transactions_that_changed_the_index(kept: LocalCasStore) -> None:
-    kept.set_setting("history_max_transactions", 2)
-    states = states_of(kept)
-    report = kept.expire_history()
-    assert report.expired_transactions == 5
-    assert len({each.seq for each in kept.changes()}) == 2
-    assert kept.log_range().first_seq == report.first_seq
-    for seq, files in states:
-        if seq < report.first_seq:
-            with pytest.raises(HistoryExpiredError):
-                kept.list_files_at(seq)
-        else:
-            assert kept.list_files_at(seq) == files
-    assert kept.expire_history().expired_transactions == 0
-    assert kept.audit_file_index(verify=True).is_sound()
-
-
-def test_expiry_by_age_bytes_and_number(kept: LocalCasStore) -> None:
-    seqs = []
-    for number in range(5):
-        kept.write_file("a", b"%d" % number * 100)
-        seqs.append(kept.last_seq())
-    assert kept.expire_history(max_age_ms=3_600_000).expired_transactions == 0
-    assert kept.expire_history(before_seq=seqs[0]).expired_transactions == 1
-    assert kept.read_file_at("a", seqs[0]) == b"0" * 100
-    kept.expire_history(max_bytes=250)
-    assert [each.seq for each in kept.changes()] == seqs[3:]
-    kept.expire_history(max_transactions=0)
-    assert list(kept.changes()) == []
-    assert kept.read_file_at("a", kept.log_range().first_seq) == b"4" * 100
-
-
-def test_what_expired_is_an_orphan_and_what_did_not_is_none(kept: LocalCasStore) -> None:
-    old = [kept.write_file("a", data) for data in (b"1", LARGE, b"3" * 9_000)]
-    kept.write_file("a", b"now")
-    hashes = tuple(sorted(file.content_hash for file in old))
-    report = kept.audit_file_index()
-    assert (report.orphan_blob_hashes, report.history_blob_hashes) == ((), hashes)
-    assert report.is_clean()
-    assert kept.prune_orphan_blobs().pruned_blobs == 0
-    kept.expire_history(max_transactions=1)
-    report = kept.audit_file_index()
-    assert report.history_blob_hashes == (old[2].content_hash,)
-    assert report.orphan_blob_hashes == tuple(sorted(file.content_hash for file in old[:2]))
-    kept.prune_orphan_blobs()
-    kept.set_setting("keep_history", False)
-    assert kept.prune_orphan_blobs().pruned_blob_hashes == (old[2].content_hash,)
-    assert kept.audit_file_index().is_clean()
-
-
-def test_manifests_of_imports_and_what_they_name_are_kept(
-    kept: LocalCasStore, other_store: LocalCasStore
-) -> None:
-    kept.write_file("mine", LARGE)
-    other_store.write_file("theirs", b"theirs")
-    kept.pull_index(other_store)
-    kept.delete_file("theirs")
-    assert kept.prune_orphan_blobs().pruned_blobs == 0
-    kept.expire_history(max_transactions=0)
-    assert kept.prune_orphan_blobs().pruned_blobs == 4  # two contents, two manifests
-
-
-def test_expired_changes_are_a_gap_and_not_silence(kept: LocalCasStore) -> None:
-    kept.write_file("a", b"1")
-    since = kept.last_seq() - 1
-    kept.write_file("a", b"2")
-    changes = kept.changes(since=since)
-    kept.expire_history(max_transactions=1)
-    with pytest.raises(HistoryExpiredError) as raised:
-        list(changes)
-    assert [each.after for each in kept.changes(since=raised.value.first_seq)] == kept.list_files()
-
-
-def test_expired_rows_are_gone_from_the_catalog(location: Path) -> None:
-    with LocalCasStore(location) as store:
-        store.set_setting("keep_history", True)
-        store.write_file("a secret name", b"1")
-        store.delete_file("a secret name")
-        store.expire_history(max_transactions=0)
-        store.prune_orphan_blobs()
-    connection = apsw.Connection(str(location / "catalog.db"))
-    rows = connection.execute("SELECT count(changes) FROM commits UNION ALL SELECT count(*) FROM changes")
-    assert list(rows) == [(0,), (0,)]
-    connection.close()
-
-
-# --- what is broken -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("data", [b"small", LARGE])
-def test_a_kept_content_that_is_lost_is_told_of(location: Path, data: bytes) -> None:
-    with LocalCasStore(location) as store:
-        store.set_setting("keep_history", True)
-        lost = store.write_file("a", data)
-        seq = store.last_seq()
-        store.write_file("a", b"now")
-    if data == LARGE:
-        blob_file(location, lost.content_hash).unlink()
-    else:
-        edit(location, "DELETE FROM blobs WHERE content_hash = ?", bytes.fromhex(lost.content_hash))
-    with LocalCasStore(location) as store:
-        report = store.audit_file_index()
-        assert report.missing_history_blob_hashes == (lost.content_hash,)
-        assert not report.is_sound()
-        with pytest.raises(BlobMissingError):
-            store.read_file_at("a", seq)
-        store.put_bytes(data)
-        assert store.audit_file_index().is_sound()
-        assert store.read_file_at("a", seq) == data
-
-
-def test_a_collection_that_cannot_read_a_kept_manifest_takes_nothing(location: Path) -> None:
-    with LocalCasStore(location) as store:
-        store.set_setting("keep_history", True)
-        for number in range(100):
-            store.write_file(f"{number:03}", b"%d" % number)
-        store.import_file_index_manifest(FileIndexManifestRef(*_empty(store)))
-        (replaced,) = (each.replaced for each in store.changes() if each.is_import)
-        assert replaced is not None
-        orphan = store.put_bytes(b"orphan")
-        blob_file(location, replaced.content_hash).unlink()
-        with pytest.raises(BlobMissingError):
-            store.prune_orphan_blobs()
-        assert store.has(orphan)
-        report = store.audit_file_index()
-        assert report.missing_history_blob_hashes == (replaced.content_hash,)
-        store.expire_history(max_transactions=0)
-        assert orphan in store.prune_orphan_blobs().pruned_blob_hashes
-
-
-def _empty(store: LocalCasStore) -> tuple[str, int]:
-    data = b"\xd9\xd9\xf7\xa2\x65files\x80\x67version\x01"
-    return store.put_bytes(data), len(data)
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "UPDATE commits SET changes = x'' WHERE changes IS NOT NULL",
-        "UPDATE commits SET at_ms = NULL WHERE changes IS NOT NULL",
-        "UPDATE commits SET imported = 'x' WHERE changes IS NOT NULL",
-        "DELETE FROM commits WHERE sequence = 2",
-        "DELETE FROM changes WHERE part = 1",
-    ],
-)
-def test_a_log_that_lost_something_stops_a_collection(location: Path, tmp_path: Path, sql: str) -> None:
-    with LocalCasStore(location) as store:
-        store.set_setting("keep_history", True)
-        store.write_file("a", b"1")
-        (tmp_path / "tree").mkdir()
-        for number in range(1_500):
-            (tmp_path / "tree" / (f"{number:04}" + "x" * 100)).write_bytes(b"x")
-        store.import_tree(tmp_path / "tree")
-        store.write_file("a", b"2")
-        orphan = store.put_bytes(b"orphan")
-    edit(location, sql)
-    with LocalCasStore(location) as store:
-        with pytest.raises(CatalogError):
-            store.prune_orphan_blobs()
-        assert store.has(orphan)
-        assert not store.audit_file_index().is_sound()
-
-
 # --- the rest -----------------------------------------------------------------------------------
 
 
@@ -470,90 +233,3 @@ def test_reading_the_past_needs_no_right_to_write(location: Path) -> None:
                 assert reader.list_files_at(seq) == files
             with pytest.raises(WorldError):
                 reader.expire_history(max_transactions=0)
-
-
-def test_a_collection_beside_writers_takes_nothing_that_the_history_remembers(
-    location: Path, start: Start
-) -> None:
-    writers = [start(REMEMBERED_WRITES, location, name) for name in "xyz"]
-    with LocalCasStore(location) as store:
-        store.set_setting("keep_history", True)
-        since = store.last_seq()
-        for writer in writers:
-            writer.tell("go")
-        deadline = time.monotonic() + 3
-        while time.monotonic() < deadline:
-            store.put_bytes(os.urandom(20))  # something to take
-            store.prune_orphan_blobs()
-        for writer in writers:
-            writer.kill()
-        changes = list(store.changes(since=since))
-        assert len(changes) > 100
-        for change in changes[:: len(changes) // 50]:
-            if change.after is not None:
-                content = store.read_file_at(change.path, change.seq)
-                assert store.hash_bytes(content) == change.after.content_hash
-        report = store.audit_file_index(verify=True)
-        assert report.is_sound(), report
-        assert report.history_blob_hashes
-
-
-REMEMBERED_WRITES = """
-import random
-name = sys.argv[2]
-with LocalCasStore(location, durability="relaxed") as store:
-    hear()
-    number = 0
-    while True:
-        number += 1
-        size = random.choice([10, 20_000])
-        path = f"{random.randrange(3)}"  # of all: contents come back, too
-        match random.randrange(5):
-            case 0: store.delete_file(path)
-            case 1: store.write_file(path, b"the same" * size)
-            case 2: store.put_bytes(b"the same" * size)
-            case _: store.write_file(path, f"{name} {number} ".encode() * (size // 10))
-"""
-
-
-def test_imports_beside_collections_leave_a_history_that_can_be_read(location: Path, start: Start) -> None:
-    importer = start(REMEMBERED_IMPORTS, location, location)
-    with LocalCasStore(location) as store:
-        assert importer.hear() == "ready"
-        since = store.last_seq()
-        importer.tell("go")
-        for _ in range(10):
-            store.put_bytes(os.urandom(20))
-            store.prune_orphan_blobs()
-        importer.tell("stop")
-        assert importer.hear() == "done"
-        imports = [change for change in store.changes(since=since) if change.is_import]
-        assert imports
-        for change in imports:
-            before = store.list_files_at(change.seq - 1)
-            assert change.replaced is not None
-            assert store.read_file_index_manifest(change.replaced).files == tuple(before)
-            for file in before[:: max(1, len(before) // 5)]:
-                store.read_file_at(file.path, change.seq - 1)
-        assert store.audit_file_index(verify=True).is_sound()
-
-
-REMEMBERED_IMPORTS = """
-import random
-with LocalCasStore(location, durability="relaxed") as store:
-    store.set_setting("keep_history", True)
-    say("ready")
-    hear()
-    stop = threading.Event()
-    threading.Thread(target=lambda: (hear(), stop.set())).start()
-    number = 0
-    while not stop.is_set():
-        number += 1
-        for each in range(3):
-            store.write_file(f"{each}", f"{number} {each}".encode() * random.choice([1, 3_000]))
-        ref = store.export_file_index_manifest(pin=True)
-        store.write_file("0", f"more {number}".encode())
-        store.import_file_index_manifest(ref)
-        store.unpin(ref.content_hash)
-    say("done")
-"""

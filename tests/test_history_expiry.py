@@ -1,0 +1,130 @@
+"""How much of the history is remembered: settings, expiry by number, age and bytes, and what goes then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from agent_world_distfs import HistoryExpiredError, InvalidInputError, LocalCasStore, StoreSettings
+from calls import LARGE
+from pasts import states_of
+
+
+def test_settings_are_of_the_store_and_not_of_the_process(location: Path) -> None:
+    with LocalCasStore(location) as one, LocalCasStore(location) as other:
+        assert one.settings() == StoreSettings()
+        one.set_setting("keep_history", True)
+        one.set_setting("history_max_age_ms", 10)
+        one.set_setting("history_max_bytes", 1 << 40)
+        told = one.set_setting("history_max_transactions", 3)
+        assert told == StoreSettings(True, 10, 3, 1 << 40)
+        assert other.settings() == told
+        other.set_setting("history_max_age_ms", None)
+        assert one.settings() == StoreSettings(True, None, 3, 1 << 40)
+
+
+def test_a_setting_that_cannot_be_is_refused(store: LocalCasStore) -> None:
+    for name, value, error in (
+        ("keep", True, InvalidInputError),
+        ("keep_history", 1, InvalidInputError),
+        ("history_max_bytes", -1, InvalidInputError),
+        ("history_max_bytes", "1", TypeError),
+    ):
+        with pytest.raises(error):
+            store.set_setting(name, value)  # type: ignore[arg-type]
+    assert store.settings() == StoreSettings()
+
+
+def test_nothing_expires_before_it_is_told_to(kept: LocalCasStore) -> None:
+    kept.set_setting("history_max_transactions", 1)
+    states = states_of(kept)
+    kept.prune_orphan_blobs()
+    assert kept.list_files_at(states[0][0]) == states[0][1]
+
+
+def test_expiry_keeps_the_last_transactions_that_changed_the_index(kept: LocalCasStore) -> None:
+    kept.set_setting("history_max_transactions", 2)
+    states = states_of(kept)
+    report = kept.expire_history()
+    assert report.expired_transactions == 5
+    assert len({each.seq for each in kept.changes()}) == 2
+    assert kept.log_range().first_seq == report.first_seq
+    for seq, files in states:
+        if seq < report.first_seq:
+            with pytest.raises(HistoryExpiredError):
+                kept.list_files_at(seq)
+        else:
+            assert kept.list_files_at(seq) == files
+    assert kept.expire_history().expired_transactions == 0
+    assert kept.audit_file_index(verify=True).is_sound()
+
+
+def test_expiry_by_age_bytes_and_number(kept: LocalCasStore) -> None:
+    seqs = []
+    for number in range(5):
+        kept.write_file("a", b"%d" % number * 100)
+        seqs.append(kept.last_seq())
+    assert kept.expire_history(max_age_ms=3_600_000).expired_transactions == 0
+    assert kept.expire_history(before_seq=seqs[0]).expired_transactions == 1
+    assert kept.read_file_at("a", seqs[0]) == b"0" * 100
+    kept.expire_history(max_bytes=250)
+    assert [each.seq for each in kept.changes()] == seqs[3:]
+    kept.expire_history(max_transactions=0)
+    assert list(kept.changes()) == []
+    assert kept.read_file_at("a", kept.log_range().first_seq) == b"4" * 100
+
+
+def test_what_expired_is_an_orphan_and_what_did_not_is_none(kept: LocalCasStore) -> None:
+    old = [kept.write_file("a", data) for data in (b"1", LARGE, b"3" * 9_000)]
+    kept.write_file("a", b"now")
+    hashes = tuple(sorted(file.content_hash for file in old))
+    report = kept.audit_file_index()
+    assert (report.orphan_blob_hashes, report.history_blob_hashes) == ((), hashes)
+    assert report.is_clean()
+    assert kept.prune_orphan_blobs().pruned_blobs == 0
+    kept.expire_history(max_transactions=1)
+    report = kept.audit_file_index()
+    assert report.history_blob_hashes == (old[2].content_hash,)
+    assert report.orphan_blob_hashes == tuple(sorted(file.content_hash for file in old[:2]))
+    kept.prune_orphan_blobs()
+    kept.set_setting("keep_history", False)
+    assert kept.prune_orphan_blobs().pruned_blob_hashes == (old[2].content_hash,)
+    assert kept.audit_file_index().is_clean()
+
+
+def test_manifests_of_imports_and_what_they_name_are_kept(
+    kept: LocalCasStore, other_store: LocalCasStore
+) -> None:
+    kept.write_file("mine", LARGE)
+    other_store.write_file("theirs", b"theirs")
+    kept.pull_index(other_store)
+    kept.delete_file("theirs")
+    assert kept.prune_orphan_blobs().pruned_blobs == 0
+    kept.expire_history(max_transactions=0)
+    assert kept.prune_orphan_blobs().pruned_blobs == 4  # two contents, two manifests
+
+
+def test_expired_changes_are_a_gap_and_not_silence(kept: LocalCasStore) -> None:
+    kept.write_file("a", b"1")
+    since = kept.last_seq() - 1
+    kept.write_file("a", b"2")
+    changes = kept.changes(since=since)
+    kept.expire_history(max_transactions=1)
+    with pytest.raises(HistoryExpiredError) as raised:
+        list(changes)
+    assert [each.after for each in kept.changes(since=raised.value.first_seq)] == kept.list_files()
+
+
+def test_expired_rows_are_gone_from_the_catalog(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        store.set_setting("keep_history", True)
+        store.write_file("a secret name", b"1")
+        store.delete_file("a secret name")
+        store.expire_history(max_transactions=0)
+        store.prune_orphan_blobs()
+    connection = apsw.Connection(str(location / "catalog.db"))
+    rows = connection.execute("SELECT count(changes) FROM commits UNION ALL SELECT count(*) FROM changes")
+    assert list(rows) == [(0,), (0,)]
+    connection.close()
