@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path("src") / "agent_world_distfs"
 PATIENCE_S = 900
 
-_COLLECTING = ("test_collection", "test_named_meanwhile", "test_audit", "test_pins")
+_COLLECTING = ("test_collection", "test_named_meanwhile", "test_audit", "test_audit_damage", "test_pins")
 _COMMITTING = ("test_conditional", "test_pins", "test_exchange", "test_named_meanwhile", "test_change_log")
 TESTS: dict[str, tuple[str, ...]] = {
     "manifest_format.py": ("test_manifest_format", "test_manifest_hostile", "test_manifest_fuzz"),
@@ -39,7 +39,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "operations/manifest.py": ("test_exchange", "test_original"),
     "engine/replacing.py": ("test_exchange",),
     "catalog/commits.py": (*_COMMITTING, "test_documentation"),
-    "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit"),
+    "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit", "test_audit_damage"),
     "catalog/write_side.py": ("test_gate", "test_conditional", "test_named_meanwhile"),
 }
 

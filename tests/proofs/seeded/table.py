@@ -136,7 +136,7 @@ SEEDED: dict[str, Seeded] = {
     ),
     "a checksum is not compared": Seeded(
         of_the_catalog.compare_no_checksum,
-        _test("test_audit.py::test_an_entry_that_is_damaged_is_never_read_as_good"),
+        _test("test_audit_damage.py::test_an_entry_that_is_damaged_is_never_read_as_good"),
         "DID NOT RAISE CatalogError",
     ),
     # --- collections

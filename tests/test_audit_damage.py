@@ -1,0 +1,156 @@
+"""Damage of the index: each flipped bit that changes an answer is found, and nothing is collected by it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from agent_world_distfs import CatalogError, LocalCasStore, WorldError
+from behind import edit, look
+from calls import SMALL, fill
+
+DAMAGES: dict[str, Iterable[str]] = {
+    "a path changed": ["UPDATE files SET path = 'z' WHERE path = 'small'"],
+    "a time changed": ["UPDATE files SET updated_at_ms = updated_at_ms + 1 WHERE path = 'small'"],
+    "another blob named": ["UPDATE files SET blob_id = blob_id - 1 WHERE path = 'large'"],
+    "no blob named": ["UPDATE files SET blob_id = 999 WHERE path = 'large'"],
+    "a checksum changed": ["UPDATE files SET checksum = zeroblob(16) WHERE path = 'small'"],
+    "an entry lost": ["DELETE FROM files WHERE path = 'small'"],
+    "all entries lost": ["DELETE FROM files"],
+    "an entry copied": ["INSERT INTO files SELECT generation, 'z', blob_id, 5, checksum FROM files LIMIT 1"],
+    "two entries swapped": [
+        "UPDATE files SET path = 'x' WHERE path = 'small'",
+        "UPDATE files SET path = 'small' WHERE path = 'large'",
+        "UPDATE files SET path = 'large' WHERE path = 'x'",
+    ],
+    "the checksum of something else": ["UPDATE files SET checksum = (SELECT checksum FROM pins LIMIT 1)"],
+    "a size changed": ["UPDATE blobs SET size_bytes = size_bytes + 1 WHERE payload IS NULL"],
+    "a size of inline bytes changed": ["UPDATE blobs SET size_bytes = 1 WHERE payload = x'736d616c6c'"],
+    "a hash changed": ["UPDATE blobs SET content_hash = zeroblob(32) WHERE payload = x'736d616c6c'"],
+    "inline bytes lost": ["UPDATE blobs SET payload = NULL WHERE payload = x'736d616c6c'"],
+    "inline bytes invented": ["UPDATE blobs SET payload = x'00' WHERE payload IS NULL"],
+    "inline bytes cut": ["UPDATE blobs SET payload = x'00' WHERE payload = x'736d616c6c'"],
+    "a blob lost": ["DELETE FROM blobs WHERE payload = x'736d616c6c'"],
+    "another blob pinned": ["UPDATE pins SET blob_id = 1 WHERE blob_id = (SELECT min(blob_id) FROM pins)"],
+    "a pin of nothing": ["UPDATE pins SET blob_id = 999 WHERE blob_id = (SELECT min(blob_id) FROM pins)"],
+    "a pin invented": ["INSERT INTO pins VALUES (1, zeroblob(16))"],
+    "the number of files": ["UPDATE commits SET total_files = total_files + 1"],
+    "the digest": ["UPDATE commits SET digest = zeroblob(16)"],
+    "the generation": ["UPDATE commits SET generation = 7"],
+    "the epoch": ["UPDATE commits SET epoch = epoch + 1"],
+    "the next blob": ["UPDATE commits SET next_blob_id = 1"],
+    "the last commit": ["DELETE FROM commits WHERE sequence = (SELECT max(sequence) FROM commits)"],
+    "all commits": ["DELETE FROM commits"],
+    "moved": ["UPDATE commits SET moved_to = '/elsewhere'"],
+    "the key": ["UPDATE store SET checksum_key = zeroblob(32)"],
+}
+
+
+@pytest.mark.parametrize("statements", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_catalog_that_contradicts_itself_is_damaged_and_nothing_is_collected(
+    location: Path, statements: Iterable[str], verify: bool
+) -> None:
+    with LocalCasStore(location) as store:
+        fill(store)
+    for statement in statements:
+        edit(location, statement)
+    blobs = sorted(str(path) for path in location.glob("blobs/*/*"))
+    rows = look(location, "SELECT count(*) FROM blobs")
+    with LocalCasStore(location) as store:
+        report = store.audit_file_index(verify=verify)
+        assert report.index_damage
+        assert not report.is_sound()
+        assert all(sentence.isprintable() for sentence in report.index_damage)
+        assert report.orphan_blob_hashes == ()  # since a prune would take nothing
+        for dry_run in (True, False):
+            with pytest.raises(CatalogError):
+                store.prune_orphan_blobs(dry_run=dry_run)
+    assert sorted(str(path) for path in location.glob("blobs/*/*")) == blobs
+    assert look(location, "SELECT count(*) FROM blobs") == rows
+
+
+def test_a_pin_that_is_lost_is_damage(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        fill(store)
+    edit(location, "DELETE FROM pins WHERE blob_id = (SELECT min(blob_id) FROM pins)")
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index(verify=True).index_damage
+
+
+def answers(store: LocalCasStore) -> list[object]:
+    """All that a store says of what it holds; an error in place of an answer is none."""
+    said: list[object] = [store.list_files(), store.list_pins(), list(store.iter_files())]
+    said.extend((store.stat_file(file.path), store.read_file(file.path)) for file in store.list_files())
+    said.extend(store.get(content_hash) for content_hash in store.list_pins())
+    return said
+
+
+@pytest.mark.parametrize("flips", [120, pytest.param(4000, marks=pytest.mark.proof)])
+def test_a_flipped_bit_that_changes_an_answer_is_found(location: Path, tmp_path: Path, flips: int) -> None:
+    with LocalCasStore(location) as store:
+        fill(store)
+        for number in range(60):
+            store.write_file(f"some/file/{number}", b"%d" % number * (number % 7))
+        good = answers(store)
+    chance, seen = random.Random(flips), {"changed": 0, "refused": 0, "harmless": 0}
+    size = (location / "catalog.db").stat().st_size
+    raw = bytearray((location / "catalog.db").read_bytes())
+    for _ in range(flips):
+        place = shutil.copytree(location, tmp_path / "flipped")
+        position = chance.randrange(size)
+        flipped = bytes([raw[position] ^ 1 << chance.randrange(8)])
+        with (place / "catalog.db").open("r+b") as file:
+            file.seek(position)
+            file.write(flipped)
+        seen[judge(place, good)] += 1
+        shutil.rmtree(place)
+    assert min(seen.values()) > 0, seen
+
+
+def judge(place: Path, good: list[object]) -> str:
+    """What a flipped bit did; fails if it changed an answer and the audit does not see it."""
+    try:
+        with LocalCasStore(place) as store:
+            try:
+                is_changed = answers(store) != good
+            except WorldError:
+                is_changed = True
+            is_sound = store.audit_file_index(verify=True).is_sound()
+    except WorldError:
+        return "refused"
+    assert not (is_changed and is_sound)
+    return "changed" if is_changed else "harmless"
+
+
+def test_an_entry_that_is_damaged_is_never_read_as_good(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        fill(store)
+    edit(location, "UPDATE files SET updated_at_ms = 5 WHERE path = 'small'")
+    with LocalCasStore(location) as store:
+        for call in (
+            lambda: store.stat_file("small"),
+            lambda: store.read_file("small"),
+            lambda: store.open_file("small"),
+            lambda: store.copy_file("small", "b"),
+            lambda: store.write_file_if_match("small", store.hash_bytes(SMALL), b"x"),
+            lambda: store.delete_file_if_match("small", store.hash_bytes(SMALL)),
+        ):
+            with pytest.raises(CatalogError, match="small"):
+                call()
+        assert store.delete_file("small") is True
+        assert store.audit_file_index().index_damage == ()
+
+
+def test_text_that_is_not_utf_8_is_damage_in_our_words(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"x")
+    edit(location, "UPDATE files SET path = CAST(x'61ff62' AS TEXT)")
+    with LocalCasStore(location) as store:
+        with pytest.raises(CatalogError):
+            store.list_files()
+        assert store.audit_file_index().index_damage
