@@ -1,4 +1,4 @@
-"""Transactions: one state is read, everything read is checked, everything written comes at once."""
+"""Transactions: everything written comes at once, and is seen by the block that wrote it."""
 
 # ruff: noqa: PT012  # what raises is the end of a block
 
@@ -15,7 +15,6 @@ from agent_world_distfs import (
     FileConflictError,
     FileMetadata,
     ForkedStoreError,
-    InputConflictError,
     InvalidInputError,
     LocalCasStore,
     PathNotFoundError,
@@ -25,6 +24,9 @@ from agent_world_distfs import (
 )
 from behind import log_of
 from calls import LARGE, SMALL
+
+# ruff: noqa: PT012  # what raises is the end of a block
+
 
 each_size = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 
@@ -162,176 +164,6 @@ def test_conditions_hold_against_what_the_transaction_sees(store: LocalCasStore)
         written = tx.write_file_if_match("a", store.hash_bytes(b"a"), b"b")
         tx.write_file_if_match("a", written.content_hash, b"c")
     assert store.read_file("a") == b"c"
-
-
-# --- conflicts ---------------------------------------------------------------------------------
-
-Read = Callable[[Transaction], object]
-Other = Callable[[LocalCasStore], object]
-
-
-def absent(tx: Transaction) -> None:
-    with pytest.raises(PathNotFoundError):
-        tx.read_file("missing")
-
-
-CONFLICTS: dict[str, tuple[Read, Other]] = {
-    "a content": (lambda tx: tx.read_file("d/a"), lambda s: s.write_file("d/a", b"other")),
-    "a content that is gone": (lambda tx: tx.read_file("d/a"), lambda s: s.delete_file("d/a")),
-    "metadata": (lambda tx: tx.stat_file("d/a"), lambda s: s.write_file("d/a", b"other")),
-    "an absence": (absent, lambda s: s.write_file("missing", b"")),
-    "a file that is added to a listing": (
-        lambda tx: tx.list_files(prefix="d/"),
-        lambda s: s.write_file("d/new", b""),
-    ),
-    "a file that is gone from a listing": (
-        lambda tx: tx.list_files(prefix="d/"),
-        lambda s: s.rename_file("d/a", "elsewhere"),
-    ),
-    "a file that is changed in a listing": (lambda tx: tx.list_files(), lambda s: s.write_file("d/a", b"o")),
-    "a condition": (
-        lambda tx: tx.write_file_if_match("d/n", ABSENT, b"n"),
-        lambda s: s.write_file("d/n", b""),
-    ),
-    "a delete that found something": (lambda tx: tx.delete_file("d/a"), lambda s: s.write_file("d/a", b"o")),
-    "a delete that found nothing": (lambda tx: tx.delete_file("d/n"), lambda s: s.write_file("d/n", b"o")),
-    "what was renamed": (lambda tx: tx.rename_file("d/a", "e"), lambda s: s.write_file("d/a", b"o")),
-}
-each_conflict = pytest.mark.parametrize(("read", "other"), CONFLICTS.values(), ids=CONFLICTS.keys())
-
-
-@each_conflict
-def test_a_transaction_whose_input_changed_does_not_commit(
-    store: LocalCasStore, read: Read, other: Other
-) -> None:
-    store.write_file("d/a", b"a")
-    with pytest.raises(TransactionConflictError) as raised, store.transaction() as tx:
-        read(tx)
-        other(store)
-        tx.write_file("result", b"r")
-    assert store.stat_file("result") is None
-    assert (tx.transaction_id, tx.sequence) == (None, None)
-    (conflict,) = raised.value.conflicts
-    assert isinstance(conflict, InputConflictError)
-    assert conflict.actual == store.stat_file(conflict.path)
-    assert conflict.expected != conflict.actual
-
-
-@each_conflict
-def test_the_next_read_tells_that_an_input_changed(store: LocalCasStore, read: Read, other: Other) -> None:
-    store.write_file("d/a", b"a")
-    with store.transaction() as tx:
-        read(tx)
-        other(store)
-        for _ in range(2):
-            with pytest.raises(TransactionConflictError):
-                tx.stat_file("anything")
-        tx._plan.clear()  # nothing to commit
-
-
-def test_every_input_that_changed_is_listed_with_what_was_read_and_what_is_there(
-    store: LocalCasStore,
-) -> None:
-    read = {path: store.write_file(path, b"1") for path in ("a", "b", "c", "d/1")}
-    with pytest.raises(TransactionConflictError) as raised, store.transaction() as tx:
-        for path in "abc":
-            tx.read_file(path)
-        absent(tx)
-        tx.list_files(prefix="d/")
-        tx.write_file("result", b"")
-        a = store.write_file("a", b"2")
-        store.delete_file("c")
-        new, more = store.write_file("missing", b""), store.write_file("d/2", b"")
-    assert raised.value.conflicts == raised.value.args[0]
-    found = [
-        (each.path, each.expected, each.actual, each.prefix)
-        for each in raised.value.conflicts
-        if isinstance(each, InputConflictError)
-    ]
-    assert found == [
-        ("a", read["a"], a, None),
-        ("c", read["c"], None, None),
-        ("missing", None, new, None),
-        ("d/2", None, more, "d/"),
-    ]
-
-
-def test_what_was_not_read_may_change(store: LocalCasStore) -> None:
-    store.write_file("a", b"a")
-    with store.transaction() as tx:
-        assert tx.read_file("a") == b"a"
-        tx.list_files(prefix="d/")
-        store.write_file("b", b"b")
-        store.write_file("result", b"overwritten")
-        store.pin(store.put_bytes(b"p"))
-        store.prune_orphan_blobs()
-        assert tx.stat_file("b") is not None
-        tx.write_file("result", b"r")
-    assert store.read_file("result") == b"r"
-
-
-def test_reads_are_of_one_state_even_if_the_transaction_only_reads(store: LocalCasStore) -> None:
-    store.write_file("a", b"1")
-    store.write_file("b", b"1")
-    with pytest.raises(TransactionConflictError), store.transaction() as tx:
-        assert tx.read_file("a") == b"1"
-        with store.transaction() as other:
-            other.write_file("a", b"2")
-            other.write_file("b", b"2")
-        tx.read_file("b")
-
-
-def test_a_large_content_that_is_overwritten_and_collected_while_it_is_read_is_a_conflict(
-    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.write_file("a", LARGE)
-    opened = store._files.open
-
-    def open_late(content_hash: str) -> object:
-        if store.read_file("b") == b"":
-            store.write_file("b", b"done")
-            store.write_file("a", b"other")
-            store.prune_orphan_blobs()
-        return opened(content_hash)
-
-    store.write_file("b", b"")
-    monkeypatch.setattr(store._files, "open", open_late)
-    with pytest.raises(TransactionConflictError), store.transaction() as tx:
-        tx.read_file("a")
-
-
-def test_an_import_is_a_conflict_only_where_it_changed_an_input(store: LocalCasStore) -> None:
-    store.write_file("a", b"1")
-    store.write_file("b", b"1")
-    ref = store.export_file_index_manifest()
-    store.write_file("b", b"2")
-    with store.transaction() as tx:
-        tx.read_file("a")
-        tx.list_files(prefix="a")
-        store.import_file_index_manifest(ref)
-        tx.write_file("c", b"")
-    store.write_file("b", b"2")
-    with pytest.raises(TransactionConflictError) as raised, store.transaction() as tx:
-        tx.read_file("b")
-        tx.list_files()
-        store.import_file_index_manifest(ref)
-        tx.write_file("d", b"")
-    assert {each.path for each in raised.value.conflicts if isinstance(each, InputConflictError)} == {
-        "b",
-        "c",
-    }
-
-
-def test_write_skew_does_not_happen(store: LocalCasStore) -> None:
-    store.write_file("on-call/ann", b"")
-    store.write_file("on-call/bob", b"")
-    with pytest.raises(TransactionConflictError), store.transaction() as ann:
-        assert len(ann.list_files(prefix="on-call/")) == 2
-        with store.transaction() as bob:
-            assert len(bob.list_files(prefix="on-call/")) == 2
-            bob.delete_file("on-call/bob")
-        ann.delete_file("on-call/ann")
-    assert [file.path for file in store.list_files()] == ["on-call/ann"]
 
 
 # --- the life of a transaction -----------------------------------------------------------------
