@@ -1,8 +1,7 @@
-"""The write lock: fair, in time, gone with whoever held it; and what it remembers of a failed commit."""
+"""The write lock: fair, in time, and gone with whoever held it."""
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError, UnavailableError
-from agent_world_distfs.catalog import connections
-from children import Child, Start, cannot_run
+from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError
+from children import Child, Start
 
 
 def test_a_writer_that_waits_too_long_is_told_and_then_served(location: Path) -> None:
@@ -282,127 +280,3 @@ def test_a_change_that_raises_changes_nothing_and_lets_go(location: Path) -> Non
             other.write_file("a", b"x")
         assert not store.has("a" * 64)
         assert store.audit_file_index(verify=True).is_clean()
-
-
-# --- the byte that remembers a failed flush ---------------------------------------------------
-
-
-def gate_of(location: Path) -> Path:
-    return location / "locks" / "gate"
-
-
-def test_a_log_in_doubt_is_settled_before_the_next_commit(location: Path) -> None:
-    log = location / "catalog.db-wal"
-    with LocalCasStore(location) as store:
-        for number in range(20):
-            store.write_file(f"{number}", b"x" * 5000)
-        assert log.stat().st_size > 100_000
-        gate_of(location).write_bytes(b"\1")
-        store.write_file("after", b"x")
-        assert gate_of(location).read_bytes() == b"\0"
-        assert log.stat().st_size < 50_000
-        assert len(store.list_files()) == 21
-        assert store.audit_file_index(verify=True).is_clean()
-
-
-def test_a_log_in_doubt_is_settled_by_whichever_process_comes_first(location: Path, start: Start) -> None:
-    other = start(
-        """
-        store = LocalCasStore(location)
-        store.write_file("other", b"1")
-        say("open")
-        hear()
-        store.write_file("other", b"2")
-        say("written")
-        hear()
-        """,
-        location,
-    )
-    other.hear()
-    with LocalCasStore(location) as store:
-        store.write_file("mine", b"1")
-        gate_of(location).write_bytes(b"\1")
-        other.tell()
-        assert other.hear() == "written"
-        assert gate_of(location).read_bytes() == b"\0"
-        store.write_file("mine", b"2")
-        assert (store.read_file("other"), store.read_file("mine")) == (b"2", b"2")
-
-
-def test_a_log_in_doubt_that_a_reader_uses_lets_nobody_write(
-    location: Path, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "BUSY_MS", 50)
-    with LocalCasStore(location) as store:
-        store.write_file("a", b"1")
-        reader = start(
-            """
-            store = LocalCasStore(location, read_only=True)
-            def read(tx):
-                tx.count_files()
-                say("reading")
-                hear()
-            store._catalog.read(read)
-            say("done")
-            hear()
-            """,
-            location,
-        )
-        reader.hear()
-        store.write_file("a", b"2")  # which the reader does not see: the log cannot be cut behind it
-        gate_of(location).write_bytes(b"\1")
-        for _ in range(2):
-            with pytest.raises(UnavailableError, match="settled"):
-                store.write_file("a", b"3")
-            assert gate_of(location).read_bytes() == b"\1"
-        assert store.read_file("a") == b"2"
-        reader.tell()
-        assert reader.hear() == "done"
-        store.write_file("a", b"3")
-        assert gate_of(location).read_bytes() == b"\0"
-
-
-@pytest.mark.parametrize("durability", ["full", "relaxed"])
-def test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all(
-    location: Path, start: Start, durability: str
-) -> None:
-    if shutil.which("strace") is None:
-        cannot_run("no strace")
-    with LocalCasStore(location) as other:
-        other.write_file("other", b"1")
-        child = start(
-            """
-            store = LocalCasStore(location, durability=sys.argv[2])
-            say("ready")
-            hear()
-            try:
-                if sys.argv[2] == "full":
-                    store.write_file("a", b"1")
-                else:
-                    store._catalog.write_then(lambda tx: tx.mark_epoch(), print)
-            except OutcomeUnknownError as error:
-                say("unknown", error.transaction_id)
-            say(store.stat_file("a") is not None)
-            hear()
-            store.write_file("b", b"2")
-            say("written")
-            hear()
-            """,
-            location,
-            durability,
-            under=[
-                "strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync",
-                "-e", "inject=fdatasync:error=EIO:when=1",
-            ],
-        )  # fmt: skip
-        assert child.hear() == "ready"
-        child.tell()
-        assert child.hear().startswith("unknown ")
-        child.hear()
-        assert gate_of(location).read_bytes() == b"\1"
-        other.write_file("other", b"2")
-        assert gate_of(location).read_bytes() == b"\0"
-        child.tell()
-        assert child.hear() == "written"
-        assert other.read_file("b") == b"2"
-        assert other.audit_file_index(verify=True).is_sound()

@@ -40,7 +40,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "engine/replacing.py": ("test_exchange",),
     "catalog/commits.py": (*_COMMITTING, "test_documentation"),
     "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit", "test_audit_damage"),
-    "catalog/write_side.py": ("test_gate", "test_conditional", "test_named_meanwhile"),
+    "catalog/write_side.py": ("test_gate", "test_settling", "test_conditional", "test_named_meanwhile"),
 }
 
 

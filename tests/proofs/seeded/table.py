@@ -39,7 +39,7 @@ _TIDYING = "test_collection.py::test_temporary_files_of_the_dead_are_tidied_and_
 _ZOMBIE = "test_a_zombie_commit_does_not_come_back_for_a_file_that_has_no_row_yet"
 _FUZZ = "test_manifest_fuzz.py::test_reader_and_oracle_agree_on_mutations[20000]"
 _FLUSH_FAILS = (
-    "test_gate.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
+    "test_settling.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
 )
 
 SEEDED: dict[str, Seeded] = {
