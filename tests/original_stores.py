@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import zstandard
 from blake3 import blake3
 
+from agent_world_distfs import HashAlgorithm
 from agent_world_distfs.operations.original import open_original_blob
 
 CONTENT = b"what is stored " * 1000
@@ -49,3 +53,47 @@ class Original:
     def read(self, name: str = NAME) -> bytes:
         with open_original_blob(self.root, name) as content:
             return content.read()
+
+
+SMALL, LARGE, LOOSE = b"small", b"large " * 10_000, b"named by nothing"
+"""What the store that ``make_original`` makes holds, beside a pinned blob."""
+
+
+def name_of(data: bytes, algorithm: HashAlgorithm = HashAlgorithm.BLAKE3) -> str:
+    hasher: Any = blake3 if algorithm is HashAlgorithm.BLAKE3 else hashlib.sha256
+    name: str = hasher(data).hexdigest()
+    return name
+
+
+def write_index(original: Original, files: Mapping[str, tuple[str, int, int]], pins: list[str]) -> None:
+    entries = {
+        path: {"path": path, "content_hash": content_hash, "size_bytes": size, "updated_at_ms": at}
+        for path, (content_hash, size, at) in files.items()
+    }
+    original.write_json("files_index.json", {"version": 1, "files": entries})
+    original.write_json("pins.json", {"pins": pins})
+
+
+def make_original(root: Path, algorithm: HashAlgorithm = HashAlgorithm.BLAKE3) -> Original:
+    """Two files of one content, a large one, one pinned blob without a path, one that nothing names."""
+    original = Original(root)
+    small, large, pinned = (name_of(data, algorithm) for data in (SMALL, LARGE, b"pinned"))
+    for data in (SMALL, LARGE, b"pinned", LOOSE):
+        original.put(data, name_of(data, algorithm))
+    files = {
+        "a": (small, len(SMALL), 1_600_000_000_000),
+        "dir/a": (small, len(SMALL), 1),
+        "dir/large": (large, len(LARGE), 2),
+    }
+    write_index(original, files, [pinned, large])
+    return original
+
+
+def looks(root: Path) -> list[tuple[str, int, int, bytes | None]]:
+    """All that shows of a directory, times included."""
+    found = []
+    for path in [root, *sorted(root.rglob("*"))]:
+        status = path.lstat()
+        data = path.read_bytes() if path.is_file() else None
+        found.append((str(path), status.st_mtime_ns, status.st_ctime_ns, data))
+    return found
