@@ -8,7 +8,6 @@ bytes come before names here as they do for a single content: see ``intake``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from agent_world_distfs.engine.intake import (
@@ -124,7 +123,5 @@ class Bulk:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.discard()

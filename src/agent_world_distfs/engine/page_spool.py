@@ -11,7 +11,6 @@ import pickle
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from tempfile import SpooledTemporaryFile
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from agent_world_distfs.errors import ForkedStoreError
@@ -63,7 +62,5 @@ class PageSpool(Generic[T]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

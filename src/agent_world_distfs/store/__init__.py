@@ -6,7 +6,6 @@ A module for each subject: ``blobs``, ``files``, ``upkeep``, ``exchange`` (which
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from agent_world_distfs.store.agents import AgentMethods
@@ -43,9 +42,7 @@ class CasStore(
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from io import FileIO
-from types import TracebackType
 from typing import Self
 
 SLACK_NS = 2_000_000_000
@@ -71,9 +70,7 @@ class Disk:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._root)
 
 
