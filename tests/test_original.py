@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,17 +23,12 @@ from original_stores import CONTENT, NAME, OTHER, Original, pack
 
 REFERENCE = Path(__file__).parent / "data" / "original-store" / "reference-store"
 
+pytestmark = pytest.mark.usefixtures("no_descriptor_is_left_open")
+
 
 @pytest.fixture
 def original(tmp_path: Path) -> Original:
     return Original(tmp_path / "original")
-
-
-@pytest.fixture(autouse=True)
-def no_descriptor_is_left_open() -> Iterator[None]:
-    before = len(os.listdir("/dev/fd"))
-    yield
-    assert len(os.listdir("/dev/fd")) == before
 
 
 # --- the store that the original wrote --------------------------------------------------------

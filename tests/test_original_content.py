@@ -26,17 +26,12 @@ from agent_world_distfs.operations.original import (
 from agent_world_distfs.records import HashAlgorithm
 from original_stores import CONTENT, NAME, OTHER, Original, header, pack
 
+pytestmark = pytest.mark.usefixtures("no_descriptor_is_left_open")
+
 
 @pytest.fixture
 def original(tmp_path: Path) -> Original:
     return Original(tmp_path / "original")
-
-
-@pytest.fixture(autouse=True)
-def no_descriptor_is_left_open() -> Iterator[None]:
-    before = len(os.listdir("/dev/fd"))
-    yield
-    assert len(os.listdir("/dev/fd")) == before
 
 
 # --- whole blobs ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,17 +26,12 @@ from original_stores import CONTENT, NAME, OTHER, Original, pack
 
 NOT_REGULAR = "is not a regular file"
 
+pytestmark = pytest.mark.usefixtures("no_descriptor_is_left_open")
+
 
 @pytest.fixture
 def original(tmp_path: Path) -> Original:
     return Original(tmp_path / "original")
-
-
-@pytest.fixture(autouse=True)
-def no_descriptor_is_left_open() -> Iterator[None]:
-    before = len(os.listdir("/dev/fd"))
-    yield
-    assert len(os.listdir("/dev/fd")) == before
 
 
 # --- what stands where a blob should be -------------------------------------------------------
