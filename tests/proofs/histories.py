@@ -1,4 +1,6 @@
-"""Histories of conditional operations of many processes on few paths, under kills, and whether they can be.
+"""Histories of conditional operations of many processes, of several threads each, on few paths, under kills.
+
+Whether they can be is what is checked. Threads of a process share commits.
 
 python tests/proofs/histories.py SEED OPERATIONS
 """
@@ -7,7 +9,9 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,9 +39,10 @@ from agent_world_distfs.testing.linearizability import (
 )
 
 PROCESSES = 8
+THREADS = 3
 PATHS = tuple(f"hot/{number}" for number in range(6))
-ROUND = 25_000
-"""Operations on one store before it is checked and another begun: the checker needs all of them at once."""
+ROUND = 5_000
+"""Operations on one store before it is checked and another begun: what kills leave open costs the checker."""
 
 NO_FILE = "-"
 KILL_EVERY_S = 0.1
@@ -55,7 +60,7 @@ class Call(NamedTuple):
 
 @dataclass
 class Recorder:
-    """Turns what one process says into operations.
+    """Turns what one thread says into operations.
 
     Lines: ``call TIME PATH look`` or ``call TIME PATH CONDITION VALUE``; then ``done TIME``, or
     ``found TIME VALUE``, or ``unknown``.
@@ -110,7 +115,7 @@ def _parse_call(words: list[str], label: str) -> Call:
     return Call(float(called), path, expected, changes[0], label)
 
 
-# --- what a process does ---------------------------------------------------------------------
+# --- what a thread does ----------------------------------------------------------------------
 
 
 class Caller:
@@ -179,10 +184,22 @@ def _now() -> int:
 def _call_for_ever(root: Path, say: Say, name: str, bug: Callable[[], None] | None) -> None:
     if bug is not None:
         bug()
+
+    def call(number: int) -> None:
+        own_name = f"{name}.{number}"
+        caller = Caller(store, lambda line: say(f"{number} {line}"), own_name, random.Random(own_name))
+        try:
+            while True:
+                caller.step()
+        except BaseException:  # noqa: BLE001  # whatever it is, the parent shall hear of it
+            say(f"{number} {FAILED} {traceback.format_exc()!r}")
+
     with LocalCasStore(root, create=False) as store:
-        caller = Caller(store, say, name, random.Random(name))
-        while True:
-            caller.step()
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def _collect_for_ever(root: Path) -> None:
@@ -204,7 +221,7 @@ class Round:
         self.returned = self.killed = 0
         self._chance = random.Random(name)
         LocalCasStore(root).close()
-        self._children: dict[Forked, Recorder] = {}
+        self._children: dict[Forked, list[Recorder]] = {}
 
     def record(self, operations: int) -> None:
         """Let everybody call until so many calls have returned, and kill one after the other meanwhile."""
@@ -229,15 +246,19 @@ class Round:
     def _start(self) -> None:
         name = f"{self._name}.{self.killed}.{len(self._children)}"
         child = Forked(lambda say: _call_for_ever(self._root, say, name, self._bug))
-        self._children[child] = Recorder(name, self.histories)
+        self._children[child] = [Recorder(f"{name}.{number}", self.histories) for number in range(THREADS)]
 
     def _hear(self, child: Forked, lines: list[str]) -> None:
-        recorder = self._children[child]
-        self.returned += sum(recorder.hear(line) for line in lines)
+        for line in lines:
+            number, _, said = line.partition(" ")
+            if number == FAILED:
+                raise AssertionError(said.encode().decode("unicode_escape"))
+            self.returned += self._children[child][int(number)].hear(said)
 
     def _kill(self, child: Forked) -> None:
         self._hear(child, child.kill())
-        self._children.pop(child).lose()
+        for recorder in self._children.pop(child):
+            recorder.lose()
         self.killed += 1
 
     def _look(self) -> None:

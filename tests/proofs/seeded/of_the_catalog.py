@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,11 @@ import seeded_races
 
 from agent_world_distfs.catalog import reader
 from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.groups import Fate
+from agent_world_distfs.catalog.log_room import LogRoom
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.catalog.together import WriteTogether
+from agent_world_distfs.catalog.wal import opened_log
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import leases, orphans
 from agent_world_distfs.engine.intake import Intake
@@ -70,6 +76,32 @@ def trust_a_rotten_row() -> None:
         return tx.find_blob(content_hash) or tx.add_blob(content_hash, len(data), data)
 
     replace(intake, "settle_inline", settle_inline)
+
+
+def tell_before_the_commit() -> None:
+    """Who shares a commit is told as soon as its change is made."""
+
+    def end(self: WriteTogether, connection: apsw.Connection, writer: SqliteWriter, members: Any) -> None:
+        for member in members[1:]:
+            member.settle(Fate.IS_DONE)
+        honest(self, connection, writer, members)
+
+    honest = replace(WriteTogether, "_end", end)
+
+
+def keep_what_a_conflict_left_in_a_group() -> None:
+    """A change that fails among others takes back nothing of what it did."""
+    replace(SqliteWriter, "go_back_to_mark", lambda self: None)
+
+
+def write_the_room_of_the_log_over_it() -> None:
+    """The zeros ahead of the commits are put where the log was thought to end."""
+
+    def before_commit(self: LogRoom, log_pages: int) -> None:
+        with contextlib.suppress(FileNotFoundError), opened_log(self._catalog, os.O_WRONLY) as fd:
+            os.pwrite(fd, bytes(1 << 16), 32 + log_pages * 4120)
+
+    replace(LogRoom, "before_commit", before_commit)
 
 
 def fork_with_connections() -> None:

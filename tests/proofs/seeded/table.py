@@ -119,6 +119,23 @@ SEEDED: dict[str, Seeded] = {
         "StorageIOError",
         needs="strace",
     ),
+    "a group is told before its commit": Seeded(
+        of_the_catalog.tell_before_the_commit,
+        _test(
+            "test_group_commit.py::test_nobody_is_told_of_what_a_neighbour_did_that_was_then_undone",
+        ),
+        "FileConflictError",
+    ),
+    "a conflict in a group is not taken back": Seeded(
+        of_the_catalog.keep_what_a_conflict_left_in_a_group,
+        _test("test_group_commit.py::test_who_conflicts_is_told_and_the_others_go_on"),
+        "AssertionError|assert not True",
+    ),
+    "the room of the log is written over it": Seeded(
+        of_the_catalog.write_the_room_of_the_log_over_it,
+        _test("test_log_room.py::test_room_is_never_made_where_something_is"),
+        "assert b",
+    ),
     "a rotten row is kept": Seeded(
         of_the_catalog.trust_a_rotten_row,
         _test("test_collection.py::test_a_rotten_inline_blob_is_refused_found_and_healed"),
