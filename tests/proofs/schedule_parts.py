@@ -26,15 +26,15 @@ class Part(NamedTuple):
     check: Check
 
 
-def _expect(store: LocalCasStore, path: str, *wanted: bytes | None) -> None:
+def expect(store: LocalCasStore, path: str, *wanted: bytes | None) -> None:
     """The path must hold one of these; None: nothing."""
-    found = _held(store, path)
+    found = held(store, path)
     assert found in wanted, (
         f"{path} holds {found and found[:12]!r}, not {[data and data[:12] for data in wanted]}"
     )
 
 
-def _held(store: LocalCasStore, path: str) -> bytes | None:
+def held(store: LocalCasStore, path: str) -> bytes | None:
     return None if store.stat_file(path) is None else store.read_file(path)
 
 
@@ -47,7 +47,7 @@ def puts(path: str, data: bytes, *, stream: bool = False) -> Part:
 
     def check(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
         assert said == "ok", said
-        _expect(store, path, data)
+        expect(store, path, data)
 
     return Part(act, check)
 
@@ -57,12 +57,12 @@ def _names(act: Act, path: str, data: bytes, refusal: str = "") -> Part:
 
     def check(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
         assert said in ("ok", refusal), said
-        _expect(store, path, None if said == refusal else data)
+        expect(store, path, None if said == refusal else data)
 
     return Part(act, check)
 
 
-def _nothing(_: LocalCasStore, said: str, __: Sequence[str]) -> None:
+def nothing(_: LocalCasStore, said: str, __: Sequence[str]) -> None:
     assert said == "ok", said
 
 
@@ -81,7 +81,7 @@ def swaps(data: bytes | None, expected: bytes | None = OLD, path: str = "old/lar
         assert everybody.count("won") == 1, everybody
         assert said in ("won", "FileConflictError"), said
         if said == "won":
-            _expect(store, path, data)
+            expect(store, path, data)
 
     return Part(act, check)
 
@@ -119,7 +119,7 @@ def _delete(store: LocalCasStore) -> None:
 
 def _check_delete(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
     assert said == "ok", said
-    _expect(store, "old/large", None)
+    expect(store, "old/large", None)
 
 
 def _export(store: LocalCasStore) -> str:
@@ -167,20 +167,20 @@ def _delete_and_prune(store: LocalCasStore) -> None:
 
 def _check_copy_of_either(store: LocalCasStore, said: str, _: Sequence[str]) -> None:
     assert said == "ok", said
-    _expect(store, "new", OLD, NEW)
+    expect(store, "new", OLD, NEW)
 
 
 def _open(store: LocalCasStore) -> None:
     LocalCasStore(store.location, create=False)
 
 
-PRUNE = Part(_prune, _nothing)
-OPEN = Part(_open, _nothing)
+PRUNE = Part(_prune, nothing)
+OPEN = Part(_open, nothing)
 DELETE_AND_PRUNE = Part(_delete_and_prune, _check_delete)
 LINK_OLD = _names(_link_old, "new", OLD, "BlobNotFoundError")
 COPY_OLD = _names(_copy, "new", OLD, "PathNotFoundError")
 COPY_EITHER = Part(_copy, _check_copy_of_either)
-OVERWRITE_AND_PRUNE = Part(_overwrite_and_prune, _nothing)
+OVERWRITE_AND_PRUNE = Part(_overwrite_and_prune, nothing)
 PIN, LINK = Part(_pin, _check_pin), _names(_link, "new", ORPHAN, "BlobNotFoundError")
 COPY, RENAME = _names(_copy, "new", OLD), _names(_rename, "new", OLD)
 DELETE, EXPORT = Part(_delete, _check_delete), Part(_export, _check_export)

@@ -8,7 +8,7 @@ What is no point: a step that only this process can see (writing and flushing a 
 flush, which changes nothing for a living process; the directories of ``blobs/`` that no content of
 the scenario falls into.
 
-``locks/``     taking and letting go, each lock a thing of its own
+``locks/``     taking, trying and letting go, each lock a thing of its own; the marks of turns
 catalog        the first statement of a read (its snapshot); BEGIN IMMEDIATE, COMMIT, ROLLBACK, as a lock
 ``blobs/``     open, stat, link, rename, unlink of a blob; a listing of its directory
 ``tmp/``       a listing; a file that comes or goes, all of it one thing
@@ -16,6 +16,7 @@ catalog        the first statement of a read (its snapshot); BEGIN IMMEDIATE, CO
 
 from __future__ import annotations
 
+import builtins
 import fcntl
 import json
 import os
@@ -29,25 +30,30 @@ import apsw
 
 @dataclass(frozen=True)
 class Point:
-    """The step that comes next. ``lock``: the lock that it takes or lets go."""
+    """The step that comes next.
+
+    ``takes``, ``tries``, ``frees``: the lock that it waits for, has if it is free, lets go.
+    """
 
     name: str
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     takes: str = ""
     frees: str = ""
+    tries: str = ""
 
     def meets(self, other: Point) -> bool:
         """Whether the order of the two steps can matter."""
         return bool(self.writes & (other.reads | other.writes) or other.writes & self.reads)
 
     def dump(self) -> str:
-        return json.dumps([self.name, sorted(self.reads), sorted(self.writes), self.takes, self.frees])
+        locks = (self.takes, self.frees, self.tries)
+        return json.dumps([self.name, sorted(self.reads), sorted(self.writes), *locks])
 
     @staticmethod
     def load(text: str) -> Point:
-        name, reads, writes, takes, frees = json.loads(text)
-        return Point(name, frozenset(reads), frozenset(writes), takes, frees)
+        name, reads, writes, *locks = json.loads(text)
+        return Point(name, frozenset(reads), frozenset(writes), *locks)
 
 
 Stop = Callable[[Point], None]
@@ -67,6 +73,8 @@ class Points:
         for name in ("link", "rename", "replace"):
             self._wrap(os, name, self._two_paths)
         self._wrap(fcntl, "flock", self._flock)
+        self._wrap(os, "pwrite", self._mark)
+        self._wrap(builtins, "open", self._look_at_mark)
         _Traced.points = self
         apsw.Connection = _Traced  # type: ignore[misc]
 
@@ -135,8 +143,10 @@ class Points:
 
     # --- locks -----------------------------------------------------------------------------------
 
-    def _flock(self, _: str, fd: int, operation: int) -> None:
-        match self._relative(os.readlink(f"/proc/self/fd/{fd}"), None):
+    def _flock(self, _: str, fd: Any, operation: int) -> None:
+        match self._relative(_place_of(fd), None):
+            case ("locks", "turns", name):
+                self._turn(f"turns/{name}", operation)
             case ("locks", lock):
                 if operation & fcntl.LOCK_UN:
                     self.stop(Point(f"free {lock}", writes=frozenset([lock]), frees=lock))
@@ -147,7 +157,32 @@ class Points:
             case ("tmp", *_):  # of a new session: whoever tidies may have it; then this really waits
                 self.stop(Point("change tmp", writes=frozenset(["tmp"])))
 
+    def _turn(self, lock: str, operation: int) -> None:
+        changed = frozenset([lock])
+        if operation & fcntl.LOCK_UN:
+            self.stop(Point(f"free {lock}", writes=changed, frees=lock))
+        elif operation & fcntl.LOCK_SH:  # whether somebody has it; let go by closing, in the same step
+            self.stop(Point(f"look at {lock}", reads=changed))
+        elif operation & fcntl.LOCK_NB:
+            self.stop(Point(f"try {lock}", writes=changed, tries=lock))
+        else:
+            self.stop(Point(f"take {lock}", writes=changed, takes=lock))
+
+    def _mark(self, _: str, fd: Any, *__: Any) -> None:
+        match self._relative(_place_of(fd), None):
+            case ("locks", "turns", name):
+                self.stop(Point(f"mark turns/{name}", writes=frozenset([f"mark of {name}"])))
+
+    def _look_at_mark(self, _: str, path: Any, *__: Any, **___: Any) -> None:
+        match self._relative(path, None):
+            case ("locks", "turns", name):
+                self.stop(Point(f"read turns/{name}", reads=frozenset([f"mark of {name}"])))
+
     # --- the catalog -----------------------------------------------------------------------------
+
+    def is_ours(self, catalog: str) -> bool:
+        """Whether this is the catalog of the store."""
+        return self._relative(catalog, None) == ("catalog.db",)
 
     def begin(self, sql: str) -> None:
         """The first statement of a transaction, BEGIN IMMEDIATE if it writes, is about to run."""
@@ -162,8 +197,15 @@ class Points:
         self.stop(Point(sql, writes=frozenset(things), frees="transaction"))
 
 
+def _place_of(file: Any) -> str:
+    return os.readlink(f"/proc/self/fd/{file if isinstance(file, int) else file.fileno()}")
+
+
 class _Traced(apsw.Connection):
-    """A connection whose statements are points, and that refuses at once where it would have to wait."""
+    """A connection whose statements are points, and that refuses at once where it would have to wait.
+
+    One to the catalog of another store, a copy say, is like any other.
+    """
 
     points: Points
 
@@ -171,10 +213,11 @@ class _Traced(apsw.Connection):
         super().__init__(*args, **kwargs)
         self._last = ""
         self._is_writing = False
-        self.exec_trace = self._trace
+        if self.points.is_ours(self.filename):
+            self.exec_trace = self._trace
 
     def set_busy_timeout(self, milliseconds: int) -> None:
-        super().set_busy_timeout(milliseconds and 0)
+        super().set_busy_timeout(0 if self.points.is_ours(self.filename) else milliseconds)
 
     def _trace(self, _: Any, sql: str, __: Any) -> bool:
         if sql == "BEGIN IMMEDIATE" or (self._last == "BEGIN" and sql != "ROLLBACK"):

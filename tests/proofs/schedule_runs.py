@@ -174,6 +174,8 @@ class Run:
         self.trace.append((number, point))
         if point.takes:
             self._holders[point.takes] = number
+        if point.tries:
+            self._holders.setdefault(point.tries, number)
         if self._holders.get(point.frees) == number:
             del self._holders[point.frees]
         stepper.go()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd import place_for
+from schedule_newer import LONG, NEWER, make_damage, make_history, make_turns
 from schedule_parts import (
     COPY,
     COPY_EITHER,
@@ -75,6 +76,7 @@ TWO: dict[str, tuple[Part, ...]] = {
     "make, make": (swaps(NEW, None, "new"), swaps(OTHER, None, "new")),
     "swap, delete": (swaps(NEW), swaps(None)),
     "put the same twice": (puts("new", NEW), puts("newer", NEW)),
+    **NEWER,
 }
 
 THREE: dict[str, tuple[Part, ...]] = {
@@ -98,8 +100,9 @@ COLD: dict[str, tuple[Part, ...]] = {
 """Of processes that have no session yet: one begins while another tidies away what the dead left."""
 
 
-def make_template(root: Path, *, listed: bool, stray: bool) -> None:
-    """A closed store with some of everything; ``listed``: with orphans that a pinned manifest names."""
+def make_template(root: Path, name: str) -> None:
+    """A closed store with some of everything, and what the scenario needs besides."""
+    listed, stray = "import" in name, "stray" in name  # "listed": with orphans that a pinned manifest names
     with LocalCasStore(root) as store:
         store.write_file("kept/large", KEPT)
         store.write_file("kept/small", b"kept")
@@ -111,18 +114,25 @@ def make_template(root: Path, *, listed: bool, stray: bool) -> None:
         else:
             store.put_bytes(ORPHAN)
             store.put_bytes(SMALL_ORPHAN)
-        name = store.hash_bytes(STRAY)
+        if any(word in name for word in ("past", "undo")):
+            make_history(store)
+        if name in NEWER:
+            make_turns(store)
+        file = store.hash_bytes(STRAY)
+        rotten = make_damage(store, root.parent / "store.source")
     if stray:  # as a crash between publishing and committing leaves it
-        (root / "blobs" / name[:2]).mkdir(exist_ok=True)
-        (root / "blobs" / name[:2] / name).write_bytes(STRAY)
+        (root / "blobs" / file[:2]).mkdir(exist_ok=True)
+        (root / "blobs" / file[:2] / file).write_bytes(STRAY)
+    if "repair" in name:
+        rotten.write_bytes(b"rotten" * 2_000)
 
 
 def scenario(name: str, place: Path) -> Scenario:
     """A scenario by its name, with its template below ``place``."""
-    parts = (TWO | THREE | COLD)[name]
+    parts = (TWO | LONG | THREE | COLD)[name]
     template = place / f"template {name}"
     if not template.exists():
-        make_template(template, listed="import" in name, stray="stray" in name)
+        make_template(template, name)
     with LocalCasStore(template, create=False) as store:
         shards = frozenset(store.hash_bytes(data)[:2] for data in LARGE)
 
@@ -141,7 +151,7 @@ def run(seed: int, most: int, drawn: int) -> Counter[str]:
         for name in TWO:
             explored = explore(scenario(name, place), place, most)
             counts.update(schedules=explored.schedules, complete=explored.is_complete)
-        for name in [*THREE, *COLD]:
+        for name in [*LONG, *THREE, *COLD]:
             counts["drawn"] += sample(scenario(name, place), place, drawn, seed).schedules
     return counts
 

@@ -23,6 +23,7 @@ from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.blobs.incoming import IncomingFile
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import reading
+from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.operations.transactions import Transaction
 from agent_world_distfs.operations.transactions.inputs import Inputs
 from agent_world_distfs.records import Data, Expected
@@ -121,6 +122,11 @@ def name_without_looking_again() -> None:
         pass
 
     _replace(IncomingFile, "ensure", ensure_nothing)
+
+
+def keep_nothing_for_a_copy() -> None:
+    """A copy that leases nothing of what it is about to copy."""
+    _replace(Lease, "keep", lambda self, content_hashes: [])
 
 
 def replace_what_may_be_gone() -> None:
