@@ -183,6 +183,23 @@ def test_a_transaction_that_never_was_is_not_found(kept: LocalCasStore) -> None:
             kept.undo_transaction(malformed)
 
 
+def test_a_name_that_the_log_cannot_hold_is_bad_input_and_no_damage(kept: LocalCasStore) -> None:
+    kept.write_file("a", b"before")
+    with kept.transaction() as tx:
+        tx.write_file("a", b"after")
+    assert tx.transaction_id is not None
+    for text in ({"actor": "\ud800"}, {"message": "\ud800"}):
+        with pytest.raises(InvalidInputError, match="UTF-8"):
+            kept.undo_transaction(tx.transaction_id, **text)
+        with pytest.raises(InvalidInputError, match="UTF-8"):
+            kept.undo_session("one", **text)
+    with pytest.raises(TypeError):
+        kept.undo_transaction(tx.transaction_id, actor=None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        kept.undo_session(7)  # type: ignore[arg-type]
+    assert kept.read_file("a") == b"after"
+
+
 def test_bytes_that_are_lost_are_not_restored(location: Path) -> None:
     with LocalCasStore(location) as store:
         store.set_setting("keep_history", True)

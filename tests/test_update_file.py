@@ -72,6 +72,19 @@ def test_a_forgotten_return_does_not_delete(store: LocalCasStore) -> None:
     assert store.read_file("a") == b"a"
 
 
+@pytest.mark.parametrize(
+    "wrong", [Retry(-1), Retry(float("nan")), Retry(cap_s=float("nan")), Retry(1, -1)], ids=repr
+)
+def test_a_retry_that_no_clock_can_follow_is_refused(store: LocalCasStore, wrong: Retry) -> None:
+    with pytest.raises(InvalidInputError):
+        store.update_file("a", lambda _: b"", retry=wrong)
+    with pytest.raises(InvalidInputError):
+        store.run_transaction(lambda _: None, retry=wrong)
+    with pytest.raises(TypeError):
+        store.update_file("a", lambda _: b"", retry=Retry("1"))  # type: ignore[arg-type]
+    assert store.list_files() == []
+
+
 def test_errors_of_the_change_pass_through_untouched(store: LocalCasStore) -> None:
     for error in (KeyError("mine"), FileConflictError("a", ABSENT, None)):
 

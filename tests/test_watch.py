@@ -143,8 +143,9 @@ def test_without_a_history_the_last_thousands_of_changes_are_known(location: Pat
 def test_a_watch_from_a_time_to_come_is_refused(store: LocalCasStore) -> None:
     with pytest.raises(InvalidInputError):
         store.watch(since=store.last_seq() + 1)
-    with pytest.raises(InvalidInputError):
-        store.watch(timeout_s=-1)
+    for timeout_s in (-1, float("nan")):
+        with pytest.raises(InvalidInputError):
+            store.watch(timeout_s=timeout_s)
     with pytest.raises(TypeError):
         store.watch(since="1")  # type: ignore[arg-type]
 

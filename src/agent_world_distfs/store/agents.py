@@ -15,7 +15,7 @@ from agent_world_distfs.paths import normalize_path
 from agent_world_distfs.protocols import BlobRow, CatalogWriter
 from agent_world_distfs.records import Expected, FileMetadata, Retry
 from agent_world_distfs.store.agent_session import AgentSession
-from agent_world_distfs.store.base import StoreBase
+from agent_world_distfs.store.base import StoreBase, check_text
 
 T = TypeVar("T")
 
@@ -34,8 +34,8 @@ class AgentMethods(StoreBase):
         return Transaction(
             self._catalog,
             self._files,
-            actor=_check_text(actor, "actor"),
-            message=_check_text(message, "message"),
+            actor=check_text(actor, "actor"),
+            message=check_text(message, "message"),
         )
 
     def run_transaction(
@@ -99,7 +99,7 @@ class AgentMethods(StoreBase):
     def session(self, *, actor: str = "") -> AgentSession:
         """For one agent: each write is checked against what it has read; see ``AgentSession``."""
         return AgentSession(
-            self._catalog, self._files, self._intake, self._remove, _check_text(actor, "actor")
+            self._catalog, self._files, self._intake, self._remove, check_text(actor, "actor")
         )
 
     def lease(self) -> BlobLease:
@@ -128,14 +128,9 @@ class AgentMethods(StoreBase):
 def _check_retry(retry: Retry) -> Retry:
     if not isinstance(retry, Retry):
         raise TypeError(f"retry is a Retry, not {type(retry).__name__}")
+    for number in (retry.deadline_s, retry.max_attempts, retry.base_s, retry.cap_s):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"a Retry holds numbers, not {type(number).__name__}")
+        if not number >= 0:  # nan is none, too: its deadline would never come
+            raise InvalidInputError(f"a Retry holds no {number}")
     return retry
-
-
-def _check_text(text: str, name: str) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"{name} is a str, not {type(text).__name__}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(f"{name} is not representable as UTF-8 (lone surrogate)") from None
-    return text

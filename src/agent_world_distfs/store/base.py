@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, HashAlgorithm
 
@@ -34,3 +35,14 @@ class StoreBase:
 def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:
     """What to answer when a blob was stored and nothing named."""
     return BlobStat(row.content_hash, row.size_bytes)
+
+
+def check_text(text: str, name: str) -> str:
+    """Return ``text`` if the change log can hold it: what it cannot is no damage of the catalog."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is a str, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{name} is not representable as UTF-8 (lone surrogate)") from None
+    return text

@@ -18,7 +18,7 @@ from agent_world_distfs.records import (
     StoreSettings,
     UndoReport,
 )
-from agent_world_distfs.store.base import StoreBase
+from agent_world_distfs.store.base import StoreBase, check_text
 
 
 class HistoryMethods(StoreBase):
@@ -68,8 +68,8 @@ class HistoryMethods(StoreBase):
             HistoryExpiredError: changes in between are not known any more; also while it runs, if it
                 falls that far behind.
         """
-        if timeout_s is not None and timeout_s < 0:
-            raise InvalidInputError(f"timeout_s is negative: {timeout_s}")
+        if timeout_s is not None and not timeout_s >= 0:  # nan is none, too: no time would ever be up
+            raise InvalidInputError(f"timeout_s is not a time to wait: {timeout_s}")
         return Watch(self._catalog, since, check_prefix(prefix), timeout_s)
 
     # --- taking back ---------------------------------------------------------------------------
@@ -87,6 +87,7 @@ class HistoryMethods(StoreBase):
             HistoryExpiredError: not so old ones.
             BlobMissingError: the bytes to restore are gone.
         """
+        actor, message = check_text(actor, "actor"), check_text(message, "message")
         return undo.undo_transaction(self._catalog, self._files, transaction_id, actor, message)
 
     def undo_session(self, session_id: str, *, actor: str = "", message: str = "") -> UndoReport:
@@ -97,6 +98,8 @@ class HistoryMethods(StoreBase):
         Raises:
             NotFoundError: no transaction of this session is known.
         """
+        session_id = check_text(session_id, "session_id")
+        actor, message = check_text(actor, "actor"), check_text(message, "message")
         return undo.undo_session(self._catalog, self._files, session_id, actor, message)
 
     # --- what was ------------------------------------------------------------------------------
