@@ -304,6 +304,16 @@ def test_an_error_of_a_store_pickles_like_any_other(store: LocalCasStore, tmp_pa
         assert (type(back), str(back)) == (type(raised.value), str(raised.value))
 
 
+def test_a_conflict_over_thousands_of_files_holds_all_and_names_a_few() -> None:
+    every = tuple(InputConflictError(f"path-{number}", None, None) for number in range(5_000))
+    error = TransactionConflictError(every)
+    assert error.conflicts == every
+    assert str(error).endswith("; and 4990 more")
+    assert "path-9" in str(error)
+    assert len(str(error)) < 2_000
+    assert "more" not in str(TransactionConflictError(every[:10]))
+
+
 def test_content_never_stands_in_an_error(store: LocalCasStore) -> None:
     canary = b"canary-4711-do-not-print"
     calls: list[Callable[[], object]] = [

@@ -138,6 +138,10 @@ class InputConflictError(ConflictError):
         return f"{self.path!r} holds {actual}, the transaction has read {expected}: run it again"
 
 
+CONFLICTS_TOLD = 10
+"""A message names so many: of a transaction over thousands of files nobody reads half a megabyte."""
+
+
 class TransactionConflictError(ConflictError):
     """Inputs of a transaction changed before it could commit; all of them are listed."""
 
@@ -150,7 +154,9 @@ class TransactionConflictError(ConflictError):
         return self._conflicts
 
     def __str__(self) -> str:
-        return "; ".join(str(conflict) for conflict in self._conflicts)
+        told = [str(conflict) for conflict in self._conflicts[:CONFLICTS_TOLD]]
+        others = len(self._conflicts) - len(told)
+        return "; ".join([*told, f"and {others} more"] if others else told)
 
 
 # --- distrust this copy, repair ---------------------------------------------------------------
