@@ -283,6 +283,15 @@ def test_what_is_no_store_of_the_original_is_refused_before_a_store_is_made(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("wrong", ["", "a\0b", "a\ud800"], ids=repr)
+def test_an_original_at_no_path_is_refused(store: LocalCasStore, tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(InvalidInputError):
+        store.adopt_original(wrong)
+    with pytest.raises(InvalidInputError):
+        adopt_original(wrong, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("target", ["new", "blobs/new", ".", "../original"])
 def test_a_store_within_the_original_is_refused_since_that_would_change_it(
     original: Original, target: str

@@ -252,6 +252,15 @@ def test_stores_of_two_algorithms_do_not_mix(tmp_path: Path, store: LocalCasStor
             store.pull_index(other)
 
 
+def test_what_is_no_source_is_a_type_error(store: LocalCasStore) -> None:
+    ref = store.export_file_index_manifest()
+    for wrong in (None, "world", object()):
+        with pytest.raises(TypeError):
+            store.pull_index(wrong)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            store.pull_manifest(wrong, ref)  # type: ignore[arg-type]
+
+
 def test_pulling_an_index_leaves_nothing_at_the_source(
     store: LocalCasStore, other_store: LocalCasStore
 ) -> None:

@@ -44,7 +44,7 @@ def test_a_directory_that_is_missing_or_none_is_refused(store: LocalCasStore, tm
         store.import_tree(tmp_path / "file")
     with pytest.raises(NotFoundError):
         store.import_tree(tmp_path / "dangling")
-    for bad in ("", "a\0b"):
+    for bad in ("", "a\0b", "\ud800"):
         with pytest.raises(InvalidInputError):
             store.import_tree(bad)
     with pytest.raises(TypeError):

@@ -84,7 +84,7 @@ def test_a_location_of_another_type_is_a_type_error(wrong: Any) -> None:
         LocalCasStore(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["", "a\0b"], ids=repr)
+@pytest.mark.parametrize("wrong", ["", "a\0b", "a\ud800"], ids=repr)
 def test_a_location_that_can_be_none_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:

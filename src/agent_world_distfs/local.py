@@ -84,7 +84,7 @@ class LocalCasStore(CasStore):
         if hash_algorithm is not None and not isinstance(hash_algorithm, HashAlgorithm):
             raise TypeError(f"hash_algorithm is a HashAlgorithm, not {type(hash_algorithm).__name__}")
         _check_timeout(lock_timeout_s)
-        location = _location_of(root)
+        location = as_host_path(root)
         require_fixed_sqlite(location)
         self._options: dict[str, Any] = {
             "hash_algorithm": hash_algorithm,
@@ -172,13 +172,6 @@ def _reopen(kind: type[LocalCasStore], location: str, options: dict[str, Any]) -
 
 
 # --- opening ------------------------------------------------------------------------------------
-
-
-def _location_of(root: str | os.PathLike[str]) -> str:
-    location = os.fsdecode(root)
-    if not location or "\0" in location:
-        raise InvalidInputError(f"not the path of a directory: {location!r}")
-    return os.path.abspath(location)
 
 
 def _check_timeout(timeout_s: float) -> None:

@@ -50,9 +50,10 @@ def adopt_original(
             original is whole, so that its algorithm has to be given; or another one is given.
         InvalidInputError: one of the two directories lies in the other.
     """
+    directory = as_host_path(directory)
     algorithm = _algorithm_of(directory, hash_algorithm)
     location = as_host_path(target.location if isinstance(target, LocalCasStore) else target)
-    require_apart(as_host_path(directory), location)
+    require_apart(directory, location)
     if isinstance(target, LocalCasStore):
         if algorithm not in (None, target.hash_algorithm):
             reason = f"the store names blobs by {target.hash_algorithm.value}, the original by another"
@@ -77,4 +78,4 @@ def _algorithm_of(directory: str | os.PathLike[str], given: HashAlgorithm | None
 
 def upgrade_store(location: str | os.PathLike[str]) -> UpgradeReport:
     """Bring the store at a location to the format of this release. See ``upgrade_local_store``."""
-    return upgrade_local_store(os.fsdecode(location))
+    return upgrade_local_store(as_host_path(location))

@@ -27,12 +27,20 @@ def as_host_path(path: str | os.PathLike[str]) -> str:
 
     Raises:
         TypeError: not a path.
-        InvalidInputError: empty, or with a NUL.
+        InvalidInputError: empty, with a NUL, or with what no name of this host can hold.
     """
     text = os.fsdecode(path)
-    if not text or "\0" in text:
+    if not text or "\0" in text or not _is_encodable(text):
         raise InvalidInputError(f"not a path of this host: {text!r}")
     return os.path.abspath(text)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return False
+    return True
 
 
 def as_directory(prefix: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import manifest, original, pull
 from agent_world_distfs.protocols import BlobStore
@@ -75,11 +76,15 @@ class ExchangeMethods(BlobMethods):
         self, source: ExchangeMethods, *, progress: Progress | None = None
     ) -> ManifestImportReport:
         """The same for one snapshot of the source's current index, leased there; nothing is left there."""
+        if not isinstance(source, ExchangeMethods):
+            raise TypeError(f"an index is pulled from an open store, not from {type(source).__name__}")
         self._check_algorithm(source)
         with pull.kept_index(source._catalog, source._files) as index:
             return pull.pull_entries(self._catalog, self._files, source, index, progress)
 
     def _check_algorithm(self, source: BlobStore) -> None:
+        if not hasattr(source, "get"):
+            raise TypeError(f"a source has a get(content_hash), and {type(source).__name__} has none")
         theirs = getattr(source, "hash_algorithm", self.hash_algorithm)
         if theirs is not self.hash_algorithm:
             raise InvalidInputError(
@@ -100,5 +105,6 @@ class ExchangeMethods(BlobMethods):
             CatalogError: its index or pins cannot be read.
             UnavailableError: it changed meanwhile, or unpacking wants the extra ``adopt``.
         """
+        directory = as_host_path(directory)
         snapshot = original.read_snapshot(directory)
         return original.adopt(self._catalog, self._files, directory, snapshot, progress)
