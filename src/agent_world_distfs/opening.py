@@ -21,7 +21,7 @@ def open_store(
     create: bool = True,
     read_only: bool = False,
 ) -> LocalCasStore:
-    """The store at a location, which is a directory. See ``LocalCasStore`` for options and errors."""
+    """The store in the directory ``location``. Its options and errors are those of ``LocalCasStore``."""
     return LocalCasStore(
         location,
         hash_algorithm=hash_algorithm,
@@ -39,16 +39,24 @@ def adopt_original(
     hash_algorithm: HashAlgorithm | None = None,
     progress: Progress | None = None,
 ) -> AdoptReport:
-    """Take over a store of the original into ``target``, a location or an open store with an empty index.
+    """Take over the store of the Rust original in ``directory`` into ``target``, all of it in one step.
+
+    ``target`` is an open store, or a location; its index must be empty. A missing store is made once the
+    original could be read. Files come with their times, pins, and every blob, verified. What is damaged is
+    left out and reported; blobs that nothing names come as orphans. The original is never changed.
+    Interrupted, call it again. Progress in blobs.
 
     The algorithm is found from the original's blobs unless it is given; without any blob it is what
-    the target has. A missing store is made once the original could be read. See
-    ``CasStore.adopt_original`` for the rest.
+    the target has.
 
     Raises:
-        IncompatibleStoreError: the target names its blobs by another algorithm; or no blob of the
-            original is whole, so that its algorithm has to be given; or another one is given.
-        InvalidInputError: one of the two directories lies in the other.
+        IncompatibleStoreError: there is no store of the original; the target names its blobs by another
+            algorithm; no blob of the original is whole, so that its algorithm has to be given; or another
+            one is given.
+        InvalidInputError: the index is not empty; or one of the two directories lies in the other.
+        CatalogError: the original's index or pins cannot be read.
+        UnavailableError: the original changed meanwhile, or its blobs are packed and the extra ``adopt``
+            is not installed.
     """
     directory = as_host_path(directory)
     algorithm = _algorithm_of(directory, hash_algorithm)
@@ -77,5 +85,11 @@ def _algorithm_of(directory: str | os.PathLike[str], given: HashAlgorithm | None
 
 
 def upgrade_store(location: str | os.PathLike[str]) -> UpgradeReport:
-    """Bring the store at a location to the format of this release. See ``upgrade_local_store``."""
+    """Bring the store in the directory ``location`` to the format of this release, while nobody has it open.
+
+    Raises:
+        NotFoundError: there is no store.
+        UnavailableError: somebody has it open.
+        IncompatibleStoreError: it is of a newer format, or none of ours; or what opening it raises else.
+    """
     return upgrade_local_store(as_host_path(location))

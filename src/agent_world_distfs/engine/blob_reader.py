@@ -18,6 +18,9 @@ class BlobReader(io.BufferedIOBase):
     BlobHashMismatchError is raised instead. Bytes that a ``seek`` went around cannot be: whoever
     reads only ranges reads unverified bytes. ``metadata``: of the file that was opened, None for a
     blob opened by hash.
+
+    For one thread at a time; after a fork both sides read on, each at a position of its own. As with any
+    stream of Python, use after ``close`` is ValueError.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class BlobReader(io.BufferedIOBase):
         """Up to ``size`` bytes; all that are left if it is None or negative.
 
         Raises:
-            BlobHashMismatchError: these would be the last bytes, and what was read is not the blob.
+            BlobHashMismatchError: these would be the last bytes, and what was read is not the blob; or its
+                file has become shorter.
+            StorageError: the file could not be read.
         """
         self._check_open()
         left = max(0, self.size_bytes - self._position)
@@ -116,7 +121,11 @@ class BlobReader(io.BufferedIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a position; beyond the end reads give nothing."""
+        """Go to a position, in bytes, and return it; beyond the end reads give nothing.
+
+        Raises:
+            ValueError: it would be before the start, or there is no such ``whence``.
+        """
         self._check_open()
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}
         if whence not in base:

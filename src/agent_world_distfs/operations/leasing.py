@@ -17,7 +17,10 @@ class BlobLease:
     """Keeps blobs that nothing names yet safe from collection; made by ``lease`` of a store.
 
     Until the block ends, or the process: an OS lock tells, no clock, so that a machine that was suspended
-    goes on where it was. Any number of threads may use it.
+    goes on where it was. Any number of threads may use it. What is named by the end of the block stays; the
+    rest is an orphan then.
+
+    Outside of the block every call is InvalidInputError; in a forked child, ForkedStoreError.
     """
 
     def __init__(self, catalog: Catalog, files: BlobFiles) -> None:

@@ -25,8 +25,8 @@ LONGEST_WAIT_S = 0.02
 class Watch:
     """An iterator over changes that waits for the next one. For one thread; ``close`` is for any.
 
-    ``seq``: a watch since it goes on behind the changes that were handed out; of a transaction that
-    was handed out in part, it begins again with the first.
+    ``seq``: where another watch goes on, with ``since=watch.seq``: behind the changes that were handed out.
+    Of a transaction that was handed out in part it begins again with the first change.
     """
 
     def __init__(self, catalog: Catalog, since: int | None, prefix: str, timeout_s: float | None) -> None:

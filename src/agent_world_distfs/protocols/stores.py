@@ -9,7 +9,10 @@ from agent_world_distfs.records import Data, FileMetadata
 
 @runtime_checkable
 class BlobStore(Protocol):
-    """Bytes under their hash."""
+    """Bytes under their hash, which is 64 lowercase hexadecimal characters.
+
+    Every call that takes a hash may raise BlobHashInvalidError: it has another form.
+    """
 
     def put(self, content_hash: str, data: Data) -> None:
         """Store ``data``; durable once this returns. Stored already: counts as written now.
@@ -33,13 +36,16 @@ class BlobStore(Protocol):
         ...
 
     def put_bytes(self, data: Data) -> str:
-        """Store ``data`` and return its hash."""
+        """Store ``data`` as ``put`` does, and return its hash."""
         ...
 
 
 @runtime_checkable
 class FileStore(Protocol):
-    """Paths over blobs."""
+    """Paths over blobs. Paths are relative, separated by ``/``, and normalized: ``./a//b`` is ``a/b``.
+
+    Every call that takes a path may raise PathInvalidError: it cannot be one.
+    """
 
     def write_file(self, path: str, data: Data) -> FileMetadata:
         """Make ``path`` hold ``data``, whatever it held; atomic, durable."""
@@ -50,6 +56,7 @@ class FileStore(Protocol):
 
         Raises:
             PathNotFoundError: no file there.
+            BlobHashMismatchError: what is stored is not what was written.
         """
         ...
 

@@ -63,6 +63,10 @@ class Transaction:
     been changed by others. The transaction cannot commit then (unless it is changed back); leave the
     block and begin another.
 
+    Before the block and after it every call is InvalidInputError; in a forked child, ForkedStoreError. The
+    end of the block may also raise OutcomeUnknownError, with ``transaction_id``: ask ``was_committed``.
+
+    Contents of more than 8 KiB are stored when they are written, smaller ones wait in memory for the commit.
     ``updated_at_ms`` of what the transaction itself wrote is the time of the call; the index gets the time
     of the commit.
     """
@@ -103,11 +107,12 @@ class Transaction:
 
         Raises:
             PathNotFoundError: no file there; that it was absent is an input of the transaction, too.
+            BlobMissingError, BlobHashMismatchError: its bytes are gone, or rotten.
         """
         return self.read_file_with_metadata(path)[1]
 
     def read_file_with_metadata(self, path: str) -> tuple[FileMetadata, bytes]:
-        """The same with the entry."""
+        """The entry of ``path`` and its content; otherwise as ``read_file``."""
         self._check_open()
         path = normalize_path(path)
         if path not in self._plan:
@@ -125,7 +130,8 @@ class Transaction:
     def list_files(self, *, prefix: str = "") -> list[FileMetadata]:
         """Entries with the string prefix, ascending by the UTF-8 bytes of the path.
 
-        Nobody may add, change or remove one of them before the commit.
+        The listing is an input as a whole: if anybody adds, changes or removes one of them before the
+        commit, that is a conflict.
         """
         self._check_open()
         check_prefix(prefix)
