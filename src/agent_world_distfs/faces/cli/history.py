@@ -41,7 +41,10 @@ def log(session: Session, since: int | None, prefix: str) -> None:
 @takes_path("path")
 @pass_session
 def history(session: Session, path: str) -> None:
-    """List the known changes of PATH, oldest first; every import of a whole index may be one."""
+    """List the known changes of PATH, oldest first.
+
+    Every import of a whole index is among them, since it may have changed PATH.
+    """
     with session.read_store() as store:
         _print_changes(session, store.history(path))
 

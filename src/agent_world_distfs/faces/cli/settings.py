@@ -71,10 +71,10 @@ def expire(
     max_transactions: int | None,
     max_bytes: int | None,
 ) -> None:
-    """Forget the oldest changes: those beyond the limits given, or else beyond those of the settings.
+    """Forget the oldest changes: those beyond the limits.
 
-    Nothing expires by itself. Contents that only those changes remembered are orphans afterwards, which
-    `distfs prune` removes.
+    The limits are those given, or else those of the settings. Nothing expires by itself. Contents that only
+    those changes remembered are orphans afterwards, which `distfs prune` removes.
     """
     with session.open_store() as store:
         report = store.expire_history(
