@@ -126,7 +126,9 @@ def test_what_stands_after_an_error_is_whole_chunks_in_order(
         (("b", "text"), TypeError),
         (("b", None), TypeError),
         (("b", io.StringIO("text")), TypeError),
-        (("b",), ValueError),
+        (("b",), TypeError),
+        ("ab", TypeError),
+        (("b", b"b", b"b"), TypeError),
     ],
 )
 def test_an_item_that_is_wrong_writes_nothing(

@@ -156,7 +156,10 @@ def read_up_to(reader: Readable, size_bytes: int) -> bytes:
 
 
 def _read_once(reader: Readable, size_bytes: int) -> bytes:
-    part = reader.read(size_bytes)
+    read = getattr(reader, "read", None)
+    if read is None:
+        raise TypeError(f"a reader has a read(size), and {type(reader).__name__} has none")
+    part = read(size_bytes)
     if isinstance(part, bytes):
         return part
     raise TypeError(f"the reader's read() gives {type(part).__name__}, not bytes: open it in binary mode")

@@ -154,7 +154,10 @@ def _name(path: str, expected: Expected) -> Callable[[CatalogWriter, BlobRow], F
 
 
 def _check_item(item: tuple[str, Data | Readable]) -> tuple[str, bytes | Readable]:
-    path, content = item
+    try:
+        path, content = item
+    except ValueError:
+        raise TypeError("an item is a pair of a path and its content") from None
     if isinstance(content, bytes | bytearray | memoryview):
         return normalize_path(path), as_bytes(content)
     if not hasattr(content, "read"):
