@@ -61,6 +61,15 @@ def test_expiry_keeps_the_last_transactions_that_changed_the_index(kept: LocalCa
     assert kept.audit_file_index(verify=True).is_sound()
 
 
+def test_expiries_beside_each_other_all_end_well(kept: LocalCasStore) -> None:
+    for number in range(3_000):  # more than one step and one window
+        kept.write_file("a", b"%d" % number)
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: kept.expire_history(max_transactions=10), range(4)))
+    assert {report.first_seq for report in reports} == {kept.log_range().first_seq}
+    assert len(list(kept.changes())) == 10
+
+
 def test_expiry_by_age_bytes_and_number(kept: LocalCasStore) -> None:
     seqs = []
     for number in range(5):

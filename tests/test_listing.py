@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,12 @@ from agent_world_distfs import (
     InvalidInputError,
     LocalCasStore,
     PathInvalidError,
+    StorageError,
     StorageFullError,
     StoreClosedError,
+    os_failures,
 )
+from agent_world_distfs.engine import page_spool
 from children import MakeDisk, Start
 
 ODD = [
@@ -251,3 +255,18 @@ def test_no_room_for_a_long_listing_is_told_as_a_full_disk(
     with pytest.raises(StorageFullError):
         store.export_file_index_manifest()
     assert len(store.list_files()) == 300
+
+
+def test_a_short_listing_needs_no_place_for_temporary_files_and_a_long_one_says_so(
+    store: LocalCasStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    store.write_file("a", b"a")
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(os_failures, "gettempdir", nowhere)
+    assert list(store.iter_files()) == store.list_files()
+    monkeypatch.setattr(page_spool, "SPOOL_BYTES", 1)
+    with pytest.raises(StorageError, match="temporary"):
+        list(store.iter_files())

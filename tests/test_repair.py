@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from agent_world_distfs import (
     LocalCasStore,
     NotFoundError,
     StorageReadOnlyError,
+    UnavailableError,
+    repair_store,
 )
 
 CONTENTS = {
@@ -267,3 +270,21 @@ def test_bad_sources_are_refused(filled: LocalCasStore, sha256: LocalCasStore, t
         filled.repair([filled.location])
     with pytest.raises(TypeError):
         filled.repair("a location")
+
+
+def test_no_descriptor_left_is_unavailable_and_no_bare_error(filled: LocalCasStore, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    with LocalCasStore(filled.location) as fresh:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            for call in (
+                lambda: fresh.write_file("a", b"a"),
+                lambda: fresh.repair([tmp_path / "tree"]),
+                lambda: repair_store(fresh.location),
+            ):
+                with pytest.raises(UnavailableError, match="too many open files"):
+                    call()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert fresh.audit_file_index(verify=True).is_sound()

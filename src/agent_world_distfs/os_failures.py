@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import gettempdir
 
 from agent_world_distfs.errors import (
     StorageError,
@@ -61,3 +62,11 @@ def translated(path: str, to_ours: Callable[[OSError, str], WorldError] = transl
         raise
     except OSError as error:
         raise to_ours(error, path) from error
+
+
+def temporary_place() -> str:
+    """Where the system puts temporary files; that it has no such place is no matter until one is needed."""
+    try:
+        return gettempdir()
+    except OSError:
+        return "the directory of temporary files"

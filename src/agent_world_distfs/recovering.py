@@ -76,8 +76,9 @@ def repair_store(
         IncompatibleStoreError: it is a store of another format.
     """
     place, sources = as_host_path(location), list(sources)
-    _require_remains(place)
-    damage = _find_damage(place)
+    with translated(place):
+        _require_remains(place)
+        damage = _find_damage(place)
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
             return store.repair(sources, dry_run=dry_run, progress=progress)

@@ -6,6 +6,7 @@ import struct
 
 import apsw
 
+from agent_world_distfs import os_failures
 from agent_world_distfs.errors import (
     CatalogError,
     StorageError,
@@ -23,7 +24,6 @@ _STORAGE: dict[type[Exception], type[StorageError]] = {
     apsw.ReadOnlyError: StorageReadOnlyError,
     apsw.PermissionsError: StorageReadOnlyError,
     apsw.CantOpenError: StorageError,
-    OSError: StorageError,
 }
 
 _SHORT_READ = apsw.SQLITE_IOERR_SHORT_READ
@@ -40,9 +40,15 @@ def translate(error: Exception, path: str, timeout_s: float) -> WorldError:
         return UnavailableError("out of memory in the catalog")
     if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == _SHORT_READ:
         return CatalogError("its file ends in the middle of a page")  # the device is well
-    for kind, ours in _STORAGE.items():
-        if isinstance(error, kind):
-            return ours(path, str(error))
+    if (of_storage := _storage_error(error, path)) is not None:
+        return of_storage
     if isinstance(error, MALFORMED):
         return CatalogError(f"a row holds what its table cannot ({type(error).__name__})")
     return CatalogError(f"{type(error).__name__}: {error}")
+
+
+def _storage_error(error: Exception, path: str) -> WorldError | None:
+    if isinstance(error, OSError):  # of a lock file: what to do next depends on its number
+        return os_failures.translate(error, path)
+    kind = next((ours for kind, ours in _STORAGE.items() if isinstance(error, kind)), None)
+    return None if kind is None else kind(path, str(error))

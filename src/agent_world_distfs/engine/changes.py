@@ -8,11 +8,10 @@ a transaction in two. Memory is bounded, however large a transaction is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from tempfile import gettempdir
 
 from agent_world_distfs.engine.page_spool import PageSpool
 from agent_world_distfs.errors import HistoryExpiredError, HistoryNotKeptError, InvalidInputError
-from agent_world_distfs.os_failures import translated
+from agent_world_distfs.os_failures import temporary_place, translated
 from agent_world_distfs.protocols import Catalog, CatalogReader, LoggedTransaction, LogState
 from agent_world_distfs.records import Change, FileIndexManifestRef
 
@@ -89,7 +88,7 @@ class Window:
         """Whether these are all that were asked for."""
         self.changes = PageSpool[Change]()
         try:
-            with translated(gettempdir()):
+            with translated(temporary_place()):
                 catalog.read(lambda tx: self._fill(tx, up_to, is_wanted))
         except BaseException:
             self.changes.close()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tempfile import gettempdir
-
 from agent_world_distfs.engine.page_spool import PageSpool
-from agent_world_distfs.os_failures import translated
+from agent_world_distfs.os_failures import temporary_place, translated
 from agent_world_distfs.protocols import Catalog
 from agent_world_distfs.records import FileMetadata
 
@@ -16,7 +14,7 @@ class FileSpool(PageSpool[FileMetadata]):
     def __init__(self, catalog: Catalog, prefix: str) -> None:
         super().__init__()
         try:
-            with translated(gettempdir()):
+            with translated(temporary_place()):
                 catalog.read(lambda tx: self.add_all(tx.iter_files(prefix)))
         except BaseException:
             self.close()

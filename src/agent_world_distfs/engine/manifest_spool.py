@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from tempfile import SpooledTemporaryFile, gettempdir
+from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from agent_world_distfs.manifest_format import encode_manifest
-from agent_world_distfs.os_failures import translated
+from agent_world_distfs.os_failures import temporary_place, translated
 from agent_world_distfs.protocols import Catalog, CatalogReader
 
 SPOOL_BYTES = 1 << 20
@@ -23,7 +23,7 @@ def spool_manifest(catalog: Catalog) -> IO[bytes]:
             spool.write(chunk)
 
     try:
-        with translated(gettempdir()):
+        with translated(temporary_place()):
             catalog.read(write)
             spool.seek(0)
     except BaseException:
@@ -37,7 +37,7 @@ def spool_chunks(chunks: Iterable[bytes]) -> IO[bytes]:
     spool = _new_spool()
     try:
         for chunk in chunks:
-            with translated(gettempdir()):
+            with translated(temporary_place()):
                 spool.write(chunk)
         spool.seek(0)
     except BaseException:

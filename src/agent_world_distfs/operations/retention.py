@@ -13,7 +13,7 @@ from functools import partial
 from agent_world_distfs.clock import now_ms
 from agent_world_distfs.engine.changes import iter_changes, require_known
 from agent_world_distfs.engine.full_disk import removing
-from agent_world_distfs.errors import CatalogError, InvalidInputError
+from agent_world_distfs.errors import CatalogError, HistoryExpiredError, InvalidInputError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter
 from agent_world_distfs.records import Change, ExpiryReport, StoreSettings
 
@@ -88,7 +88,7 @@ def bounds_of(settings: StoreSettings) -> Bounds:
 def expire(catalog: Catalog, files: BlobFiles, bounds: Bounds | None) -> ExpiryReport:
     """Forget the oldest transactions until the rest is within bounds, those of the settings by default."""
     chosen = catalog.read(lambda tx: bounds_of(read_settings(tx))) if bounds is None else bounds
-    floor, expired = _new_floor(catalog, chosen)
+    floor, expired = _settled_floor(catalog, chosen)
     while floor > (state := catalog.read(lambda tx: tx.log_state())).floor:
         step = min(floor, state.floor + STEP)
         removing(catalog, files, partial(catalog.write, partial(_forget, last=step)))
@@ -124,6 +124,15 @@ def _replaced_bytes(change: Change) -> int:
     if change.is_import:
         return sum(ref.size_bytes for ref in (change.imported, change.replaced) if ref is not None)
     return 0 if change.before is None else change.before.size_bytes
+
+
+def _settled_floor(catalog: Catalog, bounds: Bounds) -> tuple[int, int]:
+    """The same, also where another expiry takes away what is being looked at: that is what was wanted."""
+    while True:
+        try:
+            return _new_floor(catalog, bounds)
+        except HistoryExpiredError:
+            continue  # it came further, which it cannot do for ever
 
 
 def _new_floor(catalog: Catalog, bounds: Bounds) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.errors import InvalidInputError, NotFoundError
 from agent_world_distfs.operations import original, repair
 from agent_world_distfs.operations.repair.sources import Source
+from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.protocols import BlobStore
 from agent_world_distfs.records import HashAlgorithm, Progress, RepairReport
 from agent_world_distfs.store.base import StoreBase
@@ -76,7 +77,8 @@ class RecoveryMethods(StoreBase):
 def _names_in(location: str) -> set[str]:
     if not os.path.isdir(location):
         raise NotFoundError(location, "no such directory")
-    return set(os.listdir(location))
+    with translated(location, translate_reading):
+        return set(os.listdir(location))
 
 
 def _require_algorithm(source: BlobStore, ours: HashAlgorithm) -> None:
