@@ -78,6 +78,18 @@ def test_a_location_may_be_reached_by_a_symlink(location: Path, tmp_path: Path) 
         assert other.read_file("a") == LARGE
 
 
+def test_a_store_that_was_copied_without_an_empty_directory_is_whole(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        store.write_file("large", LARGE)
+    (location / "tmp").rmdir()
+    with LocalCasStore(location, read_only=True) as store:
+        assert store.read_file("large") == LARGE
+    with LocalCasStore(location) as store:
+        store.write_file("other", LARGE[1:])
+        store.prune_orphan_blobs()
+        assert store.audit_file_index(verify=True).is_clean()
+
+
 @pytest.mark.parametrize("wrong", [None, 7, ["store"]], ids=repr)
 def test_a_location_of_another_type_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(TypeError):

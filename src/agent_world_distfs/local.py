@@ -230,6 +230,7 @@ def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: b
             _require_regular(os.path.join(location, "catalog.db"))
             require_lockable(location, can_write=not read_only or os.access(location, os.W_OK))
             if not read_only:
+                _make_place_for_sessions(location)
                 _flush_names(location)  # whoever made it may have died before it came to this
             return
         if read_only or not create:
@@ -245,6 +246,16 @@ def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: b
         raise IncompatibleStoreError(location, "not a directory") from error
     except OSError as error:
         raise translate(error, location) from error
+
+
+def _make_place_for_sessions(location: str) -> None:
+    """Many a tool that copies leaves out a directory that holds nothing, as ``tmp`` does when all is closed.
+
+    Not ``blobs``: where that is gone, its disk may only not be mounted.
+    """
+    if os.path.exists(os.path.join(location, "locks", "handles")):  # else it is no store of ours, perhaps
+        with contextlib.suppress(OSError):  # not in the way of reading; who writes will be told
+            os.mkdir(os.path.join(location, "tmp"))
 
 
 def _require_regular(catalog: str) -> None:
