@@ -79,6 +79,18 @@ def test_a_whole_catalog_stays(filled: Path) -> None:
     assert (filled / "catalog.db").stat().st_ino == before
 
 
+@pytest.mark.parametrize("lost", ["locks", "locks/handles", "locks/gate", "locks/turnstile", "tmp"])
+def test_lock_files_and_directories_that_were_cleared_away_come_back(filled: Path, lost: str) -> None:
+    place = filled / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    report = repair_store(filled)
+    assert report.is_whole()
+    assert report.salvaged_from is None
+    assert contents(filled) == expected()
+    with LocalCasStore(filled) as store:
+        store.write_file("next", b"next" * 5_000)
+
+
 @pytest.mark.parametrize("algorithm_bytes", [b"blake3", b"SQLite format 3\0"])
 def test_a_header_or_a_name_that_is_wrong_costs_nothing(filled: Path, algorithm_bytes: bytes) -> None:
     data = (filled / "catalog.db").read_bytes()

@@ -54,6 +54,7 @@ from agent_world_distfs.store import CasStore
 from agent_world_distfs.store.recovery import RepairSource
 
 _MAGIC = b"SQLite format 3\0"
+_LOCKS = {"turnstile", "gate", "handles"}
 _DAMAGED = "catalog.db.damaged-"
 
 
@@ -68,7 +69,8 @@ def repair_store(
 
     Where the catalog is whole, this is ``CasStore.repair``. Else a new one is made first of what can
     be believed of the damaged one, which is kept as ``catalog.db.damaged-<id>``; nobody may have the
-    store open meanwhile. What a new catalog does not have: the change log.
+    store open meanwhile. What a new catalog does not have: the change log. Lock files that are gone are
+    made anew; that nobody has the store open then, nothing can tell but you.
 
     Raises:
         NotFoundError: there is no store, nor what is left of one.
@@ -78,6 +80,8 @@ def repair_store(
     place, sources = as_host_path(location), list(sources)
     with translated(place):
         _require_remains(place)
+        if not dry_run:
+            _restore_locks(place)
         damage = _find_damage(place)
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
@@ -122,6 +126,26 @@ def restore_backup(
 def _require_remains(place: str) -> None:
     if not os.path.isdir(place) or not {"catalog.db", "blobs"} & set(os.listdir(place)):
         raise NotFoundError(place, "no store here")
+
+
+def _restore_locks(place: str) -> None:
+    """Make lock files that were cleared away.
+
+    Opening does not: whoever has the store open holds the old ones, and the two would not exclude each other.
+    """
+    locks = os.path.join(place, "locks")
+    if {"catalog.db", "reserve"} <= set(os.listdir(place)) and not _names_in(locks) >= _LOCKS:
+        os.makedirs(locks, exist_ok=True)
+        Gate.create(locks)
+        flush_directory(locks)
+        flush_directory(place)
+
+
+def _names_in(directory: str) -> set[str]:
+    try:
+        return set(os.listdir(directory))
+    except FileNotFoundError:
+        return set()
 
 
 def _find_damage(place: str) -> tuple[str, ...]:
