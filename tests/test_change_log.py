@@ -104,11 +104,11 @@ def test_a_log_that_was_changed_behind_our_back_is_damage(location: Path, column
 
 
 def test_a_change_comes_back_as_it_was_encoded() -> None:
-    file = FileMetadata("ä/b", "ab" * 32, 7, -1)
-    for change in (
-        PathChange("ä/b", None, file),
-        PathChange("ä/b", file, None),
-        PathChange("ä/b", file, file),
-        PathChange("x" * 4096, None, None),
+    file, side = FileMetadata("ä/b", "ab" * 32, 7, -1), (b"\xab" * 32, 7, -1)
+    for path, sides, change in (
+        ("ä/b", (None, side), PathChange("ä/b", None, file)),
+        ("ä/b", (side, None), PathChange("ä/b", file, None)),
+        ("ä/b", (side, side), PathChange("ä/b", file, file)),
+        ("x" * 4096, (None, None), PathChange("x" * 4096, None, None)),
     ):
-        assert list(decode_changes(encode_change(change) * 2)) == [change, change]
+        assert list(decode_changes(encode_change(path, *sides) * 2)) == [change, change]

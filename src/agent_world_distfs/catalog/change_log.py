@@ -25,17 +25,20 @@ _head = struct.Struct("<HB")
 _side = struct.Struct("<32sqq")
 
 
-def encode_change(change: PathChange) -> bytes:
+Side = tuple[bytes, int, int]
+"""An entry before or after a change: content hash, size in bytes, updated_at_ms."""
+
+
+def encode_change(path: str, before: Side | None, after: Side | None) -> bytes:
     """One change as bytes."""
-    path = change.path.encode()
-    sides = (change.before is not None) + 2 * (change.after is not None)
-    return _head.pack(len(path), sides) + path + _encode_side(change.before) + _encode_side(change.after)
-
-
-def _encode_side(file: FileMetadata | None) -> bytes:
-    if file is None:
-        return b""
-    return _side.pack(bytes.fromhex(file.content_hash), file.size_bytes, file.updated_at_ms)
+    raw = path.encode()
+    sides = (before is not None) + 2 * (after is not None)
+    encoded = _head.pack(len(raw), sides) + raw
+    if before is not None:
+        encoded += _side.pack(*before)
+    if after is not None:
+        encoded += _side.pack(*after)
+    return encoded
 
 
 def decode_changes(part: bytes) -> Iterator[PathChange]:
@@ -65,9 +68,9 @@ class ChangeLog:
     def __init__(self) -> None:
         self.parts: list[bytearray] = [bytearray()]
 
-    def add(self, change: PathChange) -> None:
-        """Note a change of the index."""
-        encoded = encode_change(change)
+    def add(self, path: str, before: Side | None, after: Side | None) -> None:
+        """Note what became of one path."""
+        encoded = encode_change(path, before, after)
         if len(self.parts[-1]) + len(encoded) > PART_BYTES:
             self.parts.append(bytearray())
         self.parts[-1] += encoded

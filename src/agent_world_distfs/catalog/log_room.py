@@ -39,6 +39,8 @@ class LogRoom:
     def __init__(self, catalog: str) -> None:
         self._catalog = catalog
         self._log = catalog + "-wal"
+        self._pages = 0  # how long the log was when it was last looked at
+        self._end_pages = 0  # and how long it could become
 
     def before_commit(self, log_pages: int) -> None:
         """Inside a transaction that will be flushed: make the log longer if it has come to its end.
@@ -46,13 +48,14 @@ class LogRoom:
         ``log_pages``: how long it was after this process's last commit; 0 if it has made none, and may make
         no other: then room would be for nobody.
         """
-        if not 0 < log_pages < MOST_PAGES:
+        if self._pages <= log_pages < self._end_pages - AHEAD_PAGES or not 0 < log_pages < MOST_PAGES:
             return
         with contextlib.suppress(OSError):
             size_bytes = os.stat(self._log).st_size
             if size_bytes < (log_pages + AHEAD_PAGES) * _FRAME_BYTES:
-                self._extend(min(size_bytes, MOST_STEP_BYTES))
+                size_bytes += self._extend(min(size_bytes, MOST_STEP_BYTES))
+            self._pages, self._end_pages = log_pages, size_bytes // _FRAME_BYTES
 
-    def _extend(self, step_bytes: int) -> None:
+    def _extend(self, step_bytes: int) -> int:
         with opened_log(self._catalog, os.O_WRONLY | os.O_APPEND) as fd:
-            os.write(fd, bytes(step_bytes))
+            return os.write(fd, bytes(step_bytes))

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from agent_world_distfs.catalog.change_log import Side
 from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
 from agent_world_distfs.catalog.log import LogWriter
 from agent_world_distfs.catalog.reader import ENTRY, SqliteReader
 from agent_world_distfs.errors import CatalogError, LeaseExpiredError, StoreMovedError
-from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState, PathChange
+from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata
 
 _SET_FILE = """INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
@@ -144,22 +145,15 @@ class SqliteWriter(LogWriter, SqliteReader):
             state.digest = take_from_digest(state.digest, replaced[2])
         state.digest = add_to_digest(state.digest, checksum)
         self.has_changed = True
-        file = FileMetadata(path, blob.content_hash, blob.size_bytes, updated_at_ms)
-        self._log.add(PathChange(path, self._file_of(path, replaced), file))
-        return file
-
-    def _file_of(self, path: str, entry: tuple[Any, ...] | None) -> FileMetadata | None:
-        """What an entry that goes said; None if it is damaged: that it went is all that is known."""
-        if entry is None or entry[3] is None:
-            return None
-        return FileMetadata(path, entry[3].hex(), entry[4], entry[1])
+        self._log.add(path, _side_of(replaced), (raw, blob.size_bytes, updated_at_ms))
+        return FileMetadata(path, blob.content_hash, blob.size_bytes, updated_at_ms)
 
     def remove_file(self, path: str) -> bool:
         state = self._state
         removed = self._row(ENTRY, state.generation, path)
         if removed is None:
             return False
-        self._log.add(PathChange(path, self._file_of(path, removed), None))
+        self._log.add(path, _side_of(removed), None)
         self._cursor.execute("DELETE FROM files WHERE generation = ? AND path = ?", (state.generation, path))
         state.total_files -= 1
         state.digest = take_from_digest(state.digest, removed[2])
@@ -268,3 +262,8 @@ class SqliteWriter(LogWriter, SqliteReader):
     def mark_epoch(self) -> None:
         self._state.epoch += 1
         self.has_changed = True
+
+
+def _side_of(entry: tuple[Any, ...] | None) -> Side | None:
+    """What an entry that goes said; None if it is damaged: that it went is all that is known."""
+    return None if entry is None or entry[3] is None else (entry[3], entry[4], entry[1])
