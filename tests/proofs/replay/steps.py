@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +133,11 @@ MANY: dict[str, Content] = {
 MANY_OF_A_TREE: dict[str, Content] = {f"l{n:02}": Content(f"many of a tree{n}", 10_000) for n in range(10)}
 """A real directory of which the same is true."""
 
+TOGETHER: dict[str, Content] = {
+    f"t{n}": Content(f"together{n}", size) for n, size in enumerate((60, 20_000, 8_000))
+}
+"""What threads write that share a commit."""
+
 Act = Callable[[Scene, Step], Any]
 Effect = Callable[[World, Step, str], World]
 
@@ -137,6 +145,24 @@ Effect = Callable[[World, Step, str], World]
 def _pull(scene: Scene, _: Step) -> None:
     with LocalCasStore(scene.root / "other", create=False) as other:
         scene.store.pull_index(other)
+
+
+def _write_together(scene: Scene, step: Step) -> None:
+    """Each of them by a thread of its own, none of which gets the lock before all of them wait for it."""
+    catalog: Any = scene.store._catalog
+    may_go_on = threading.Event()
+    with ThreadPoolExecutor(len(TOGETHER) + 1) as pool:
+        holding = pool.submit(catalog.write_lazily, lambda _: may_go_on.wait())
+        while catalog._gate.is_free:
+            time.sleep(0.001)
+        writing = [
+            pool.submit(scene.store.write_file, step.path + name, TOGETHER[name].data) for name in TOGETHER
+        ]
+        while len(catalog._queue._behind) < len(TOGETHER) - 1:
+            time.sleep(0.001)
+        may_go_on.set()
+        for future in (holding, *writing):
+            future.result()
 
 
 def _export(scene: Scene, _: Step) -> str:
@@ -238,6 +264,7 @@ KINDS: dict[str, tuple[Act, Effect]] = {
         lambda scene, s: scene.store.write_files((s.path + name, MANY[name].data) for name in MANY),
         lambda w, s, _: _filled(w, s.path, MANY),
     ),
+    "write together": (_write_together, lambda w, s, _: _filled(w, s.path, TOGETHER)),
     "stuck write": (lambda scene, s: scene.store.write_file(s.path, s.bytes_given.data), lambda w, s, _: w),
     "kill": (lambda scene, _: None, lambda w, s, _: w),
 }

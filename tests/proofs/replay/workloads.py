@@ -55,6 +55,7 @@ WORKLOADS = [
         Step("prune"),
         Step("write", "n", OLD_LARGE),
     ),
+    _of("threads", Step("write together", "n/"), Step("write", "n/t0", NOTE), Step("write together", "n/")),
     _of("export and pin", Step("write", "n", LARGE), Step("export"), Step("write", "n", NOTE)),
     _of("import", Step("delete", "kept/large"), Step("import"), Step("write", "n", NOTE)),
     _of("pull", Step("pull"), Step("write", "n", NOTE)),
