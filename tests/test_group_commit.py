@@ -27,7 +27,7 @@ from agent_world_distfs import (
     StoreBusyError,
     StoreClosedError,
 )
-from agent_world_distfs.catalog.groups import MOST_MEMBERS
+from agent_world_distfs.catalog.groups import MOST_MEMBERS, Member
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from children import MakeDisk, Start, cannot_run
 
@@ -446,6 +446,19 @@ def test_who_is_interrupted_in_its_turn_stays_until_it_is_over(store: LocalCasSt
     leading.result()
     store.write_file("main", b"x")
     assert store.audit_file_index(verify=True).is_sound()
+
+
+def test_a_signal_handler_that_writes_does_not_wait_for_the_write_that_it_has_interrupted(
+    store: LocalCasStore,
+) -> None:
+    """In the moment in which its thread has begun to lead, and is not at the gate yet."""
+    queue, member = catalog_of(store)._queue, Member(lambda _: None)
+    queue.join(member, 0)
+    with pytest.raises(StoreBusyError):
+        store.write_file("handler", b"x")
+    queue.forget(member)
+    store.write_file("after", b"x")
+    assert [file.path for file in store.list_files()] == ["after"]
 
 
 def test_a_store_that_is_closed_tells_all_who_wait(location: Path) -> None:

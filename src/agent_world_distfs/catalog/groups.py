@@ -50,6 +50,7 @@ class Member:
         "is_settled",
         "is_taken",
         "result",
+        "thread",
         "transaction_id",
     )
 
@@ -64,6 +65,7 @@ class Member:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._pid = os.getpid()
+        self.thread = threading.get_ident()
 
     def settle(self, fate: Fate) -> None:
         """Say what becomes of it, and wake its thread."""
@@ -129,6 +131,10 @@ class Queue:
             member.fate = Fate.LEADS
             self.head = member
             return True
+
+    def is_led_here(self) -> bool:
+        """Whether this very thread is on its way to the gate for others: a signal handler asks so."""
+        return self.head is not None and self.head.thread == threading.get_ident()
 
     def next(self) -> Member | None:
         """The first behind the head, taken out."""

@@ -70,7 +70,7 @@ class WriteTogether(WriteSide):
 
     def _join(self, member: Member) -> None:
         self._check_writable()
-        if self._gate.is_entered_here():
+        if self._gate.is_entered_here() or self._queue.is_led_here():
             raise StoreBusyError(self._timeout_s)
         try:
             self._gate.enter()
