@@ -10,6 +10,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from agent_world_distfs import BlobNotFoundError, LocalCasStore, NotFoundError
+from replay.newer import mend, source_of
 from replay.steps import OTHER, World
 
 PATIENCE_S = 10.0
@@ -25,6 +26,8 @@ class Seen:
     files: frozenset[tuple[str, str]] = frozenset()
     pins: frozenset[str] = frozenset()
     blobs: frozenset[str] = frozenset()
+    copies: frozenset[tuple[str, frozenset[tuple[str, str]]]] = frozenset()
+    was_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,19 @@ class Demand:
         if seen.was_missing:
             return "" if self.may_be_missing else "the store is gone"
         for world in self.worlds:
-            if seen.files == frozenset(world.files.items()) and seen.pins == world.pins:
+            if _is(seen, world):
                 lost = self.blobs - seen.blobs
                 return f"acknowledged blobs are lost: {sorted(lost)}" if lost else ""
         closest = self.worlds[0]
         wrong = sorted(path for path, _ in seen.files ^ frozenset(closest.files.items()))
-        return f"not what was acknowledged: paths {wrong}, pins {sorted(seen.pins ^ closest.pins)}"
+        told = f"paths {wrong}, pins {sorted(seen.pins ^ closest.pins)}, copies {seen.copies}"
+        return f"not what was acknowledged: {told}, damaged {seen.was_damaged}"
+
+
+def _is(seen: Seen, world: World) -> bool:
+    copies = frozenset((name, frozenset(files.items())) for name, files in world.copies.items())
+    is_same = seen.files == frozenset(world.files.items()) and seen.pins == world.pins
+    return is_same and seen.copies == copies and (world.is_damaged or not seen.was_damaged)
 
 
 def observe(root: Path, wanted: Iterable[str]) -> Seen:
@@ -73,12 +83,31 @@ def _observe(root: Path, wanted: Iterable[str]) -> Seen:
         store = LocalCasStore(root / "store", lock_timeout_s=5)
     with store:
         report = store.audit_file_index(verify=True)
+        was_damaged = bool(report.corrupt_blob_hashes or report.missing_file_blob_hashes)
+        if was_damaged and source_of(root).exists():
+            mend(store, root)
+            report = store.audit_file_index(verify=True)
         assert report.is_sound(), f"the audit says {report}"
         files = {file.path: blake3(store.read_file(file.path)).hexdigest() for file in store.list_files()}
         blobs = frozenset(blob for blob in wanted if _has(store, blob))
         pins = frozenset(store.list_pins())
         _use(store)
-    return Seen("", was_missing, frozenset(files.items()), pins, blobs)
+        copies = frozenset((name, _copy_in(root / name)) for name in COPIES if _is_whole(root / name))
+    return Seen("", was_missing, frozenset(files.items()), pins, blobs, copies, was_damaged)
+
+
+COPIES = ("backup", "restored")
+
+
+def _is_whole(copy: Path) -> bool:
+    """Whether a copy was finished: then it has its catalog, and is no restoring any more."""
+    return (copy / "catalog.db").exists() and not (copy / "restore.json").exists()
+
+
+def _copy_in(place: Path) -> frozenset[tuple[str, str]]:
+    with LocalCasStore(place, create=False, lock_timeout_s=5) as copy:
+        assert copy.audit_file_index(verify=True).is_sound(), f"{place.name} is not sound"
+        return frozenset((file.path, file.content_hash) for file in copy.list_files())
 
 
 def _has(store: LocalCasStore, content_hash: str) -> bool:

@@ -6,13 +6,14 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from replay.crashes import ALL, HOLE, NOTHING, Choice, Crashes, Tree, choices
 from replay.disk import Operation
 from replay.judge import Demand, Seen, observe
+from replay.newer import ROTTEN, damage, source_of
 from replay.recording import Recording
 from replay.steps import BIG_TREE, MANY_OF_A_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
 from replay.trace import read_calls, strace
@@ -48,6 +49,8 @@ class Workload:
     is_fresh: bool = False
     strace: tuple[str, ...] = ()
     errors: frozenset[str] = frozenset()
+    is_damaged: bool = False
+    """Whether it begins with a store that has lost bytes, see ``replay.newer``."""
 
 
 @dataclass
@@ -118,6 +121,9 @@ class Run:
         root, steps, marks, trace = (place / name for name in ("disk", "steps", "marks", "trace"))
         root.mkdir()
         worlds = [World()] if workload.is_fresh else _prepare(root)
+        if workload.is_damaged:
+            damage(root / "store")
+            worlds = [replace(world, is_damaged=True) for world in worlds]
         steps.write_bytes(pickle.dumps(list(workload.steps)))
         marks.touch()
         recording = Recording(root)
@@ -238,6 +244,9 @@ def _fate(part: int) -> str:
     return {NOTHING: "lost", HOLE: "zeros"}.get(part, f"torn after {part} bytes")
 
 
+TREES = {"tree": TREE, "big": BIG_TREE, "large": MANY_OF_A_TREE}
+
+
 def _prepare(root: Path) -> list[World]:
     """The stores and real directories that workloads begin with."""
     worlds = [World()]
@@ -256,8 +265,9 @@ def _prepare(root: Path) -> list[World]:
         act(other, step)
     other.location.rename(root / "other")
     other.root.rmdir()
-    for name, contents in (("tree", TREE), ("big", BIG_TREE), ("large", MANY_OF_A_TREE)):
-        directory = Path(f"{root}.{name}")
+    source = {content.word: content for content in ROTTEN}
+    trees = [(Path(f"{root}.{name}"), contents) for name, contents in TREES.items()]
+    for directory, contents in [*trees, (source_of(root), source)]:
         directory.mkdir()
         for path, content in contents.items():
             (directory / path).write_bytes(content.data)

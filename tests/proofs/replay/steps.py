@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,31 @@ class World:
     pins: frozenset[str] = frozenset()
     blobs: frozenset[str] = frozenset()
     manifests: dict[str, dict[str, str]] = field(default_factory=dict)
+    keeps_history: bool = False
+    past: frozenset[str] = frozenset()
+    """What the history keeps."""
+    copies: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Other stores made from this one, by their place: their files."""
+    is_damaged: bool = False
+    """Whether a repair is still to be done."""
 
     def without(self, *paths: str) -> World:
-        return replace(self, files={path: h for path, h in self.files.items() if path not in paths})
+        gone = self.remembering(*(self.files[path] for path in paths if path in self.files))
+        return replace(gone, files={path: h for path, h in self.files.items() if path not in paths})
 
     def having(self, path: str, content_hash: str) -> World:
         files = {**self.files, path: content_hash}
-        return replace(self, files=files, blobs=self.blobs | {content_hash})
+        before = self.remembering(self.files[path]) if path in self.files else self
+        return replace(before, files=files, blobs=self.blobs | {content_hash})
+
+    def remembering(self, *hashes: str) -> World:
+        return replace(self, past=self.past.union(hashes)) if self.keeps_history else self
 
     def storing(self, *hashes: str) -> World:
         return replace(self, blobs=self.blobs.union(hashes))
 
     def pruned(self) -> World:
-        return replace(self, blobs=self.blobs & (self.pins | set(self.files.values())))
+        return replace(self, blobs=self.blobs & (self.pins | self.past | set(self.files.values())))
 
 
 @dataclass
@@ -271,10 +284,18 @@ KINDS: dict[str, tuple[Act, Effect]] = {
 """What each kind does, and what it makes of the world once it is done. ``said``: what it told."""
 
 
+@cache
+def kinds() -> dict[str, tuple[Act, Effect]]:
+    """These and those of the newer operations."""
+    from replay.newer import NEWER
+
+    return KINDS | NEWER
+
+
 def act(scene: Scene, step: Step) -> str:
     """Do one step; what it tells: a text, empty for most, or ``!`` and the kind of error that it raised."""
     try:
-        said = KINDS[step.kind][0](scene, step)
+        said = kinds()[step.kind][0](scene, step)
     except Exception as error:  # noqa: BLE001  # which it was is what it tells
         return f"!{type(error).__name__}"
     return said if isinstance(said, str) else ""
@@ -282,7 +303,7 @@ def act(scene: Scene, step: Step) -> str:
 
 def after(worlds: Sequence[World], step: Step, said: str) -> list[World]:
     """The worlds that are possible after a step: two where its outcome is unknown."""
-    effect = KINDS[step.kind][1]
+    effect = kinds()[step.kind][1]
     if said == "!OutcomeUnknownError":
         return [*worlds, *(effect(world, step, "") for world in worlds)]
     if said.startswith("!"):

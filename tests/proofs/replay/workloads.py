@@ -15,10 +15,16 @@ NOTE = Content("note", 30)
 LARGE_PUT = Content("orphan", 12_000)
 
 
-def _of(name: str, *steps: Step, is_fresh: bool = False, errors: tuple[str, ...] = ()) -> Workload:
+def _of(
+    name: str,
+    *steps: Step,
+    is_fresh: bool = False,
+    errors: tuple[str, ...] = (),
+    is_damaged: bool = False,
+) -> Workload:
     actors = dict.fromkeys(step.actor for step in steps)
     opening = [] if any(step.kind == "open" for step in steps) else [Step("open", actor=a) for a in actors]
-    return Workload(name, (*opening, *steps), is_fresh, errors=frozenset(errors))
+    return Workload(name, (*opening, *steps), is_fresh, errors=frozenset(errors), is_damaged=is_damaged)
 
 
 WORKLOADS = [
@@ -118,4 +124,42 @@ WORKLOADS = [
         Step("kill", actor="stuck"),
         Step("write", "m", LARGE),
     ),
+    _of(
+        "transactions",
+        Step("transaction", "n", LARGE, target="moved"),
+        Step("transaction again", "m", SMALL),
+        Step("update", "old/small", LARGE),
+        Step("session", "s", NOTE),
+    ),
+    _of("lease", Step("lease", "n", LARGE), Step("prune"), Step("write", "m", LARGE)),
+    _of(
+        "undo",
+        Step("history", target="on"),
+        Step("write", "old/large", LARGE),
+        Step("undo"),
+        Step("prune"),
+        Step("undo"),
+    ),
+    _of(
+        "history is forgotten",
+        Step("history", target="on"),
+        Step("write", "old/large", LARGE),
+        Step("prune"),
+        Step("expire"),
+        Step("prune"),
+        Step("delete", "old/small"),
+        Step("history", target="off"),
+        Step("prune"),
+    ),
+    _of("scrub", Step("scrub"), Step("write", "n", LARGE), Step("scrub"), Step("scrub")),
+    _of("repair", Step("repair"), Step("write", "n", NOTE), is_damaged=True),
+    _of(
+        "backup",
+        Step("backup"),
+        Step("write", "old/large", LARGE),
+        Step("prune"),
+        Step("backup"),
+        Step("write", "n", NOTE),
+    ),
+    _of("restore", Step("backup"), Step("restore"), Step("write", "n", NOTE)),
 ]
