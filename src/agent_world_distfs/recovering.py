@@ -29,11 +29,12 @@ import apsw
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.connections import as_uri
+from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
-from agent_world_distfs.catalog.schema import TABLES
+from agent_world_distfs.catalog.schema import TABLES, empty_log
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying import RESTORING, copy_store, finish_restore
 from agent_world_distfs.engine.directories import as_host_path, require_apart
@@ -297,11 +298,15 @@ def _with_log(catalog: str, own: str) -> str:
         return catalog  # nobody has it open, so it may be read without SQLite
     shutil.copyfile(catalog, copy)
     shutil.copyfile(catalog + "-wal", copy + "-wal")
-    with contextlib.suppress(apsw.Error):  # then the log adds nothing
+    try:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(as_uri(copy), flags=flags)
         with contextlib.closing(connection):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            empty_log(connection)
+    except apsw.Error as error:
+        failure = translate(error, copy, 0)
+        if not isinstance(failure, CatalogError):  # of the place of the copy: the log must not count as empty
+            raise failure from error
     return copy
 
 

@@ -141,8 +141,22 @@ def _create_tables(path: str, fill: Callable[[apsw.Connection], None]) -> None:
                 connection.execute(statement)
             fill(connection)
             connection.execute(f"PRAGMA user_version = {FORMAT}")
+        empty_log(connection)
     finally:
         connection.close()
+
+
+def empty_log(connection: apsw.Connection) -> None:
+    """Copy the log into the database, all of it, and cut it: the file can be moved without it then.
+
+    Closing does so, too, but tells nobody if it could not: half a catalog would take its name.
+
+    Raises:
+        apsw.Error: that is not possible.
+    """
+    ((is_busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if is_busy:
+        raise apsw.BusyError("somebody reads what is not finished")
 
 
 def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) -> None:
