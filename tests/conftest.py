@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,9 @@ pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
 from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
 from children import Child, MakeDisk, Start, cannot_run  # noqa: E402
 from trees import CONTENTS, plant  # noqa: E402
+
+if TYPE_CHECKING:
+    from fault_points import Zygote
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +107,26 @@ def start() -> Iterator[Start]:
     yield start
     for child in children:
         child.end()
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Runs operations under strace, with faults."""
+    from fault_points import Zygote
+
+    if shutil.which("strace") is None:
+        cannot_run("strace is not installed")
+    with Zygote() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fast_place() -> Iterator[Path]:
+    """A directory of the module's own, in memory: a kill loses no page of the system's."""
+    from crowd import place_for
+
+    with place_for("proofs", in_memory=True) as directory:
+        yield directory
 
 
 @pytest.fixture

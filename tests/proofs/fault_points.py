@@ -114,12 +114,31 @@ def _wait_until_traced(pid: int, tracer: subprocess.Popen[str]) -> None:
     raise RuntimeError(f"strace cannot attach: {tracer.communicate()[1]}")
 
 
+IS_ALL = bool(os.environ.get("ALL_POINTS"))
+"""Whether also those points are wanted that differ from others by a number only."""
+
+ALIKE = 32
+"""Of the directories that were looked for and are not there (most shards of a store), each so-manieth."""
+
+
 def list_points(zygote: Zygote, operation: str, root: Path, trace: Path, calls: Sequence[str]) -> list[Point]:
     """All points of an operation, from a run without a fault."""
     outcome = zygote.run(operation, root, trace, "-e", f"trace={','.join(calls)}")
     assert outcome.said == "ok", outcome
-    counts = collections.Counter(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE))
-    return [Point(call, n) for call in calls for n in range(1, counts[call] + 1)]
+    counts: collections.Counter[str] = collections.Counter()
+    points = []
+    for call, rest in re.findall(r"^\d+ +(\w+)\((.*)$", trace.read_text(), re.MULTILINE):
+        counts[call] += 1
+        is_missing = "O_DIRECTORY" in rest and "ENOENT" in rest
+        counts["missing"] += is_missing
+        if IS_ALL or not is_missing or counts["missing"] % ALIKE == 1:
+            points.append(Point(call, counts[call]))
+    return sorted(points, key=lambda point: (calls.index(point.call), point.number))
+
+
+def some_of(points: Sequence[Point], step: int) -> Sequence[Point]:
+    """Each ``step``-th, where not all are wanted."""
+    return points if IS_ALL else points[::step]
 
 
 def copy_store(source: Path, target: Path) -> Path:

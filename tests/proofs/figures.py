@@ -69,6 +69,18 @@ def _increments(_: int) -> Mapping[str, int]:
     return run(16, 10_000)
 
 
+def _faults(seed: int) -> Mapping[str, int]:
+    """Every fault at every system call of the operation of this number, also where calls are alike."""
+    os.environ["ALL_POINTS"] = "1"
+    import test_faults
+    import test_recovery_faults
+    from operations import OPERATIONS, RECOVERIES
+
+    name = [*OPERATIONS, *RECOVERIES][seed - 1]
+    points = (test_recovery_faults if name in RECOVERIES else test_faults).run(name)
+    return {"operations": 1, "points": points}
+
+
 def _schedules(seed: int) -> Mapping[str, int]:
     """All schedules that can matter of the scenario of this number."""
     from crowd import place_for
@@ -128,6 +140,13 @@ FIGURES: dict[str, Figure] = {
         _increments,
         before=0,
         most=1,
+    ),
+    "faults": Figure(
+        "every system call of every operation may be the last, or fail",
+        {"operations": 49},
+        _faults,
+        before=0,
+        most=49,
     ),
     "schedules": Figure(
         "no order of two processes breaks a promise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +12,36 @@ from pathlib import Path
 from agent_world_distfs import (
     ABSENT,
     FileIndexManifestRef,
+    InvalidInputError,
     LocalCasStore,
     WorldError,
+    adopt_original,
     repair_store,
     restore_backup,
 )
 
 SMALL, LARGE, OTHER = b"small", b"large" * 5_000, b"other" * 5_000
 KEPT = {"kept/small": b"kept", "kept/large": b"kept" * 6_000}
+PULLED = {"pulled/small": b"pulled", "pulled/large": b"pulled" * 4_000}
+TREE = {"a": b"a", "deep/b": b"b" * 10_000, "deep/c": OTHER}
+ORIGINAL = Path(__file__).parents[1] / "data" / "original-store" / "reference-store"
 
 
 @dataclass(frozen=True)
 class Operation:
     """``act`` runs in the child; ``after`` gives the files that must be there once it was acknowledged.
 
-    ``before``: what they were; a fault may leave either, never anything else.
+    ``before``: what they were; a fault may leave either, never anything else. ``beside``: what else has to be
+    there, and what of it is to be looked at afterwards.
     """
 
     act: Callable[[LocalCasStore, Path], object]
     changes: dict[str, tuple[bytes | None, bytes | None]]
-    needs_history: bool = False
+    beside: tuple[str, ...] = ()
+    look: Callable[[Path, bool], None] = lambda _, __: None
+    """Given the place and whether it was acknowledged: judge what is beside the store."""
+    step: int = 1
+    """Of many points that differ by the file only, each so-manieth in CI."""
 
 
 def _prepare(store: LocalCasStore) -> None:
@@ -42,6 +53,10 @@ def _prepare(store: LocalCasStore) -> None:
         tx.delete_file("undo/large")
     *_, undone = store.changes()
     store.write_file("undo/id", undone.transaction_id.encode())
+    session = store.session()
+    session.write_file("session/small", SMALL)
+    session.write_file("session/large", LARGE)
+    store.write_file("session-id", session.session_id.encode())
     for path, data in KEPT.items():
         store.write_file(path, data)
     store.write_file("old/small", SMALL)
@@ -53,14 +68,18 @@ def _prepare(store: LocalCasStore) -> None:
 
 
 def prepare(root: Path) -> FileIndexManifestRef:
-    """A store with some of everything, closed; also ``root.other``, a store to pull from."""
+    """A store with some of everything, closed; beside it ``.other``, to pull from, and ``.tree``."""
     with LocalCasStore(root) as store:
         _prepare(store)
         ref = store.export_file_index_manifest(pin=True)
         store.write_file("new-since-manifest", b"n")
     with LocalCasStore(str(root) + ".other") as other:
-        other.write_file("pulled/small", b"pulled")
-        other.write_file("pulled/large", b"pulled" * 4_000)
+        for path, data in PULLED.items():
+            other.write_file(path, data)
+    for path, data in TREE.items():
+        place = Path(f"{root}.tree", path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
     return ref
 
 
@@ -87,6 +106,9 @@ def _three_paths(store: LocalCasStore, _: Path) -> None:
         tx.list_files(prefix="kept/")
         tx.write_file("new", tx.read_file("old/small") + OTHER)
         tx.rename_file("old/large", "moved")
+        tx.write_file_if_match("newer", ABSENT, SMALL)
+        tx.delete_file_if_match("old/small", store.hash_bytes(SMALL))
+        tx.delete_file("new-since-manifest")
 
 
 def _update(store: LocalCasStore, data: bytes) -> None:
@@ -99,9 +121,67 @@ def _in_session(store: LocalCasStore, _: Path) -> None:
     session.write_file("old/small", OTHER)
 
 
+def _session_of_all(store: LocalCasStore, _: Path) -> None:
+    """Each of these is a commit of its own; the last one counts."""
+    session = store.session(actor="agent")
+    session.overwrite_file("kept/small", KEPT["kept/small"])
+    session.write_file("session/passing", SMALL)
+    session.delete_file("session/passing")
+    session.read_file("old/large")
+    session.rename_file("old/large", "moved")
+
+
+def _undo_session(store: LocalCasStore, _: Path) -> None:
+    store.undo_session(store.read_file("session-id").decode())
+
+
+def _scrub(store: LocalCasStore, _: Path) -> None:
+    for _portion in range(2):
+        store.audit_file_index(verify=True, max_bytes=30_000)
+
+
+def _look_at_checkout(root: Path, is_done: bool) -> None:
+    """There is all of it, or nothing under its name."""
+    target = Path(f"{root}.out")
+    assert target.exists() or not is_done
+    if target.exists():
+        assert {path: (target / path).read_bytes() for path in KEPT} == KEPT
+        assert not (target / "undo" / "large").exists()
+
+
+def _look_at_new(root: Path, is_done: bool) -> None:
+    """It is there, or can be made."""
+    with LocalCasStore(f"{root}.new", create=not is_done) as store:
+        store.write_file("new", OTHER)
+        assert store.audit_file_index(verify=True).is_clean()
+
+
+def _look_at_adopted(root: Path, is_done: bool) -> None:
+    """Begun anew it comes to its end, unless it had."""
+    try:
+        adopt_original(ORIGINAL, f"{root}.adopted")
+    except InvalidInputError:
+        is_done = True
+    else:
+        assert not is_done
+    with LocalCasStore(f"{root}.adopted", create=False) as store:
+        assert store.audit_file_index(verify=True).is_sound()
+        assert [file.path for file in store.list_files()] == sorted(_adopted())
+
+
+def _adopted() -> list[str]:
+    return list(json.loads((ORIGINAL / "files_index.json").read_text("utf-8"))["files"])
+
+
 def _lease_and_link(store: LocalCasStore, _: Path) -> None:
     with store.lease() as lease:
         store.link_file("new", lease.put_bytes(OTHER))
+
+
+def _lease_more(store: LocalCasStore, _: Path) -> None:
+    with store.lease() as lease:
+        lease.keep(store.hash_bytes(LARGE))
+        store.link_file("new", lease.put_stream(io.BytesIO(OTHER)).content_hash)
 
 
 def _repair_store(_: LocalCasStore, root: Path) -> None:
@@ -112,7 +192,16 @@ def _hash(store: LocalCasStore, data: bytes) -> str:
     return store.hash_bytes(data)
 
 
+_AS_PULLED: dict[str, tuple[bytes | None, bytes | None]] = {
+    **{path: (None, data) for path, data in PULLED.items()},
+    "old/small": (SMALL, None),
+    **{path: (data, None) for path, data in KEPT.items()},
+}
+
 OPERATIONS: dict[str, Operation] = {
+    "put": Operation(lambda s, _: s.put(_hash(s, OTHER), OTHER), {}),
+    "put-bytes": Operation(lambda s, _: s.put_bytes(SMALL + b"!"), {}),
+    "put-stream": Operation(lambda s, _: s.put_stream(io.BytesIO(OTHER)), {}),
     "write-new-small": Operation(
         lambda s, _: s.write_file("new", SMALL + b"!"), {"new": (None, SMALL + b"!")}
     ),
@@ -145,6 +234,9 @@ OPERATIONS: dict[str, Operation] = {
         },
     ),
     "delete": Operation(lambda s, _: s.delete_file("old/large"), {"old/large": (LARGE, None)}),
+    "delete-if-match": Operation(
+        lambda s, _: s.delete_file_if_match("old/large", _hash(s, LARGE)), {"old/large": (LARGE, None)}
+    ),
     "delete-files": Operation(
         lambda s, _: s.delete_files(["old/large", "old/small"]),
         {"old/large": (LARGE, None), "old/small": (SMALL, None)},
@@ -156,7 +248,14 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "transaction": Operation(
         _three_paths,
-        {"new": (None, SMALL + OTHER), "old/large": (LARGE, None), "moved": (None, LARGE)},
+        {
+            "new": (None, SMALL + OTHER),
+            "newer": (None, SMALL),
+            "old/large": (LARGE, None),
+            "moved": (None, LARGE),
+            "old/small": (SMALL, None),
+            "new-since-manifest": (b"n", None),
+        },
     ),
     "run-transaction": Operation(
         lambda s, _: s.run_transaction(lambda tx: tx.write_file("new", tx.read_file("old/small") + b"!")),
@@ -165,10 +264,15 @@ OPERATIONS: dict[str, Operation] = {
     "update-small": Operation(lambda s, _: _update(s, b"!"), {"old/small": (SMALL, SMALL + b"!")}),
     "update-large": Operation(lambda s, _: _update(s, OTHER), {"old/small": (SMALL, SMALL + OTHER)}),
     "session-write": Operation(_in_session, {"old/small": (SMALL, OTHER)}),
+    "session": Operation(_session_of_all, {"old/large": (LARGE, None), "moved": (None, LARGE)}),
+    "undo-session": Operation(
+        _undo_session, {"session/small": (SMALL, None), "session/large": (LARGE, None)}
+    ),
+    "lease": Operation(_lease_more, {"new": (None, OTHER)}),
     "lease-and-link": Operation(_lease_and_link, {"new": (None, OTHER)}),
     "pin": Operation(lambda s, _: s.pin(_hash(s, LARGE)), {}),
     "unpin": Operation(lambda s, _: s.unpin(_hash(s, b"pinned" * 3_000)), {}),
-    "undo": Operation(_undo, {"undo/small": (OTHER, SMALL), "undo/large": (None, LARGE)}, needs_history=True),
+    "undo": Operation(_undo, {"undo/small": (OTHER, SMALL), "undo/large": (None, LARGE)}),
     "expire": Operation(lambda s, _: s.expire_history(max_transactions=2), {}),
     "forget-history": Operation(lambda s, _: s.set_setting("keep_history", False), {}),
     "prune": Operation(lambda s, _: s.prune_orphan_blobs(), {}),
@@ -176,18 +280,20 @@ OPERATIONS: dict[str, Operation] = {
     "import": Operation(
         lambda s, _: s.import_file_index_manifest(_manifest(s)), {"new-since-manifest": (b"n", None)}
     ),
-    "pull": Operation(
-        _pull,
-        {
-            "pulled/small": (None, b"pulled"),
-            "pulled/large": (None, b"pulled" * 4_000),
-            "old/small": (SMALL, None),
-            "kept/small": (b"kept", None),
-            "kept/large": (b"kept" * 6_000, None),
-        },
+    "pull": Operation(_pull, _AS_PULLED, (".other",)),
+    "import-tree": Operation(
+        lambda s, root: s.import_tree(f"{root}.tree", "tree"),
+        {f"tree/{path}": (None, data) for path, data in TREE.items()},
+        (".tree",),
     ),
+    "adopt": Operation(
+        lambda _, root: adopt_original(ORIGINAL, f"{root}.adopted"), {}, look=_look_at_adopted, step=4
+    ),
+    "checkout": Operation(lambda s, root: s.checkout(f"{root}.out"), {}, look=_look_at_checkout),
+    "scrub": Operation(_scrub, {}),
     "audit": Operation(lambda s, _: s.audit_file_index(verify=True), {}),
     "close": Operation(lambda s, _: s.close(), {}),
+    "make": Operation(lambda _, root: LocalCasStore(f"{root}.new").close(), {}, look=_look_at_new, step=2),
     "open": Operation(lambda _, root: LocalCasStore(root).close(), {}),
 }
 

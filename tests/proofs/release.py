@@ -80,7 +80,7 @@ def do(name: str, seed: int) -> dict[str, int] | None:
 def put_on_record(name: str, seed: int, counts: dict[str, int], commit: str, tree: str) -> None:
     page = PAGE.read_text("utf-8")
     goals = {what: counts[what] for what in FIGURES[name].goals}
-    extra = {what: counts[what] for what in ("acknowledged", "schedules") if what in counts}
+    extra = {what: counts[what] for what in ("acknowledged", "points", "schedules") if what in counts}
     row = Row(name, seed, seed, commit, tree, machine(), goals | extra)
     save(PAGE, written(page, add(read(page), row), tree))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fault_points import CHANGING, Outcome, Point, Zygote, copy_store, list_points
+from crowd import place_for
+from fault_points import CHANGING, Outcome, Point, Zygote, copy_store, list_points, some_of
 from operations import KEPT, OPERATIONS, prepare
 
 from agent_world_distfs import LocalCasStore, errors
@@ -16,38 +16,46 @@ from agent_world_distfs import LocalCasStore, errors
 pytestmark = pytest.mark.proof
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    if shutil.which("strace") is None:
-        if os.environ.get("CI"):
-            pytest.fail("strace is needed")
-        pytest.skip("strace is not installed")
-    with Zygote() as running:
-        yield running
+FAULTS = ("signal=SIGKILL", *(f"error={code}" for code in ("EIO", "ENOSPC", "EMFILE", "EINTR")))
+TYPED = {kind for kind in vars(errors) if kind.endswith("Error")}
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template") / "store"
+def template(fast_place: Path) -> Path:
+    root = fast_place / "template"
     prepare(root)
     return root
 
 
-def run_at(zygote: Zygote, name: str, template: Path, place: Path, point: Point, fault: str) -> Outcome:
+def copy_case(name: str, template: Path, root: Path) -> Path:
+    """The store, and what the operation needs beside it."""
+    for suffix in ("", *OPERATIONS[name].beside):
+        copy_store(Path(f"{template}{suffix}"), Path(f"{root}{suffix}"))
+    return root
+
+
+def remove_case(root: Path) -> None:
+    for path in (root, *root.parent.glob(f"{root.name}.*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def run_at(zygote: Zygote, name: str, template: Path, root: Path, point: Point, fault: str) -> Outcome:
     """One fault on a fresh copy; looks at what is left, and cleans up."""
-    root = copy_store(template, place)
-    copy_store(Path(str(template) + ".other"), Path(str(place) + ".other"))
+    copy_case(name, template, root)
     inject = f"inject={point.call}:{fault}:when={point.number}"
-    outcome = zygote.run(name, root, Path(str(place) + ".trace"), "-e", f"trace={point.call}", "-e", inject)
-    check(root, name, outcome)
-    for path in (root, Path(str(place) + ".other")):
-        shutil.rmtree(path)
+    outcome = zygote.run(name, root, Path(f"{root}.trace"), "-e", f"trace={point.call}", "-e", inject)
+    try:
+        check(root, name, outcome)
+    except Exception as error:
+        raise AssertionError(f"{name}, {fault} at {point}: {outcome}: {error}") from error
+    remove_case(root)
     return outcome
 
 
 def check(root: Path, name: str, outcome: Outcome) -> None:
     """The store opens at once, holds what was acknowledged, works, and can be emptied of orphans."""
     changes = OPERATIONS[name].changes
+    OPERATIONS[name].look(root, outcome.said.startswith("ok"))
     with LocalCasStore(root, lock_timeout_s=5) as store:
         states = set()
         for path, (before, after) in changes.items():
@@ -74,28 +82,52 @@ def check(root: Path, name: str, outcome: Outcome) -> None:
     assert left == [], "temporary files are left"
 
 
+def points_of(zygote: Zygote, name: str, template: Path, fast_place: Path) -> Sequence[Point]:
+    root = copy_case(name, template, fast_place / "list")
+    points = list_points(zygote, name, root, Path(f"{root}.trace"), CHANGING)
+    remove_case(root)
+    return some_of(points, OPERATIONS[name].step)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_killed_at_every_system_call(name: str, zygote: Zygote, template: Path, tmp_path: Path) -> None:
-    root = copy_store(template, tmp_path / "list")
-    copy_store(Path(str(template) + ".other"), tmp_path / "list.other")
-    points = list_points(zygote, name, root, tmp_path / "trace", CHANGING)
+def test_killed_at_every_system_call(name: str, zygote: Zygote, template: Path, fast_place: Path) -> None:
+    points = points_of(zygote, name, template, fast_place)
     assert points or name == "audit"
     for number, point in enumerate(points):
-        outcome = run_at(zygote, name, template, tmp_path / str(number), point, "signal=SIGKILL")
+        outcome = run_at(zygote, name, template, fast_place / f"{name}{number}", point, "signal=SIGKILL")
         assert outcome.was_killed, f"{point} was not reached"
 
 
 @pytest.mark.parametrize("code", ["EIO", "ENOSPC", "EMFILE", "EINTR"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_error_at_every_system_call(
-    name: str, code: str, zygote: Zygote, template: Path, tmp_path: Path
+    name: str, code: str, zygote: Zygote, template: Path, fast_place: Path
 ) -> None:
-    root = copy_store(template, tmp_path / "list")
-    copy_store(Path(str(template) + ".other"), tmp_path / "list.other")
-    typed = {kind for kind in vars(errors) if kind.endswith("Error")}
-    for number, point in enumerate(list_points(zygote, name, root, tmp_path / "trace", CHANGING)):
-        outcome = run_at(zygote, name, template, tmp_path / str(number), point, f"error={code}")
-        said = outcome.said.split()
-        assert said, f"{point}: died of {code} with status {outcome.status}"
-        for part in said:
-            assert part == "ok" or part.removeprefix("close:") in typed, f"{point}: {outcome}"
+    for number, point in enumerate(points_of(zygote, name, template, fast_place)):
+        outcome = run_at(zygote, name, template, fast_place / f"{name}{code}{number}", point, f"error={code}")
+        require_typed(outcome, f"{name}, {code} at {point}")
+
+
+def run(name: str) -> int:
+    """Every fault at each point of an operation; how many there were."""
+    with place_for("faults") as place, Zygote() as zygote:
+        prepare(place / "template")
+        points = points_of(zygote, name, place / "template", place)
+        for fault in FAULTS:
+            for number, point in enumerate(points):
+                root = place / f"{number}"
+                require_typed(
+                    run_at(zygote, name, place / "template", root, point, fault),
+                    f"{name}, {fault} at {point}",
+                )
+    return len(points) * len(FAULTS)
+
+
+def require_typed(outcome: Outcome, where: str) -> None:
+    """It was told by an error of this package, or did not matter."""
+    said = outcome.said.split()
+    if outcome.was_killed:
+        return
+    assert said, f"{where}: died with status {outcome.status}"
+    for part in said:
+        assert part == "ok" or part.removeprefix("close:") in TYPED, f"{where}: {outcome}"

@@ -1,4 +1,4 @@
-"""Repair, backup and restore, killed at every system call that changes the disk: run again, the same end.
+"""Repair, backup and restore, killed or told of an error, at system calls: run again, the same end.
 
 Beside the store of each case stand: ``.hurt``, a damaged store; ``.copy`` and ``.kept``, backups; and the
 targets that the operation makes.
@@ -6,42 +6,40 @@ targets that the operation makes.
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fault_points import CHANGING, Zygote, list_points
+from crowd import place_for
+from fault_points import CHANGING, IS_ALL, Zygote, list_points, some_of
 from operations import KEPT, LARGE, RECOVERIES, SMALL, prepare
+from test_faults import FAULTS, require_typed
 
 from agent_world_distfs import IncompatibleStoreError, LocalCasStore, repair_store, restore_backup
 
 pytestmark = pytest.mark.proof
 
+KILL, *ERRORS = FAULTS
+
 CALLS = [call for call in CHANGING if call != "openat"]
 """Opening mostly reads: a kill there finds what one at the next change finds."""
 
-STEP = {"backup": 3}
-"""Of an operation with hundreds of points, which differ by the shard only: each so-manieth."""
+STEP = {"repair": 1, "repair-store": 4, "backup": 8, "restore": 4}
+"""In CI each so-manieth point is one of a kill, a quarter of them one of each error: most differ by the
+page or the blob only. In longer runs all."""
 
 BESIDE = (".hurt", ".copy", ".kept", ".backup")
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    if shutil.which("strace") is None:
-        if os.environ.get("CI"):
-            pytest.fail("strace is needed")
-        pytest.skip("strace is not installed")
-    with Zygote() as running:
-        yield running
+def template(fast_place: Path) -> Path:
+    return make_template(fast_place / "template" / "store")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_template(root: Path) -> Path:
     """A store with a rotten and a missing blob, and what is beside it; its backup is an older one."""
-    root = tmp_path_factory.mktemp("template") / "store"
+    root.parent.mkdir()
     prepare(root)
     with LocalCasStore(root) as store:
         rotten, missing = (_file_of(store, data) for data in (LARGE, KEPT["kept/large"]))
@@ -125,21 +123,49 @@ ENDS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("name", RECOVERIES)
-def test_killed_at_every_system_call_it_comes_to_the_same_end(
-    name: str, zygote: Zygote, template: Path, tmp_path: Path
-) -> None:
-    root = _copy(template, tmp_path / "list")
-    points = list_points(zygote, name, root, tmp_path / "trace", CALLS)
+def fault_everywhere(
+    name: str, fault: str, zygote: Zygote, template: Path, place: Path, stagger: int = 0
+) -> int:
+    """One fault at each point, or each that CI has time for from ``stagger`` on; how many there were."""
+    root = _copy(template, place / f"{name}-{stagger}-list")
+    points = list_points(zygote, name, root, place / "trace", CALLS)
     assert len(points) > 20
     ENDS[name](root)
-    for number, point in enumerate(points[:: STEP.get(name, 1)]):
-        root = _copy(template, tmp_path / f"case{number}-")
-        inject = f"inject={point.call}:signal=SIGKILL:when={point.number}"
-        outcome = zygote.run(name, root, tmp_path / "trace", "-e", f"trace={point.call}", "-e", inject)
-        assert outcome.was_killed, f"{point} was not reached"
+    _remove(root)
+    step = STEP[name] * (1 if fault == KILL else len(ERRORS))
+    points = list(some_of(points[0 if IS_ALL else stagger :], step))
+    for number, point in enumerate(points):
+        root = _copy(template, place / f"{name}-{fault[-6:]}-{number}-")
+        inject = f"inject={point.call}:{fault}:when={point.number}"
+        outcome = zygote.run(name, root, place / "trace", "-e", f"trace={point.call}", "-e", inject)
+        assert outcome.was_killed or fault != KILL, f"{point} was not reached"
+        require_typed(outcome, f"{name}, {fault} at {point}")
         try:
             ENDS[name](root)
         except Exception as error:
-            raise AssertionError(f"{name} killed at {point}, kept in {root}") from error
+            raise AssertionError(f"{name}, {fault} at {point}, kept in {root}: {outcome}") from error
         _remove(root)
+    return len(points)
+
+
+@pytest.mark.parametrize("name", RECOVERIES)
+def test_killed_at_every_system_call_it_comes_to_the_same_end(
+    name: str, zygote: Zygote, template: Path, fast_place: Path
+) -> None:
+    fault_everywhere(name, KILL, zygote, template, fast_place)
+
+
+@pytest.mark.parametrize("stagger", range(4))
+@pytest.mark.parametrize("name", RECOVERIES)
+def test_after_an_error_it_comes_to_the_same_end(
+    name: str, stagger: int, zygote: Zygote, template: Path, fast_place: Path
+) -> None:
+    """Each code at other points."""
+    fault_everywhere(name, ERRORS[stagger], zygote, template, fast_place, stagger * STEP[name])
+
+
+def run(name: str) -> int:
+    """Every fault at each point of an operation; how many there were."""
+    with place_for("recoveries") as place, Zygote() as zygote:
+        template = make_template(place / "template" / "store")
+        return sum(fault_everywhere(name, fault, zygote, template, place) for fault in FAULTS)

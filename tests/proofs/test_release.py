@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from figures import FIGURES
+from operations import OPERATIONS, RECOVERIES
 from record import BEGIN, END, Row, add, is_reached, next_seed, reached, read, save, written
 from schedule_scenarios import TWO
 from seeded.table import SEEDED
@@ -91,7 +92,9 @@ def test_the_page_can_be_read_and_is_what_would_be_written() -> None:
     assert written(page, rows, tree) == page
 
 
-def test_every_scenario_of_two_processes_has_its_part() -> None:
+def test_every_operation_and_every_scenario_of_two_processes_has_its_part() -> None:
+    faults = FIGURES["faults"]
+    assert faults.most == faults.goals["operations"] == len(OPERATIONS) + len(RECOVERIES)
     assert FIGURES["schedules"].most == FIGURES["schedules"].goals["scenarios to their end"] == len(TWO)
 
 

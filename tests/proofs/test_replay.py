@@ -19,7 +19,7 @@ from children import cannot_run
 
 pytestmark = pytest.mark.proof
 
-STATES = int(os.environ.get("REPLAY_STATES", "95"))
+STATES = int(os.environ.get("REPLAY_STATES", "70"))
 SEED = int(os.environ.get("REPLAY_SEED", "1"))
 AGAIN = "again: REPLAY_SEED={} REPLAY_STATES={} .venv/bin/pytest -n 0 tests/proofs/test_replay.py -k '{}'"
 
