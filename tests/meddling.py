@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Self
 
 import pytest
 
-from agent_world_distfs.operations.tree_in import carrying
+from agent_world_distfs.operations.tree_in import carrying, regular
 
 
 class Meddled:
@@ -37,7 +37,7 @@ def meddle_with(
 ) -> None:
     """Change a file each of the first ``times`` times that it is read."""
     left = [times]
-    genuine = carrying.open_regular
+    genuine = regular.open_regular
 
     def open_regular(directory: int, wanted: bytes) -> Any:
         source = genuine(directory, wanted)

@@ -21,6 +21,10 @@ def times(store: LocalCasStore) -> dict[str, int]:
     return {file.path: file.updated_at_ms for file in store.list_files()}
 
 
+def sequence(store: LocalCasStore) -> int:
+    return store._catalog.read(lambda tx: tx.log_state().last)
+
+
 # --- what comes in ----------------------------------------------------------------------------
 
 
@@ -121,6 +125,36 @@ def test_a_deep_directory_needs_few_descriptors(store: LocalCasStore, tmp_path: 
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert held(store) == {"d/" * DEPTH + "f": b""}
+
+
+def test_a_tree_of_a_few_files_is_one_commit(store: LocalCasStore, tree: Path) -> None:
+    store.write_file("before", b"")
+    before = sequence(store)
+    store.import_tree(tree)
+    assert sequence(store) == before + 1
+
+
+@pytest.mark.parametrize("most", [0, len(CONTENTS) - 1, len(CONTENTS)])
+def test_a_tree_of_more_files_is_named_by_one_commit_all_the_same(
+    store: LocalCasStore, tree: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(carrying, "AT_ONCE_FILES", most)
+    monkeypatch.setattr(carrying, "FULL_BLOBS", 2)
+    seen = []
+    store.import_tree(tree, progress=lambda done, total: seen.append((done, total, len(store.list_files()))))
+    assert seen[-1] == (len(CONTENTS), len(CONTENTS), 0)
+    assert {in_index for _, _, in_index in seen} == {0}
+    assert held(store) == CONTENTS
+    assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_a_file_that_is_in_the_index_with_other_content_is_changed_not_added(
+    store: LocalCasStore, tree: Path
+) -> None:
+    store.write_file("a.txt", b"other")
+    report = store.import_tree(tree)
+    assert (report.added, report.changed) == (len(CONTENTS) - 1, 1)
+    assert held(store) == CONTENTS
 
 
 def test_progress_counts_files(store: LocalCasStore, tree: Path) -> None:

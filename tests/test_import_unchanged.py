@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_world_distfs import LocalCasStore, TreeImportReport
-from agent_world_distfs.operations.tree_in import carrying, remembered
+from agent_world_distfs.operations.tree_in import carrying, regular, remembered
 from trees import held, plant
 
 LARGE = b"large" * 5_000
@@ -32,7 +32,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are opened."""
     names: list[str] = []
-    genuine = carrying.open_regular
+    genuine = regular.open_regular
 
     def opened(directory: int, name: bytes) -> Any:
         names.append(name.decode())
@@ -160,13 +160,25 @@ def test_what_has_been_collected_is_read_again(store: LocalCasStore, tree: Path,
 
 
 @pytest.mark.usefixtures("settled")
+def test_what_has_been_collected_comes_back_beside_what_is_new(store: LocalCasStore, tree: Path) -> None:
+    store.import_tree(tree)
+    store.delete_files(["a", "dir/large"])
+    store.prune_orphan_blobs()
+    plant(tree, {"new": b"new", "large and new": LARGE + b"!"})
+    report = store.import_tree(tree)
+    assert (report.added, report.unread_files) == (4, 2)
+    assert held(store) == {**CONTENTS, "new": b"new", "large and new": LARGE + b"!"}
+    assert store.audit_file_index(verify=True).is_clean()
+
+
+@pytest.mark.usefixtures("settled")
 def test_what_has_been_collected_and_then_changed_is_as_it_is_now(
     store: LocalCasStore, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.import_tree(tree)
     store.delete_file("a")
     store.prune_orphan_blobs()
-    genuine = carrying.open_regular
+    genuine = regular.open_regular
 
     def opened(directory: int, name: bytes) -> Any:
         (tree / "a").write_bytes(b"changed since it was looked at")

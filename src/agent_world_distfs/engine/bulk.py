@@ -41,8 +41,9 @@ class Write(Protocol):
 class Bulk:
     """Contents on their way in, each stored once however often it comes; empty again after ``store``."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles) -> None:
+    def __init__(self, catalog: Catalog, files: BlobFiles, *, full_blobs: int = FULL_BLOBS) -> None:
         self._files = files
+        self._full_blobs = full_blobs
         self._algorithm = catalog.hash_algorithm
         self._hash_bytes = hash_function(self._algorithm)
         self._small: dict[str, bytes] = {}
@@ -58,7 +59,7 @@ class Bulk:
     @property
     def is_full(self) -> bool:
         """Whether it is time to store what there is, where that may be done in parts."""
-        return len(self._small) + len(self._large) >= FULL_BLOBS or self._total_bytes >= FULL_BYTES
+        return len(self._small) + len(self._large) >= self._full_blobs or self._total_bytes >= FULL_BYTES
 
     def add_small(self, data: bytes, content_hash: str = "") -> BlobStat:
         """Content of up to ``INLINE_MAX_BYTES``. ``content_hash``, if given, is known to be the right one."""

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import FileIO
+from typing import TypeVar
 
 from agent_world_distfs.clock import now_ms
-from agent_world_distfs.engine.bulk import Bulk
+from agent_world_distfs.engine.bulk import FULL_BLOBS, Bulk, Rows
 from agent_world_distfs.engine.directories import Segments, open_directory
-from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
+from agent_world_distfs.engine.intake import INLINE_MAX_BYTES, read_up_to
 from agent_world_distfs.engine.keeping import keep_whole
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.reading import find_stored
-from agent_world_distfs.errors import LeaseExpiredError
+from agent_world_distfs.errors import LeaseExpiredError, WorldError
 from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
+from agent_world_distfs.operations.tree_in.regular import UpTo, held_still, open_regular
 from agent_world_distfs.operations.tree_in.remembered import Memory
 from agent_world_distfs.operations.tree_in.scan import Tree, changed
-from agent_world_distfs.os_failures import translate_reading, translated
+from agent_world_distfs.os_failures import translate_reading
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, Progress, Readable, TreeImportReport
 
 READ_ATTEMPTS = 5
 
-_NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV}
-"""What opening says where a regular file was and now is nothing, a symlink, a socket or a device."""
+AT_ONCE_FILES = 10_000
+"""A tree of up to so many files waits in memory for the commit that names it, as far as it fits there."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,9 @@ def import_tree(
         if not options.read_all:
             memory.load()
         carrier = _Carrier(catalog, files, lease, tree, memory, progress)
-        carrier.bring_all()
-        changes = _name_all(catalog, files, carrier, tree.prefix if options.mirror else None)
+        with carrier.bulk:
+            carrier.bring_all()
+            changes = _name_all(files, carrier, tree.prefix if options.mirror else None)
         memory.keep()
     contents = carrier.contents.values()
     total_bytes = sum(content.size_bytes for content in contents)
@@ -86,28 +90,33 @@ def import_tree(
     return TreeImportReport(len(contents), total_bytes, *changes, tree.skipped_paths, unread_files)
 
 
-def _name_all(
-    catalog: Catalog, files: BlobFiles, carrier: _Carrier, mirrored: str | None
-) -> tuple[int, int, int]:
+def _name_all(files: BlobFiles, carrier: _Carrier, mirrored: str | None) -> tuple[int, int, int]:
     while True:
         try:
-            return catalog.write(lambda tx: _name(tx, files, carrier.contents, mirrored))
+            return carrier.store(lambda tx, rows: _name(tx, files, rows, carrier.contents, mirrored))
         except _NotStoredError as error:
             carrier.bring_again(error.contents)  # then it is leased: each is brought once at the most
 
 
 def _name(
-    tx: CatalogWriter, files: BlobFiles, contents: Mapping[str, _Content], mirrored: str | None
+    tx: CatalogWriter,
+    files: BlobFiles,
+    rows: Rows,
+    contents: Mapping[str, _Content],
+    mirrored: str | None,
 ) -> tuple[int, int, int]:
-    """How many entries were added, changed and removed. ``mirrored``: the prefix below which to remove."""
+    """How many entries were added, changed and removed.
+
+    ``rows``: of what this transaction stores. ``mirrored``: the prefix below which to remove.
+    """
     added = replaced = 0
     not_stored: list[_Content] = []
-    now = now_ms()
+    now, is_new = now_ms(), not tx.count_files()
     for content in contents.values():
-        held = tx.stat_file(content.path)
+        held = None if is_new else tx.stat_file(content.path)
         if held is not None and held.content_hash == content.content_hash:
             continue
-        row = find_stored(tx, files, content.content_hash)
+        row = rows.get(content.content_hash) or find_stored(tx, files, content.content_hash)
         if row is None:
             not_stored.append(content)
             continue
@@ -125,7 +134,7 @@ def _name(
 
 
 class _Carrier:
-    """Brings the content of a tree into the store, under a lease."""
+    """Brings the content of a tree into the store: under a lease, but for what fits into the last commit."""
 
     def __init__(
         self,
@@ -143,7 +152,9 @@ class _Carrier:
         self._memory = memory
         self._progress = progress
         self._total = sum(len(branch.names) for branch in tree.branches)
-        self._bulk = Bulk(catalog, files)
+        fits = self._total <= AT_ONCE_FILES
+        self.bulk = Bulk(catalog, files, full_blobs=self._total + 1 if fits else FULL_BLOBS)
+        self._unread_files = 0
         self.contents: dict[str, _Content] = {}
         """What is to be named, by path."""
 
@@ -156,7 +167,14 @@ class _Carrier:
                         segments = (*branch.segments, name)
                         if not self._recall(directory, segments):
                             self._bring(directory, segments)
-            self._flush()
+        if self._unread_files:
+            self._flush()  # whoever finds in the last commit that one of them has to be read begins it again
+        else:
+            self._report()
+
+    def store(self, name: Callable[[CatalogWriter, Rows], T]) -> T:
+        """Store what waits, and run ``name``, in one transaction."""
+        return self.bulk.store(self._catalog.write, name)
 
     def bring_again(self, contents: Iterable[_Content]) -> None:
         """Store what was remembered and is not stored."""
@@ -172,11 +190,12 @@ class _Carrier:
         try:
             yield root
         finally:
-            self._bulk.discard()
             os.close(root)
 
     def _recall(self, directory: int, segments: Segments) -> bool:
         """Whether it is known without reading what a file holds."""
+        if self._memory.is_empty:
+            return False
         try:
             status = os.stat(segments[-1], dir_fd=directory, follow_symlinks=False)
         except OSError:
@@ -188,20 +207,28 @@ class _Carrier:
         return True
 
     def _bring(self, directory: int, segments: Segments) -> None:
-        with translated(self._tree.host_path(segments), translate_reading):
+        try:
             found = self._store_steady(directory, segments)
+        except WorldError:
+            raise
+        except OSError as error:  # as ``translated`` does it, for less: this is once for each file
+            raise translate_reading(error, self._tree.host_path(segments)) from error
         if found is None:
             raise changed(self._tree.host_path(segments))
         self._add(segments, found, is_read=True)
-        if self._bulk.is_full:
+        if self.bulk.is_full:
             self._flush()
 
     def _add(self, segments: Segments, found: BlobStat, *, is_read: bool) -> None:
         path = self._tree.path(segments)
+        self._unread_files += not is_read
         self.contents[path] = _Content(segments, path, found.content_hash, found.size_bytes, is_read)
 
     def _flush(self) -> None:
-        self._lease.put_bulk(self._bulk)
+        self._lease.put_bulk(self.bulk)
+        self._report()
+
+    def _report(self) -> None:
         if self._progress is not None:
             self._progress(len(self.contents), self._total)
 
@@ -220,65 +247,30 @@ class _Carrier:
                     return found
         return None
 
-    def _store(self, source: BinaryIO, before: os.stat_result, path: str) -> BlobStat | None:
+    def _store(self, source: FileIO, before: os.stat_result, path: str) -> BlobStat | None:
         """None if the file changed meanwhile."""
         if before.st_size <= INLINE_MAX_BYTES:
-            data = source.read(before.st_size + 1)
-            if len(data) != before.st_size or not _held_still(source, before):
+            data = source.read(before.st_size + 1) or b""
+            if len(data) < before.st_size:  # few file systems give less than there is
+                data += read_up_to(source, before.st_size + 1 - len(data))
+            if len(data) != before.st_size or not held_still(source, before):
                 return None
-            return self._bulk.add_small(data)
+            return self.bulk.add_small(data)
         found = self._store_large(source, before.st_size, path)
-        return found if found.size_bytes == before.st_size and _held_still(source, before) else None
+        return found if found.size_bytes == before.st_size and held_still(source, before) else None
 
-    def _store_large(self, source: BinaryIO, size_bytes: int, path: str) -> BlobStat:
+    def _store_large(self, source: FileIO, size_bytes: int, path: str) -> BlobStat:
         """If the index has this very content at the path, and whole, nothing is written."""
         held = self._catalog.stat_file(path)
         if held is not None and held.size_bytes == size_bytes:
-            is_same = self._hash_of(_UpTo(source, size_bytes)) == held.content_hash
+            is_same = self._hash_of(UpTo(source, size_bytes)) == held.content_hash
             if is_same and keep_whole(self._catalog, self._files, self._lease, held.content_hash):
                 return BlobStat(held.content_hash, size_bytes)
             source.seek(0)
-        return self._bulk.add_stream(_UpTo(source, size_bytes + 1))
+        return self.bulk.add_stream(UpTo(source, size_bytes + 1))
 
     def _hash_of(self, source: Readable) -> str:
         hasher = new_hasher(self._catalog.hash_algorithm)
         while chunk := source.read(CHUNK_BYTES):
             hasher.update(chunk)
         return hasher.hexdigest()
-
-
-class _UpTo:
-    """The beginning of a file: one that grows as fast as it is read would never end."""
-
-    def __init__(self, source: BinaryIO, size_bytes: int) -> None:
-        self._source = source
-        self._left_bytes = size_bytes
-
-    def read(self, size: int, /) -> bytes:
-        part = self._source.read(min(size, self._left_bytes))
-        self._left_bytes -= len(part)
-        return part
-
-
-def open_regular(directory: int, name: bytes) -> BinaryIO | None:
-    """A regular file to read; None if there is none of this name any more."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a fifo would make us wait
-    try:
-        descriptor = os.open(name, flags, dir_fd=directory)
-    except OSError as error:
-        if error.errno in _NOT_A_FILE:
-            return None
-        raise
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    return None
-
-
-def _held_still(source: BinaryIO, before: os.stat_result) -> bool:
-    now = os.fstat(source.fileno())
-    return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == (
-        before.st_size,
-        before.st_mtime_ns,
-        before.st_ctime_ns,
-    )

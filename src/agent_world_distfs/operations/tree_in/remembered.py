@@ -52,6 +52,11 @@ class Memory:
         if parts[:3] == self._head:
             self._known = dict(zip(parts[3::3], zip(parts[4::3], parts[5::3], strict=True), strict=True))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be recalled."""
+        return not self._known
+
     def recall(self, below: bytes, status: os.stat_result) -> str | None:
         """The hash of what a file holds, by its path below the root, if it is as it was when it was read."""
         form, held = self._known.get(below, (b"", b""))
