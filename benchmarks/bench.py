@@ -29,7 +29,7 @@ class Scale:
     files: int = 10_000
     medium_files: int = 2_000
     large_mib: int = 1_024
-    writes: int = 1_000
+    writes: int = 2_000
     paths: int = 1_000_000
     seconds: float = 3.0
 

@@ -145,8 +145,8 @@ def _watch_lock(store: LocalCasStore) -> list[float]:
     gate = store._catalog._gate  # type: ignore[attr-defined]
     acquire, release, held = gate.acquire, gate.release, []
 
-    def acquire_watched() -> None:
-        acquire()
+    def acquire_watched(waited_s: float = 0.0) -> None:
+        acquire(waited_s)
         held.append(time.perf_counter())
 
     def release_watched() -> None:
