@@ -10,7 +10,8 @@ from typing import Any
 import apsw
 import seeded_races
 
-from agent_world_distfs.catalog import reader
+from agent_world_distfs.catalog import lookup, reader
+from agent_world_distfs.catalog.checksums import Checksums
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.groups import Fate
 from agent_world_distfs.catalog.log_room import LogRoom
@@ -139,10 +140,11 @@ forget_the_digest_of_pins = _deaf("add_pin")
 def compare_no_checksum() -> None:
     """An entry is believed whatever its checksum says."""
 
-    def checked(self: Any, path: str, blob: tuple[bytes, int], updated_at_ms: int, _: bytes) -> FileMetadata:
-        return FileMetadata(path, blob[0].hex(), blob[1], updated_at_ms)
+    def checked(_: Checksums, path: str, row: tuple[Any, ...]) -> FileMetadata:
+        return FileMetadata(path, row[3].hex(), row[4], row[1])
 
-    replace(reader.SqliteReader, "_checked_file", checked)
+    for user in (lookup, reader):
+        replace(user, "check_entry", checked)
 
 
 # --- collections ------------------------------------------------------------------------------
