@@ -22,6 +22,7 @@ from agent_world_distfs import (
     ManifestImportReport,
     adopt_original,
 )
+from behind import edit
 
 LARGE = b"large" * 10_000
 ORIGINAL = Path(__file__).parent / "data" / "original-store"
@@ -143,6 +144,19 @@ def test_a_rotten_blob_stops_an_import(location: Path) -> None:
         store.write_file("a", b"new")
         path = location / "blobs" / meta.content_hash[:2] / meta.content_hash
         path.write_bytes(b"L" + LARGE[1:])
+        for dry_run in (True, False):
+            with pytest.raises(BlobHashMismatchError):
+                store.import_file_index_manifest(ref, dry_run=dry_run)
+        assert store.read_file("a") == b"new"
+
+
+def test_rotten_bytes_in_the_catalog_stop_an_import(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"small")
+        ref = store.export_file_index_manifest()
+        store.write_file("a", b"new")
+    edit(location, "UPDATE blobs SET payload = ? WHERE payload = ?", b"Small", b"small")
+    with LocalCasStore(location) as store:
         for dry_run in (True, False):
             with pytest.raises(BlobHashMismatchError):
                 store.import_file_index_manifest(ref, dry_run=dry_run)

@@ -30,6 +30,7 @@ PATIENCE_S = 900
 
 _COLLECTING = ("test_collection", "test_named_meanwhile", "test_audit", "test_audit_damage", "test_pins")
 _COMMITTING = ("test_conditional", "test_pins", "test_exchange", "test_named_meanwhile", "test_change_log")
+_LOGGING = ("test_change_log", "test_history", "test_undo")
 TESTS: dict[str, tuple[str, ...]] = {
     "manifest_format.py": ("test_manifest_format", "test_manifest_hostile", "test_manifest_fuzz"),
     "paths.py": ("test_paths",),
@@ -37,9 +38,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "engine/orphans.py": _COLLECTING,
     "operations/files.py": ("test_conditional", "test_pins", "test_collection"),
     "operations/manifest.py": ("test_exchange", "test_original"),
-    "engine/replacing.py": ("test_exchange",),
+    "engine/replacing.py": ("test_exchange", *_LOGGING),
     "catalog/commits.py": (*_COMMITTING, "test_documentation"),
-    "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit", "test_audit_damage"),
+    "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit", "test_audit_damage", *_LOGGING),
     "catalog/write_side.py": ("test_gate", "test_settling", "test_conditional", "test_named_meanwhile"),
 }
 
