@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +67,7 @@ def _in_session(scene: Scene, step: Step) -> None:
 
 def _lease(scene: Scene, step: Step) -> None:
     with scene.store.lease() as lease:
-        scene.store.link_file(step.path, lease.put_stream(io.BytesIO(step.bytes_given.data)).content_hash)
+        scene.store.link_file(step.path, lease.put_bytes(step.bytes_given.data))
 
 
 def _written(world: World, step: Step, _: str) -> World:

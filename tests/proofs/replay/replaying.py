@@ -120,7 +120,7 @@ class Run:
         """Prepare the stores, run the workload under trace, read the trace."""
         root, steps, marks, trace = (place / name for name in ("disk", "steps", "marks", "trace"))
         root.mkdir()
-        worlds = [World()] if workload.is_fresh else _prepare(root)
+        worlds = [World()] if workload.is_fresh else prepare_disk(root)
         if workload.is_damaged:
             damage(root / "store")
             worlds = [replace(world, is_damaged=True) for world in worlds]
@@ -247,7 +247,7 @@ def _fate(part: int) -> str:
 TREES = {"tree": TREE, "big": BIG_TREE, "large": MANY_OF_A_TREE}
 
 
-def _prepare(root: Path) -> list[World]:
+def prepare_disk(root: Path) -> list[World]:
     """The stores and real directories that workloads begin with."""
     worlds = [World()]
     scene = Scene(root, "full")
