@@ -1,0 +1,66 @@
+"""Threads that write at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from agent_world_distfs import LocalCasStore
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+
+T = TypeVar("T")
+
+
+def catalog_of(store: LocalCasStore) -> SqliteCatalog:
+    catalog = store._catalog
+    assert isinstance(catalog, SqliteCatalog)
+    return catalog
+
+
+class Crowd:
+    """Threads that come one after the other while another one has the write lock, and then all go on."""
+
+    def __init__(self, store: LocalCasStore) -> None:
+        self._catalog = catalog_of(store)
+        self._pool = ThreadPoolExecutor(100)
+        self._may_go_on = threading.Event()
+        has_begun = threading.Event()
+
+        def hold(_: object) -> None:
+            has_begun.set()
+            self._may_go_on.wait()
+
+        self._holding = self._pool.submit(self._catalog.write_lazily, hold)
+        has_begun.wait()
+
+    def waiting(self) -> int:
+        """How many have come."""
+        queue = self._catalog._queue
+        return len(queue._behind) + (queue.head is not None)
+
+    def add(self, work: Callable[[], T]) -> Future[T]:
+        """Start one, and return when it waits behind the others."""
+        before = self.waiting()
+        future = self._pool.submit(work)
+        wait_until(lambda: self.waiting() > before or future.done())
+        return future
+
+    def go_on(self) -> None:
+        """Let go of the lock."""
+        self._may_go_on.set()
+        self._holding.result()
+
+    def end(self) -> None:
+        """Wait for all."""
+        self._may_go_on.set()
+        self._pool.shutdown()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
