@@ -66,6 +66,7 @@ def test_a_large_transaction_is_logged_whole_and_in_order(store: LocalCasStore) 
 
     def change(tx: CatalogWriter) -> None:
         row = tx.add_blob(metas[0].content_hash, 1, b"x")
+        assert row is not None
         for meta in metas:
             tx.set_file(meta.path, row, meta.updated_at_ms)
 

@@ -20,6 +20,7 @@ from agent_world_distfs.records import FileMetadata
 _SET_FILE = """INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     blob_id = excluded.blob_id, updated_at_ms = excluded.updated_at_ms, checksum = excluded.checksum"""
 
+_ADD_BLOB = "INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (content_hash) DO NOTHING"
 _PIN = "SELECT blob_id, p.checksum FROM pins p JOIN blobs USING (blob_id) WHERE content_hash = ?"
 _RECORD = "INSERT OR IGNORE INTO leases SELECT lease, ? FROM recorders"
 
@@ -88,14 +89,12 @@ class SqliteWriter(LogWriter, SqliteReader):
 
     # --- blobs ---------------------------------------------------------------------------------
 
-    def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
+    def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow | None:
         raw, blob_id = bytes.fromhex(content_hash), self._state.next_blob_id
         checksum = self._checksums.blob(raw, size_bytes, is_inline=payload is not None)
-        self._cursor.execute(
-            "INSERT INTO blobs VALUES (?, ?, ?, ?, ?)", (blob_id, raw, size_bytes, checksum, payload)
-        )
+        if not self._changes(_ADD_BLOB, blob_id, raw, size_bytes, checksum, payload):
+            return None
         self._state.next_blob_id += 1
-        self.has_changed = True
         return BlobRow(blob_id, content_hash, size_bytes, payload)
 
     def set_payload(self, blob: BlobRow, size_bytes: int, payload: bytes | None) -> BlobRow:

@@ -109,12 +109,20 @@ class Intake:
 
 def settle_inline(tx: CatalogWriter, content_hash: str, data: bytes) -> BlobRow:
     """Inside a transaction: the row of small content, added, or healed where it is damaged."""
-    row = tx.find_blob(content_hash)
-    if row is None:
-        return tx.add_blob(content_hash, len(data), data)
+    added = tx.add_blob(content_hash, len(data), data)  # first, since most is new: a look-up less for each
+    if added is not None:
+        return added
+    row = _row_of(tx, content_hash)
     if row.payload == data and row.size_bytes == len(data):
         return row
     return tx.set_payload(row, len(data), data)
+
+
+def _row_of(tx: CatalogWriter, content_hash: str) -> BlobRow:
+    row = tx.find_blob(content_hash)
+    if row is None:
+        raise CatalogError(f"blob {content_hash} has a row that is not found")
+    return row
 
 
 def _settle_incoming(tx: CatalogWriter, stat: BlobStat, incoming: Incoming) -> BlobRow:
@@ -124,9 +132,10 @@ def _settle_incoming(tx: CatalogWriter, stat: BlobStat, incoming: Incoming) -> B
 
 def settle_file(tx: CatalogWriter, stat: BlobStat) -> BlobRow:
     """The same of large content whose bytes are made sure of: they are in blob storage, and durable."""
-    row = tx.find_blob(stat.content_hash)
-    if row is None:
-        return tx.add_blob(stat.content_hash, stat.size_bytes, None)
+    added = tx.add_blob(stat.content_hash, stat.size_bytes, None)
+    if added is not None:
+        return added
+    row = _row_of(tx, stat.content_hash)
     if row.payload is None and row.size_bytes == stat.size_bytes:
         return row
     return tx.set_payload(row, stat.size_bytes, None)

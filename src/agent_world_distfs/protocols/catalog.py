@@ -141,8 +141,11 @@ class CatalogReader(Protocol):
 class CatalogWriter(CatalogReader, Protocol):
     """The same, and changes; all of them happen together at the commit or not at all."""
 
-    def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow:
-        """Record a blob; with no ``payload`` its bytes must be durable in blob storage already."""
+    def add_blob(self, content_hash: str, size_bytes: int, payload: bytes | None) -> BlobRow | None:
+        """Record a blob; with no ``payload`` its bytes must be durable in blob storage already.
+
+        None if it has a row already, which stays as it is.
+        """
         ...
 
     def set_payload(self, blob: BlobRow, size_bytes: int, payload: bytes | None) -> BlobRow:

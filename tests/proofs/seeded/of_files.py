@@ -51,8 +51,10 @@ def trust_a_file_without_a_row() -> None:
 
     def settle_copy(self: Intake, tx: CatalogWriter, content_hash: str, identity: int) -> BlobRow:
         form = self._files.stat(content_hash)
-        if tx.find_blob(content_hash) is None and form is not None and form.identity == identity:
-            return tx.add_blob(content_hash, form.size_bytes, None)
+        if form is not None and form.identity == identity:
+            added = tx.add_blob(content_hash, form.size_bytes, None)
+            if added is not None:
+                return added
         row: BlobRow = honest(self, tx, content_hash, identity)
         return row
 
