@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from threading import Barrier
 
 import pytest
 
-from agent_world_distfs import LocalCasStore, StorageReadOnlyError, StoreClosedError
+from agent_world_distfs import LocalCasStore, NotFoundError, StorageReadOnlyError, StoreClosedError
 from behind import descriptors, tree_of
 from calls import EXCHANGES, LARGE, READS, WRITES, fill
 
@@ -110,6 +111,15 @@ def test_a_store_that_is_only_read_stays_so_when_pickled(location: Path) -> None
         pickled = pickle.dumps(store)
     with pickle.loads(pickled) as again, pytest.raises(StorageReadOnlyError):
         again.write_file("a", b"x")
+
+
+def test_a_store_that_is_gone_is_not_made_anew_by_unpickling(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        pickled = pickle.dumps(store)
+    shutil.rmtree(location)
+    with pytest.raises(NotFoundError):
+        pickle.loads(pickled)
+    assert not location.exists()
 
 
 def test_a_store_goes_to_another_process(location: Path) -> None:

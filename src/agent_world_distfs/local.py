@@ -164,7 +164,8 @@ class LocalCasStore(CasStore):
         return LocalCasStore(location, create=False, read_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (type(self), self.location, self._options))
+        # It was there: where it is gone, that must not be taken for an empty one.
+        return (_reopen, (type(self), self.location, self._options | {"create": False}))
 
 
 def _reopen(kind: type[LocalCasStore], location: str, options: dict[str, Any]) -> LocalCasStore:

@@ -192,5 +192,5 @@ def stat(session: Session, path: str) -> None:
 def _details(file: FileMetadata) -> Iterator[str]:
     yield f"path:          {output.shown_path(file.path)}"
     yield f"content hash:  {file.content_hash}"
-    yield f"size:          {file.size_bytes} bytes"
+    yield f"size:          {output.exact_size(file.size_bytes)}"
     yield f"updated:       {output.shown_time(file.updated_at_ms)}"

@@ -115,12 +115,17 @@ def shown_time(updated_at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def exact_size(size_bytes: int) -> str:
+    """A size for people who count."""
+    return "1 byte" if size_bytes == 1 else f"{size_bytes} bytes"
+
+
 def shown_size(size_bytes: int) -> str:
     """A size for people, ``1.5 MiB``; below 1 KiB exact."""
     size = float(size_bytes)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
-            return f"{size_bytes} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+            return exact_size(size_bytes) if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
 

@@ -33,7 +33,9 @@ def settings(session: Session, name: str | None, value: str | None) -> None:
         with session.read_store() as store:
             found = store.settings()
     elif value is None:
-        raise click.UsageError(f"and what is {name} to be?")
+        raise click.UsageError(
+            f"a VALUE for {name} is missing; without NAME and VALUE all settings are shown"
+        )
     else:
         parsed = _parse(value)
         with session.open_store() as store:
