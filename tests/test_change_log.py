@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from agent_world_distfs import CatalogError, FileMetadata, LocalCasStore
-from agent_world_distfs.catalog.change_log import PART_BYTES, decode_changes, encode_change
+from agent_world_distfs.catalog.change_log import PART_BYTES, check_changes, decode_changes, encode_change
 from agent_world_distfs.catalog.commits import KEPT_PARTS
 from agent_world_distfs.protocols import CatalogWriter, PathChange
 from behind import edit, log_of
@@ -102,6 +103,21 @@ def test_a_log_that_was_changed_behind_our_back_is_damage(location: Path, column
         with pytest.raises(CatalogError):
             log_of(store)
         assert not store.audit_file_index().is_sound()
+
+
+def test_a_part_that_ends_within_a_change_is_none() -> None:
+    before, after = (b"\xab" * 32, 1, 2), (b"\xcd" * 32, 3, 4)
+    changes = [
+        encode_change(*change) for change in (("a", before, after), ("é", None, after), ("b", before, None))
+    ]
+    ends = [len(b"".join(changes[:count])) for count in range(4)]
+    part = b"".join(changes)
+    for size in range(len(part) + 1):
+        if size in ends:
+            check_changes(part[:size])
+        else:
+            with pytest.raises((struct.error, ValueError)):
+                check_changes(part[:size])
 
 
 def test_a_change_comes_back_as_it_was_encoded() -> None:

@@ -62,6 +62,22 @@ def decode_changes(part: bytes) -> Iterator[PathChange]:
         yield PathChange(path, files[0], files[1])
 
 
+def check_changes(part: bytes) -> None:
+    """Go through the changes of one part, and make nothing of them: for a sixth of the time.
+
+    Raises:
+        struct.error, ValueError: it is none.
+    """
+    at = 0
+    while at < len(part):
+        length, sides = _head.unpack_from(part, at)
+        at += _head.size
+        part[at : at + length].decode()
+        at += length + _side.size * ((sides & 1) + (sides >> 1 & 1))
+    if at != len(part):
+        raise ValueError("it ends within a change")
+
+
 class ChangeLog:
     """The changes of the transaction that is under way."""
 

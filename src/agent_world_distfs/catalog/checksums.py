@@ -50,13 +50,16 @@ class Checksums:
         return blake3(struct.pack("<cqq", b"e", sequence, part) + changes, key=self.key).digest(LENGTH)
 
 
+def sum_as_digest(total: int) -> bytes:
+    """The digest of a set whose checksums, as little-endian numbers, have this sum."""
+    return (total % _MODULUS).to_bytes(LENGTH, "little")
+
+
 def add_to_digest(digest: bytes, added: bytes) -> bytes:
     """The digest of a set with one more entry, or of the union of two disjoint sets."""
-    total = int.from_bytes(digest, "little") + int.from_bytes(added, "little")
-    return (total % _MODULUS).to_bytes(LENGTH, "little")
+    return sum_as_digest(int.from_bytes(digest, "little") + int.from_bytes(added, "little"))
 
 
 def take_from_digest(digest: bytes, removed: bytes) -> bytes:
     """The digest of a set without one of its entries."""
-    total = int.from_bytes(digest, "little") - int.from_bytes(removed, "little")
-    return (total % _MODULUS).to_bytes(LENGTH, "little")
+    return sum_as_digest(int.from_bytes(digest, "little") - int.from_bytes(removed, "little"))

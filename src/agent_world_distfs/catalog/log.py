@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from agent_world_distfs.catalog.change_log import ChangeLog, decode_changes
+from agent_world_distfs.catalog.change_log import ChangeLog, check_changes, decode_changes
 from agent_world_distfs.catalog.checksums import Checksums
 from agent_world_distfs.catalog.commits import (
     BLANK_DEEDS,
@@ -60,12 +60,16 @@ class LogReader(Snapshot):
         return deed
 
     def _iter_changes(self, sequence: int, first: bytes) -> Iterator[PathChange]:
-        yield from decode_changes(first)
+        for part in self._iter_parts(sequence, first):
+            yield from decode_changes(part)
+
+    def _iter_parts(self, sequence: int, first: bytes) -> Iterator[bytes]:
+        yield first
         sql = "SELECT part, changes, checksum FROM changes WHERE sequence = ? ORDER BY part"
         for part, changes, checksum in self._execute(sql, (sequence,)):
             if self._checksums.part(sequence, part, changes) != checksum:
                 raise CatalogError(f"what transaction {sequence} changed contradicts its checksum")
-            yield from decode_changes(changes)
+            yield changes
 
     def kept_manifests(self) -> list[str]:
         state = self.log_state()
@@ -84,9 +88,9 @@ class LogReader(Snapshot):
         if count != state.last - state.floor:
             yield f"of {state.last - state.floor} transactions in the log {count} are there"
         try:
-            for transaction in self.iter_transactions(state.floor, state.last):
-                for _ in transaction.changes:
-                    pass
+            for row in self._execute(SELECT_DEEDS, (state.floor, state.last)):
+                for part in self._iter_parts(row[0], self._checked_deed(row).changes):
+                    check_changes(part)
         except CatalogError as error:
             yield error.reason
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Collection, Iterator
 
-from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest
+from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, sum_as_digest
 from agent_world_distfs.catalog.commits import Commit
 from agent_world_distfs.catalog.copying import copy_catalog
 from agent_world_distfs.catalog.log import LogReader
@@ -176,30 +176,34 @@ class SqliteReader(LogReader):
             yield from self._find_log_damage()
 
     def _find_file_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
-        found = IndexState(0, bytes(LENGTH))
+        count, digests, checksum_of = 0, 0, self._checksums.file
         sql = """SELECT CAST(path AS BLOB), blob_id, updated_at_ms, f.checksum, content_hash, size_bytes
             FROM files f LEFT JOIN blobs b USING (blob_id) WHERE generation = ?"""
         for raw_path, blob_id, updated_at_ms, checksum, content_hash, size_bytes in self._execute(
             sql, (self.generation,)
         ):
-            found = IndexState(found.total_files + 1, add_to_digest(found.digest, checksum))
+            count += 1
+            digests += int.from_bytes(checksum, "little")
             doubted.unnamed.discard(blob_id)
             path = raw_path.decode(errors="backslashreplace")
             if content_hash is None:
                 yield f"the entry of {path!r} names blob {blob_id}, which has no row"
-            elif self._checksums.file(path, content_hash, size_bytes, updated_at_ms) != checksum:
+            elif checksum_of(path, content_hash, size_bytes, updated_at_ms) != checksum:
                 yield f"the entry of {path!r} contradicts its checksum"
             elif not is_path(path):
                 yield f"the entry of {path[:80]!r} is of what can be no path"
+        found = IndexState(count, sum_as_digest(digests))
         if stored is not None and IndexState(stored.total_files, stored.digest) != found:
             yield "the entries are not the set that was written: rows were lost, added or changed"
 
     def _find_blob_damage(self, doubted: Doubted, next_id: int) -> Iterator[str]:
         sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum
             FROM blobs"""
+        checksum_of, rowless = self._checksums.blob, doubted.rowless
         for blob_id, content_hash, size_bytes, is_inline, length, checksum in self._execute(sql):
-            doubted.rowless.discard(content_hash.hex())
-            if self._checksums.blob(content_hash, size_bytes, is_inline=bool(is_inline)) != checksum:
+            if rowless:
+                rowless.discard(content_hash.hex())
+            if checksum_of(content_hash, size_bytes, is_inline=bool(is_inline)) != checksum:
                 yield f"the row of blob {blob_id} contradicts its checksum"
             elif is_inline and length != size_bytes:
                 yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agent_world_distfs.engine.page_spool import PageSpool
 from agent_world_distfs.os_failures import temporary_place, translated
 from agent_world_distfs.protocols import Catalog
@@ -19,6 +21,12 @@ class FileSpool(PageSpool[FileMetadata]):
         except BaseException:
             self.close()
             raise
+
+    def _packed(self, page: list[FileMetadata]) -> Any:
+        return [(file.path, file.content_hash, file.size_bytes, file.updated_at_ms) for file in page]
+
+    def _unpacked(self, packed: Any) -> list[FileMetadata]:
+        return [FileMetadata(*row) for row in packed]
 
     @property
     def total_files(self) -> int:

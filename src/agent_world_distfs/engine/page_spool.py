@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from tempfile import SpooledTemporaryFile
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from agent_world_distfs.errors import ForkedStoreError
 
@@ -35,7 +35,7 @@ class PageSpool(Generic[T]):
         """Put records behind those that are there."""
         source = iter(records)
         while page := list(islice(source, PAGE)):
-            pickle.dump(page, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+            pickle.dump(self._packed(page), self._file, protocol=pickle.HIGHEST_PROTOCOL)
             self.total += len(page)
             self._pages += 1
 
@@ -49,7 +49,16 @@ class PageSpool(Generic[T]):
         for _ in range(self._pages):
             if self._pid != os.getpid():
                 raise ForkedStoreError
-            yield pickle.load(self._file)  # noqa: S301  # written above, to a file without a name
+            packed = pickle.load(self._file)  # noqa: S301  # written above, to a file without a name
+            yield self._unpacked(packed)
+
+    def _packed(self, page: list[T]) -> Any:
+        """What is pickled for a page: what is cheap to pickle, in a spool of many records."""
+        return page
+
+    def _unpacked(self, packed: Any) -> list[T]:
+        """The page again."""
+        return cast("list[T]", packed)
 
     def __iter__(self) -> Iterator[T]:
         for page in self.pages():
