@@ -17,7 +17,7 @@ Results = dict[str, Result]
 
 def write(rows: Rows, results: Results, plots: dict[str, Path], page: Path = PAGE) -> None:
     """Put all of it between the marks of the page."""
-    parts = [goals_text(rows, results)]
+    parts = [goals_text(rows, results), *_systems(results), ""]
     for key, row in rows.items():
         if key in results:
             parts.append(row_text(row, results[key], plots.get(key)))
@@ -26,13 +26,24 @@ def write(rows: Rows, results: Results, plots: dict[str, Path], page: Path = PAG
     page.write_text(f"{before}{BEGIN}{chr(10).join(parts)}{END}{after}", "utf-8")
 
 
+def _systems(results: Results) -> list[str]:
+    """What ran where; one line if all rows were measured on one day and machine."""
+    lines = (", ".join(f"{name} {told}" for name, told in one.system.items()) for one in results.values())
+    return [f"{line[0].upper()}{line[1:]}." for line in dict.fromkeys(lines)]
+
+
 def goals_text(rows: Rows, results: Results) -> str:
     """What was to be reached, and what was."""
     lines = ["| work | goal | reached | | load |", "|---|---|---|---|---|"]
     for key, row in rows.items():
-        if key in results:
-            lines += [_goal_line(row, goal, results[key]) for goal in row.goals]
+        for goal in row.goals:
+            is_there = key in results
+            lines.append(_goal_line(row, goal, results[key]) if is_there else _unmeasured(row, goal))
     return "\n".join([*lines, ""])
+
+
+def _unmeasured(row: Row, goal: Goal) -> str:
+    return f"| {row.title} | {goal.text} | not measured | | |"
 
 
 def _goal_line(row: Row, goal: Goal, result: Result) -> str:
@@ -77,11 +88,10 @@ def _number(value: float) -> str:
 
 
 def _footnote(row: Row, result: Result) -> str:
-    system, scale = result.system, result.scale
+    scale = result.scale
     amount = f"; {row.each.replace('_', ' ')}: {scale[row.each]:,.0f}" if row.each else ""
-    versions = ", ".join(f"{name} {told}" for name, told in system.items() if name not in ("date", "cores"))
     load = f"load {result.load[0]:.1f} before, {result.load[1]:.1f} after"
-    return f"{result.rounds} rounds{amount}. {system['date']}, {load}; {system['cores']} cores, {versions}."
+    return f"{result.rounds} rounds{amount}; {load}."
 
 
 def shown(seconds: float) -> str:
