@@ -124,8 +124,7 @@ def _in_session(store: LocalCasStore, _: Path) -> None:
 def _session_of_all(store: LocalCasStore, _: Path) -> None:
     """Each of these is a commit of its own; the last one counts."""
     session = store.session(actor="agent")
-    session.overwrite_file("kept/small", KEPT["kept/small"])
-    session.write_file("session/passing", SMALL)
+    session.overwrite_file("session/passing", SMALL)
     session.delete_file("session/passing")
     session.read_file("old/large")
     session.rename_file("old/large", "moved")

@@ -23,7 +23,12 @@ pytestmark = [
 ]
 
 PACKAGE = str(Path(agent_world_distfs.__file__).parent)
-NAMES = [name for name in OPERATIONS if name not in ("open", "close", "pull", "import")]
+NAMES = [
+    name
+    for name in OPERATIONS
+    if name not in ("open", "close", "pull", "import", "import-tree", "adopt", "checkout", "make")
+]
+"""Those that can be done again and again in one store, and need nothing beside it."""
 
 EACH = 20
 """Interrupts of one store. Each leaves commits behind, so that what reads the log would never come to its
