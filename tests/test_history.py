@@ -81,7 +81,7 @@ def test_a_seq_that_the_store_has_not_come_to_is_no_question(kept: LocalCasStore
             ask()
         assert not isinstance(raised.value, HistoryExpiredError)
     with pytest.raises(TypeError):
-        kept.list_files_at("1")  # type: ignore[arg-type]
+        kept.list_files_at(1.5)  # type: ignore[arg-type]
 
 
 # --- what was -----------------------------------------------------------------------------------
@@ -139,13 +139,13 @@ def test_a_difference_is_what_comparing_two_listings_gives(kept: LocalCasStore) 
         for seq_b, files_b in states:
             a, b = index_of(files_a), index_of(files_b)
             expected = sorted(path for path in a.keys() | b.keys() if a.get(path) != b.get(path))
-            found = kept.diff(seq_a, seq_b)
+            found = list(kept.diff(seq_a, seq_b))
             assert [each.path for each in found] == expected
             for each in found:
                 assert each.before == next((f for f in files_a if f.path == each.path), None)
                 assert each.after == next((f for f in files_b if f.path == each.path), None)
             only = [each for each in found if each.path.startswith("small")]
-            assert kept.diff(seq_a, seq_b, prefix="small") == only
+            assert list(kept.diff(seq_a, seq_b, prefix="small")) == only
 
 
 # --- imports ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from agent_world_distfs import LocalCasStore, UsageReport
 
 
 def test_an_empty_store_uses_nothing(store: LocalCasStore) -> None:
-    assert store.usage() == UsageReport("", 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert store.usage() == UsageReport("", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def test_contents_count_once_and_by_what_names_them(filled: LocalCasStore) -> No
         exclusive_bytes=10_010,  # what is pinned as well stays
         pinned_bytes=1_000,
         history_bytes=0,
+        snapshot_bytes=0,
         orphan_bytes=20_000,
         stored_bytes=31_110,
     )

@@ -25,9 +25,12 @@ from dataclasses import dataclass, field
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine.kept import kept_hashes
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import (
+    BlobHashMismatchError,
+    BlobMissingError,
     CatalogError,
     IncompatibleStoreError,
     UnavailableError,
@@ -75,11 +78,11 @@ def copy_store(
         stack.callback(there.close)
         there.tidy()
         lease = lease_where_writable(catalog, files, stack)
-        copy, missing = _copy_catalog(catalog, place, lease)
+        copy, missing = _copy_catalog(catalog, files, place, lease)
         stack.callback(copy.close)
         tally = _Tally(missing=missing)
         _Carrier(files, there, copy, tally, verify=verify).carry(progress)
-        named = _named(copy, tally.missing | tally.corrupt)
+        named = _named(copy, files, tally.missing | tally.corrupt)
         total_files, state = copy.read(lambda tx: (tx.count_files(), _state_of(tx)))
         transaction_id = copy.read(lambda tx: tx.last_commit().transaction_id)
         copy.close()
@@ -233,16 +236,17 @@ def _identity(catalog: SqliteCatalog) -> str:
 
 
 def _state_of(tx: CatalogReader) -> str:
-    """Tells whether somebody has changed paths or pins."""
-    state, pins = tx.index_state(), "".join(pin.content_hash for pin in tx.list_pins())
-    return f"{state.total_files}:{state.digest.hex()}:{hashlib.sha256(pins.encode()).hexdigest()}"
+    """Tells whether somebody has changed paths, pins or snapshots."""
+    state, pins = tx.index_state(), [pin.content_hash for pin in tx.list_pins()]
+    kept = repr((pins, tx.list_snapshots())).encode()
+    return f"{state.total_files}:{state.digest.hex()}:{hashlib.sha256(kept).hexdigest()}"
 
 
 # --- the catalog --------------------------------------------------------------------------------
 
 
 def _copy_catalog(
-    catalog: SqliteCatalog, place: _Target, lease: Lease | None
+    catalog: SqliteCatalog, files: DirectoryBlobs, place: _Target, lease: Lease | None
 ) -> tuple[SqliteCatalog, set[str]]:
     """The copy of one snapshot, whose blobs are kept here; and those that are lost here.
 
@@ -255,7 +259,7 @@ def _copy_catalog(
         try:
             _require_sound(copy)
             missing = _keep_all(copy, lease)
-            if not _named(copy, missing) or attempt == _ATTEMPTS:
+            if not _named(copy, files, missing) or attempt == _ATTEMPTS:
                 return copy, missing
         except BaseException:
             copy.close()
@@ -290,12 +294,19 @@ def _rows(copy: SqliteCatalog, shard: str) -> list[BlobBrief]:
     return copy.read(lambda tx: tx.list_shard(shard))
 
 
-def _named(copy: SqliteCatalog, hashes: set[str]) -> set[str]:
-    """Those that a path or a pin names."""
+def _named(copy: SqliteCatalog, here: DirectoryBlobs, hashes: set[str]) -> set[str]:
+    """Those that a path, a pin, a snapshot or the history names."""
     if not hashes:
         return set()
     unnamed = copy.read(lambda tx: {blob.content_hash for blob in tx.list_unnamed_blobs(frozenset())})
-    return hashes - unnamed
+    named = hashes - unnamed
+    try:
+        named.update(name for name in kept_hashes(copy, here) if name in hashes)
+    except BlobMissingError as error:  # a manifest: what else it names there is no telling
+        named.add(error.content_hash)
+    except BlobHashMismatchError as error:
+        named.add(error.expected)
+    return named & hashes
 
 
 # --- the blobs ----------------------------------------------------------------------------------

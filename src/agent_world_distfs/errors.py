@@ -12,7 +12,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent_world_distfs.records import Absent, FileIndexManifestRef, FileMetadata
+    from agent_world_distfs.records import Absent, FileIndexManifestRef, FileMetadata, Snapshot
 
 
 class WorldError(Exception):
@@ -62,6 +62,20 @@ class PathNotFoundError(NotFoundError):
 
     def __str__(self) -> str:
         return f"no such path: {self.path!r}"
+
+
+class SnapshotNotFoundError(NotFoundError):
+    """The store keeps no snapshot of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "no such snapshot")
+        self.name = name
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def __str__(self) -> str:
+        return f"no such snapshot: {self.name!r}"
 
 
 class TransactionForgottenError(NotFoundError):
@@ -114,6 +128,18 @@ class IndexConflictError(ConflictError):
 
     def __str__(self) -> str:
         return f"the index is {self.actual}, expected {self.expected}: read it again and retry"
+
+
+class SnapshotExistsError(ConflictError):
+    """A snapshot of this name is there already: ``actual``."""
+
+    def __init__(self, name: str, actual: Snapshot) -> None:
+        super().__init__(name, actual)
+        self.name = name
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"there is a snapshot {self.name!r} already, of {self.actual.manifest}: take another name"
 
 
 class InputConflictError(ConflictError):
@@ -179,7 +205,7 @@ class BlobHashMismatchError(CorruptError):
 
 
 class BlobMissingError(CorruptError):
-    """A blob that the index or a pin names is gone. ``path`` is a path that names it, None for a pin.
+    """A blob that something names is gone. ``path`` is a path that names it, None for what is no path.
 
     Not a FileNotFoundError: whoever handles that by creating the file anew would bury the loss.
     """
@@ -190,7 +216,7 @@ class BlobMissingError(CorruptError):
         self.path = path
 
     def __str__(self) -> str:
-        named_by = "a pin" if self.path is None else repr(self.path)
+        named_by = "a pin, a snapshot or the history" if self.path is None else repr(self.path)
         return f"the bytes of blob {self.content_hash}, named by {named_by}, are gone from the store"
 
 

@@ -40,9 +40,12 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.operations.tree_out import open_place
 from agent_world_distfs.os_failures import translate
-from agent_world_distfs.records import BackupReport, HashAlgorithm, Progress, UpgradeReport
+from agent_world_distfs.paths import check_name
+from agent_world_distfs.records import BackupReport, ForkReport, HashAlgorithm, Progress, UpgradeReport
 from agent_world_distfs.store import CasStore
+from agent_world_distfs.store_forks import fork_store
 
 _SKELETON = {"blobs", "tmp", "locks", "reserve"}
 
@@ -159,6 +162,30 @@ class LocalCasStore(CasStore):
         assert isinstance(self._catalog, SqliteCatalog)
         assert isinstance(self._files, DirectoryBlobs)
         return copy_store(self._catalog, self._files, place, verify=verify, progress=progress)
+
+    def fork(
+        self, target: str | os.PathLike[str], snapshot: str, *, progress: Progress | None = None
+    ) -> ForkReport:
+        """Make a second store, in the directory ``target``, that begins as a snapshot; progress in files.
+
+        It is a store of its own from then on: what is written, pruned or dropped in one does not show in
+        the other. It has the snapshot, too, of all that this store has, and its history begins here.
+        Bytes are verified. Large ones are shared, by clones or hard links of their files, where the file
+        system can, and else copied: what the disk does to a shared file it does to both stores. The target
+        is missing or an empty directory; it becomes the store at once, durably, or stays as it was.
+
+        Raises:
+            SnapshotNotFoundError: there is no such snapshot, or it was dropped meanwhile.
+            NotFoundError: ``target`` is to be in a directory that does not exist.
+            InvalidInputError: ``target`` is not empty, no directory, this store, lies in it or holds it.
+            BlobMissingError, BlobHashMismatchError: bytes that the snapshot names are gone, or rotten.
+            StorageError: the disk of the target failed.
+        """
+        assert isinstance(self._catalog, SqliteCatalog)
+        assert isinstance(self._files, DirectoryBlobs)
+        name = check_name(snapshot)
+        with open_place(target, self.location, replace=False) as place:
+            return fork_store(self._catalog, self._files, name, place, progress)
 
     def _open_beside(self, location: str) -> LocalCasStore:
         return LocalCasStore(location, create=False, read_only=True)

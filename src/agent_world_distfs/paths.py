@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
-from agent_world_distfs.errors import PathInvalidError
+from agent_world_distfs.errors import InvalidInputError, PathInvalidError
 
 MAX_PATH_BYTES = 4096
+MAX_NAME_BYTES = 255
 
 # Segments that are not empty, "." or "..", without NUL, with one slash between them.
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\0]+"
@@ -56,6 +57,24 @@ def _normalize(path: str) -> str:
     if len(normal) * 4 > MAX_PATH_BYTES and len(normal.encode()) > MAX_PATH_BYTES:
         raise PathInvalidError(path, f"longer than {MAX_PATH_BYTES} bytes")
     return normal
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it can be a snapshot's: one plain segment of a path, of at most 255 bytes.
+
+    Raises:
+        TypeError: not a str.
+        InvalidInputError: empty, ``.`` or ``..``, with a slash or NUL, not UTF-8, or longer.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a snapshot is a str, not {type(name).__name__}")
+    try:
+        is_plain = normalize_path(name) == name and "/" not in name and len(name.encode()) <= MAX_NAME_BYTES
+    except PathInvalidError:
+        is_plain = False
+    if not is_plain:
+        raise InvalidInputError(f"no name of a snapshot, which is one plain segment of a path: {name[:80]!r}")
+    return name
 
 
 def check_prefix(prefix: str) -> str:

@@ -103,7 +103,10 @@ class FileIndexAuditReport:
     regular file). ``corrupt_blob_hashes``: the bytes hash to something else (looked for only by a
     verifying audit). ``index_damage``: sentences, one for each contradiction inside the catalog.
     ``history_blob_hashes``: stored, and named by nothing but the history that is kept; no orphans.
-    ``missing_history_blob_hashes``: named by that history, bytes not stored.
+    ``missing_history_blob_hashes``: named by that history, bytes not stored. ``snapshot_blob_hashes``:
+    stored, and named by nothing but snapshots; no orphans. ``missing_snapshot_blob_hashes``: named by
+    snapshots, bytes not stored. ``damaged_snapshots``: names of those that name any blob of which this report
+    says that it is missing, damaged or corrupt, their manifests included.
     ``is_verified``: all bytes were hashed now; ``verified_bytes``: so many were. Of an audit with a
     budget, ``verified_since_ms``: all bytes of then have been hashed since; None: not yet.
     """
@@ -121,6 +124,9 @@ class FileIndexAuditReport:
     missing_history_blob_hashes: tuple[str, ...] = ()
     verified_bytes: int = 0
     verified_since_ms: int | None = None
+    snapshot_blob_hashes: tuple[str, ...] = ()
+    missing_snapshot_blob_hashes: tuple[str, ...] = ()
+    damaged_snapshots: tuple[str, ...] = ()
 
     def is_sound(self) -> bool:
         """Nothing missing, dangling, damaged or corrupt. Orphans are allowed: every overwrite leaves one."""
@@ -131,6 +137,8 @@ class FileIndexAuditReport:
             or self.corrupt_blob_hashes
             or self.index_damage
             or self.missing_history_blob_hashes
+            or self.missing_snapshot_blob_hashes
+            or self.damaged_snapshots
         )
 
     def is_clean(self) -> bool:
@@ -254,6 +262,46 @@ class UndoReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of the index that is kept by name. ``created_at_ms``: as the system clock said.
+
+    ``manifest``: what an export of that state gives; it and all that it names stay while the snapshot does.
+    """
+
+    name: str
+    manifest: FileIndexManifestRef
+    created_at_ms: int
+    total_files: int
+    message: str = ""
+
+
+State = int | str
+"""A state of the index: the number of the transaction after which it was, or the name of a snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPruneReport:
+    """Which snapshots a rule kept and which it dropped or, with ``dry_run``, would; oldest first."""
+
+    kept: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForkReport:
+    """What a new store was made of. ``total_blobs``: large ones; small ones travel in the catalog.
+
+    ``shared_blobs``: of those, the ones whose bytes the two stores share on the disk; the others,
+    ``copied_bytes`` in all, were copied.
+    """
+
+    total_files: int
+    total_blobs: int
+    shared_blobs: int
+    copied_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileIndexManifest:
     """A decoded manifest. ``files``: ascending by the UTF-8 bytes of ``path``, unique."""
 
@@ -344,9 +392,11 @@ class RepairReport:
 
     Of a new catalog only: ``salvaged_from``, the name that the damaged one has now, and
     ``salvaged_files``, the entries that the index has. ``lost_files``: how many it had besides, in the
-    last state that is known; None if none is. ``is_proven``: index and pins are exactly those that were
-    last written. ``doubtful_paths``: not in the index, but an older state or a source had them.
+    last state that is known; None if none is. ``is_proven``: index, pins and snapshots are exactly those that
+    were last written. ``doubtful_paths``: not in the index, but an older state or a source had them.
     ``adopted_blob_hashes``: stored bytes that nothing names any more.
+
+    ``lost_snapshots``: names of those that name a lost blob, or whose manifest is one.
 
     ``index_damage``: contradictions of the catalog that are still there.
     """
@@ -365,11 +415,16 @@ class RepairReport:
     adopted_blob_hashes: tuple[str, ...] = ()
     index_damage: tuple[str, ...] = ()
     is_dry_run: bool = False
+    lost_snapshots: tuple[str, ...] = ()
 
     def is_whole(self) -> bool:
         """Everything that was in the store is there again."""
         return self.is_proven and not (
-            self.lost_paths or self.lost_pin_hashes or self.lost_files or self.index_damage
+            self.lost_paths
+            or self.lost_pin_hashes
+            or self.lost_files
+            or self.index_damage
+            or self.lost_snapshots
         )
 
 
@@ -378,8 +433,8 @@ class BackupReport:
     """What a backup, or a restore, holds now and what was copied for it.
 
     ``total_blobs``: large ones; small ones travel in the catalog. ``removed_blobs``: that an older backup
-    had and this one does not. ``missing_blob_hashes``, ``corrupt_blob_hashes``: of those that paths and
-    pins name, what the source has lost, or has other bytes of; not in the copy.
+    had and this one does not. ``missing_blob_hashes``, ``corrupt_blob_hashes``: of those that paths, pins
+    and snapshots name, what the source has lost, or has other bytes of; not in the copy.
     """
 
     total_files: int
@@ -400,9 +455,10 @@ class UsageReport:
     """Bytes of one moment, and what names them; sizes of contents, whatever they take on the disk.
 
     Of the files whose path begins with ``prefix``: ``logical_bytes``, each file counted; ``unique_bytes``,
-    each of ``total_blobs`` contents counted once; ``exclusive_bytes``, those of them that no other path
-    and no pin names. Of the whole store: ``pinned_bytes``, what only pins name; ``history_bytes``, what only
-    a history that is kept names; ``orphan_bytes``, what a prune would take; ``stored_bytes``, all blobs.
+    each of ``total_blobs`` contents counted once; ``exclusive_bytes``, those of them that no other path,
+    no pin and no snapshot names. Of the whole store: ``pinned_bytes``, what only pins name;
+    ``history_bytes``, what a history that is kept remembers besides; ``snapshot_bytes``, what nothing but
+    snapshots names; ``orphan_bytes``, what a prune would take; ``stored_bytes``, all blobs.
     """
 
     prefix: str
@@ -413,5 +469,6 @@ class UsageReport:
     exclusive_bytes: int
     pinned_bytes: int
     history_bytes: int
+    snapshot_bytes: int
     orphan_bytes: int
     stored_bytes: int

@@ -41,6 +41,7 @@ from agent_world_distfs.engine.directories import as_host_path, require_apart
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import (
     CatalogError,
+    CorruptError,
     IncompatibleStoreError,
     NotFoundError,
     UnavailableError,
@@ -92,7 +93,7 @@ def repair_store(
             return _try_rebuilding(place, sources, progress)
         rebuilt = _rebuild(place, sources)
     with LocalCasStore(place, create=False) as store:
-        return _merged(store.repair(sources, progress=progress), rebuilt)
+        return _merged(store.repair(sources, progress=progress), rebuilt, store)
 
 
 def restore_backup(
@@ -339,6 +340,7 @@ def _hints(sources: list[RepairSource], present: dict[str, int]) -> Hints:
             if store is not None:
                 hints.files.extend(store.iter_files())
                 hints.pins |= {bytes.fromhex(name) for name in store.list_pins()}
+                hints.snapshots.extend(store.list_snapshots())
                 catalog = _catalog_of(store)
                 if isinstance(catalog, SqliteCatalog):
                     hints.keys.append(catalog.checksum_key)
@@ -403,6 +405,16 @@ class _Beside(CasStore):
         return LocalCasStore(location, create=False, read_only=True)
 
 
+def _unkept(store: CasStore, adopted: tuple[str, ...]) -> tuple[str, ...]:
+    """Without those that snapshots keep, as far as their manifests are there."""
+    kept: set[str] = set()
+    for snapshot in store.list_snapshots():
+        kept.add(snapshot.manifest.content_hash)
+        with contextlib.suppress(CorruptError):
+            kept.update(file.content_hash for file in store.list_files_at(snapshot.name))
+    return tuple(name for name in adopted if name not in kept)
+
+
 def _try_rebuilding(place: str, sources: list[RepairSource], progress: Progress | None) -> RepairReport:
     """What a repair would do, found out with a new catalog that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
@@ -413,10 +425,10 @@ def _try_rebuilding(place: str, sources: list[RepairSource], progress: Progress 
         open_catalog = partial(SqliteCatalog, catalog, os.path.join(own, "locks"))
         with _Beside(place, open_catalog(is_flushed=False, timeout_s=1), DirectoryBlobs(place)) as store:
             report = store.repair(sources, dry_run=True, progress=progress)
-    return _merged(report, _Rebuilt(found, "catalog.db", adopted))
+            return _merged(report, _Rebuilt(found, "catalog.db", adopted), store)
 
 
-def _merged(report: RepairReport, rebuilt: _Rebuilt) -> RepairReport:
+def _merged(report: RepairReport, rebuilt: _Rebuilt, store: CasStore) -> RepairReport:
     found = rebuilt.salvage
     return dataclasses.replace(
         report,
@@ -425,5 +437,5 @@ def _merged(report: RepairReport, rebuilt: _Rebuilt) -> RepairReport:
         lost_files=found.lost_files,
         is_proven=found.is_proven,
         doubtful_paths=tuple(sorted(found.doubtful_paths)),
-        adopted_blob_hashes=rebuilt.adopted,
+        adopted_blob_hashes=_unkept(store, rebuilt.adopted),
     )

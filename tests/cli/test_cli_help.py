@@ -25,13 +25,23 @@ ISSUED = {
     *("update", "log", "history", "diff", "watch", "undo", "settings", "expire"),
     *("audit", "prune", "export", "import", "pull", "adopt", "import-tree", "checkout", "upgrade", "tour"),
     *("repair", "backup", "restore", "du"),
+    *(f"snapshot {verb}" for verb in ("create", "list", "show", "diff", "restore", "drop", "prune", "fork")),
 }
 SHARED = {"--store", "--json", "--help"}
+COMMANDS: dict[str, click.Command] = {}
+"""Those of groups by both words."""
+
+for _name, _command in cli.commands.items():
+    _below = _command.commands if isinstance(_command, click.Group) else {}
+    COMMANDS |= {f"{_name} {verb}": each for verb, each in _below.items()} or {_name: _command}
+GROUPS = sorted({name.split()[0] for name in COMMANDS if " " in name})
 
 
 def sections() -> dict[str, str]:
     """The sections of the reference about one command each, by its name."""
-    parts = re.split(r"^### `distfs ([a-z-]+)[^\n]*`\n", REFERENCE, flags=re.MULTILINE)
+    parts = re.split(
+        rf"^### `distfs ((?:(?:{'|'.join(GROUPS)}) )?[a-z-]+)[^\n]*`\n", REFERENCE, flags=re.MULTILINE
+    )
     return dict(
         zip(
             parts[1::2], (re.split(r"^## ", part, flags=re.MULTILINE)[0] for part in parts[2::2]), strict=True
@@ -58,30 +68,30 @@ def usage(command: click.Command) -> str:
 
 
 def test_the_commands_are_those_that_are_promised() -> None:
-    assert set(cli.commands) == ISSUED
+    assert set(COMMANDS) == ISSUED
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_each_help_has_examples_and_both_shared_options(distfs: Distfs, name: str) -> None:
     for flag in ("--help", "-h"):
-        text = distfs(name, flag).text
+        text = distfs(*name.split(), flag).text
         assert f"Usage: distfs {name} [OPTIONS]" in text
         assert "--store LOCATION" in text
         assert "--json" in text
         assert re.search(rf"^Examples:\n  .*distfs {name}\b", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_examples_of_the_help_are_valid_command_lines(name: str) -> None:
-    command = cli.commands[name]
+    command = COMMANDS[name]
     assert isinstance(command, StoreCommand)
     for example in command.examples:
         plain = re.sub(r"\$\(cat [^)]*\)|\$REF|\$\(distfs export[^)]*\)", "0" * 64 + ":1", example)
         plain = re.sub(r"\$HASH|\$\([^)]*\)", "0" * 64, plain)
         for line in re.findall(r"distfs ([^|>]*)", plain):
-            verb, *words = line.split()
-            if verb == name:
-                command.make_context(name, words)
+            words = line.split()
+            if words[: len(name.split())] == name.split():
+                command.make_context(name, words[len(name.split()) :])
 
 
 def test_the_top_help_lists_every_command_in_a_section(distfs: Distfs) -> None:
@@ -91,23 +101,23 @@ def test_the_top_help_lists_every_command_in_a_section(distfs: Distfs) -> None:
 
 
 def test_the_reference_tells_of_every_command_and_no_other() -> None:
-    assert sorted(sections()) == sorted(cli.commands)
+    assert sorted(sections()) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_reference_tells_of_every_option_and_no_other(name: str) -> None:
     told = set(re.findall(r"^- `(--[a-z-]+)", sections()[name], re.MULTILINE))
-    assert told == options(cli.commands[name])
+    assert told == options(COMMANDS[name])
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_reference_shows_the_arguments_as_the_help_does(name: str) -> None:
     heading = re.search(rf"^### `distfs {name}( [^\n]*)?`$", REFERENCE, re.MULTILINE)
     assert heading is not None
-    assert (heading[1] or "").strip() == usage(cli.commands[name])
+    assert (heading[1] or "").strip() == usage(COMMANDS[name])
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_reference_shows_the_document_of_each_command(name: str) -> None:
     assert "```json\n" in sections()[name]
 

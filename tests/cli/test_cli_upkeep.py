@@ -79,6 +79,9 @@ def test_the_document_of_an_audit_is_the_report_and_the_verdict(distfs: Distfs) 
         "missing_history_blob_hashes": [],
         "verified_bytes": 1,
         "verified_since_ms": None,
+        "snapshot_blob_hashes": [],
+        "missing_snapshot_blob_hashes": [],
+        "damaged_snapshots": [],
         "is_sound": True,
         "is_clean": True,
     }

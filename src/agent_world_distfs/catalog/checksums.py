@@ -12,9 +12,12 @@ import struct
 
 from blake3 import blake3
 
+from agent_world_distfs.records import Snapshot
+
 LENGTH = 16
 _MODULUS = 1 << (8 * LENGTH)
 _file_head = struct.Struct("<c32sqq").pack
+_snapshot_head = struct.Struct("<c32sqqqq").pack
 _blob_head = struct.Struct("<c32sq?").pack
 
 
@@ -36,6 +39,13 @@ class Checksums:
     def pin(self, content_hash: bytes) -> bytes:
         """Of a pin."""
         return blake3(b"p" + content_hash, key=self.key).digest(LENGTH)
+
+    def snapshot(self, snapshot: Snapshot) -> bytes:
+        """Of a snapshot."""
+        name, raw = snapshot.name.encode(), bytes.fromhex(snapshot.manifest.content_hash)
+        numbers = (snapshot.manifest.size_bytes, snapshot.created_at_ms, snapshot.total_files, len(name))
+        head = _snapshot_head(b"s", raw, *numbers)
+        return blake3(head + name + snapshot.message.encode(), key=self.key).digest(LENGTH)
 
     def commit(self, columns: bytes) -> bytes:
         """Of the state in a commit row."""

@@ -18,7 +18,7 @@ KEPT_COMMITS = 4096
 KEPT_PARTS = 64
 """How many further parts of the change log are kept where no history is: 8 MiB, or one transaction's."""
 
-_pack_numbers = struct.Struct("<8q").pack
+_pack_numbers = struct.Struct("<9q").pack
 _pack_deed = struct.Struct("<8q").pack
 
 
@@ -26,10 +26,10 @@ _pack_deed = struct.Struct("<8q").pack
 class Commit:
     """The state of the store, without its checksum, in the order of its columns in ``commits``.
 
-    ``moved_to``: where the store has moved; None while it is open. ``digest`` and ``pin_digest``: of the
-    set of entries of the index, and of the set of pins. ``history_from``: the transaction since which
-    overwritten contents are kept; None where they are not. ``log_floor``: what the transactions up to
-    this one changed is not known any more.
+    ``moved_to``: where the store has moved; None while it is open. ``digest``, ``pin_digest`` and
+    ``snapshot_digest``: of the set of entries of the index, of pins, and of snapshots. ``history_from``:
+    the transaction since which overwritten contents are kept; None where they are not. ``log_floor``:
+    what the transactions up to this one changed is not known any more.
     """
 
     sequence: int
@@ -42,6 +42,8 @@ class Commit:
     digest: bytes
     total_pins: int
     pin_digest: bytes
+    total_snapshots: int
+    snapshot_digest: bytes
     history_from: int | None
     log_floor: int
 
@@ -59,11 +61,14 @@ class Commit:
             self.generation,
             self.total_files,
             self.total_pins,
+            self.total_snapshots,
             -1 if self.history_from is None else self.history_from,
             self.log_floor,
         )
         moved_to = b"" if self.moved_to is None else b">" + self.moved_to.encode()
-        return checksums.commit(numbers + self.nonce + self.digest + self.pin_digest + moved_to)
+        return checksums.commit(
+            numbers + self.nonce + self.digest + self.pin_digest + self.snapshot_digest + moved_to
+        )
 
     def row(self, checksums: Checksums) -> tuple[SQLiteValue, ...]:
         """The values of the state's columns, the checksum last."""
@@ -78,6 +83,8 @@ class Commit:
             self.digest,
             self.total_pins,
             self.pin_digest,
+            self.total_snapshots,
+            self.snapshot_digest,
             self.history_from,
             self.log_floor,
             self.checksum(checksums),

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, sum_as_digest
 from agent_world_distfs.catalog.commits import Commit
 from agent_world_distfs.catalog.copying import copy_catalog
-from agent_world_distfs.catalog.log import LogReader
 from agent_world_distfs.catalog.lookup import as_blob_row, check_entry, check_found
+from agent_world_distfs.catalog.named import NamedReader
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import (
@@ -49,7 +49,7 @@ _UNNAMED = (
 )
 
 
-class SqliteReader(LogReader):
+class SqliteReader(NamedReader):
     """A ``CatalogReader``; its connection has a read transaction open."""
 
     # --- files ---------------------------------------------------------------------------------
@@ -171,6 +171,7 @@ class SqliteReader(LogReader):
             stored = None
         yield from self._find_blob_damage(doubted, sys.maxsize if stored is None else stored.next_blob_id)
         yield from self._find_pin_damage(doubted, stored)
+        yield from self._find_snapshot_damage(stored)
         yield from self._find_file_damage(doubted, stored)
         if stored is not None:
             yield from self._find_log_damage()

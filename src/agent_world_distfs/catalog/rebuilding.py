@@ -10,6 +10,7 @@ import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
+from agent_world_distfs.catalog.named import ADD_SNAPSHOT, snapshot_row
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Salvage, payload_of
 from agent_world_distfs.catalog.schema import write_catalog
@@ -55,7 +56,10 @@ class _Builder:
         pins = [(self._ids[raw], self._checksums.pin(raw)) for raw in sorted(self._salvage.pins)]
         connection.executemany("INSERT INTO pins VALUES (?, ?)", pins)
         connection.executemany("INSERT INTO settings VALUES (?, ?)", self._salvage.settings.items())
-        state = self._state(_digest(checksum for _, checksum in pins))
+        snapshots = [snapshot_row(each, self._checksums) for each in self._salvage.snapshots]
+        connection.executemany(ADD_SNAPSHOT, snapshots)
+        digests = (_digest(row[-1] for row in rows) for rows in (pins, snapshots))
+        state = self._state(*digests)
         connection.execute(INSERT_COMMIT, (*state.row(self._checksums), *NO_DEED))
 
     def _blobs(self) -> dict[bytes, int]:
@@ -84,7 +88,7 @@ class _Builder:
         )
         connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", rows)
 
-    def _state(self, pin_digest: bytes) -> Commit:
+    def _state(self, pin_digest: bytes, snapshot_digest: bytes) -> Commit:
         salvage, known = self._salvage, self._salvage.commit
         sequence = salvage.highest_sequence + 1
         return Commit(
@@ -98,6 +102,8 @@ class _Builder:
             _digest(entry.checksum for entry in salvage.entries.values()),
             len(salvage.pins),
             pin_digest,
+            len(salvage.snapshots),
+            snapshot_digest,
             None,
             sequence,
         )

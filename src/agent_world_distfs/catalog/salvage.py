@@ -14,10 +14,11 @@ from typing import Any
 from agent_world_distfs.catalog.change_log import PART_BYTES, decode_changes
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import Commit, Deed
+from agent_world_distfs.catalog.named import snapshot_of, snapshot_row
 from agent_world_distfs.catalog.pages import PageFile, Record
 from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import PathChange
-from agent_world_distfs.records import FileMetadata, HashAlgorithm
+from agent_world_distfs.records import FileMetadata, HashAlgorithm, Snapshot
 
 _STATE, _DEED = len(fields(Commit)), len(fields(Deed))
 _MALFORMED = (TypeError, ValueError, OverflowError, struct.error, AttributeError)
@@ -40,12 +41,13 @@ class Entry:
 
 @dataclass(slots=True)
 class Hints:
-    """What others know: keys of copies of this store, blobs, entries and pins that it may have had."""
+    """What others know: keys of copies of this store; blobs, entries, pins and snapshots that it may have."""
 
     keys: list[bytes] = field(default_factory=list)
     blobs: set[Blob] = field(default_factory=set)
     files: list[FileMetadata] = field(default_factory=list)
     pins: set[bytes] = field(default_factory=set)
+    snapshots: list[Snapshot] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -54,8 +56,8 @@ class Salvage:
 
     ``former_blobs``: rows of pages that are not in use, which may be needed all the same.
     ``commit``: the last state that is known. ``lost_files``: how many more entries there were, None if
-    nothing tells; ``doubtful_paths``: what they may have been. ``is_proven``: entries and pins are
-    exactly those of the last state.
+    nothing tells; ``doubtful_paths``: what they may have been. ``is_proven``: entries, pins and snapshots
+    are exactly those of the last state.
     """
 
     key: bytes | None
@@ -65,6 +67,7 @@ class Salvage:
     highest_blob_id: int = 0
     entries: dict[str, Entry] = field(default_factory=dict)
     pins: set[bytes] = field(default_factory=set)
+    snapshots: list[Snapshot] = field(default_factory=list)
     blobs: dict[bytes, int] = field(default_factory=dict)
     former_blobs: dict[bytes, int] = field(default_factory=dict)
     payloads: dict[bytes, tuple[int, int]] = field(default_factory=dict)
@@ -106,6 +109,7 @@ class _Found:
         self.blobs: list[Record] = []
         self.files: list[Record] = []
         self.pins: list[Record] = []
+        self.snapshots: list[Record] = []
         self.settings: dict[str, str] = {}
         self.schema: dict[str, str] = {}
 
@@ -119,6 +123,8 @@ class _Found:
         match record.values:
             case (int(), str(), int(), int(), bytes()):
                 self.files.append(record)
+            case (str(), bytes(), int(), int(), int(), str(), bytes()):
+                self.snapshots.append(record)
             case (str() as name, str() as value) if not record.is_free:
                 self.settings[name] = value
 
@@ -183,6 +189,14 @@ def _commit(record: Record, checksums: Checksums) -> Commit | None:
         return None
 
 
+def _snapshot(record: Record, checksums: Checksums) -> Snapshot | None:
+    try:
+        snapshot = snapshot_of(record.values)
+        return snapshot if checksums.snapshot(snapshot) == record.values[-1] else None
+    except _MALFORMED:
+        return None
+
+
 def _deed(record: Record, checksums: Checksums) -> Deed | None:
     values: tuple[Any, ...] = record.values
     try:
@@ -243,7 +257,7 @@ class _Rows:
             result.highest_sequence = max(self._commits)
             result.commit = self._commits[result.highest_sequence][0]
         is_whole = self._take_entries()
-        result.is_proven = self._take_pins() and is_whole
+        result.is_proven = all((self._take_pins(), self._take_snapshots(), is_whole))
 
     # --- the change log
 
@@ -391,6 +405,26 @@ class _Rows:
             return pins
         wanted = take_from_digest(state.pin_digest, digest)
         return pins | ({wanted} & known.keys())
+
+    # --- snapshots
+
+    def _take_snapshots(self) -> bool:
+        """Whether they are exactly those of the last state; a dropped one only comes back if they are."""
+        used, others = dict[str, Snapshot](), dict[str, Snapshot]()
+        for record in self._found.snapshots:
+            snapshot = _snapshot(record, self._checksums)
+            if snapshot is not None:
+                (others if record.is_free else used)[snapshot.name] = snapshot
+        theirs = {each.name: each for each in self._hints.snapshots}
+        state = self._result.commit
+        for tier in (used, others | used, theirs | used):
+            rows = [snapshot_row(each, self._checksums) for each in tier.values()]
+            found = _sum(row[-1] for row in rows)
+            if state is not None and found == (state.total_snapshots, state.snapshot_digest):
+                self._result.snapshots = list(tier.values())
+                return True
+        self._result.snapshots = list(used.values())
+        return False
 
 
 def _sum(checksums: Iterable[bytes]) -> tuple[int, bytes]:

@@ -11,13 +11,15 @@
 ``pins``          blobs kept without a path
 ``leases``        blobs kept for an operation that is under way
 ``recorders``     leases that also keep whatever is named while they live: those of collections
+``snapshots``     states of the index that are kept by name
 ``settings``      of the store, the same for every process
 
 A path names its blob by integer. No index leads from a blob to its paths: it would cost every write
 two pages, and what is named is found by reading all rows (``engine.orphans``). Pins and leases are
 foreign keys, which SQLite itself keeps. Times are milliseconds since 1970. Each row carries a keyed
 checksum of what it means (for a file: path, content hash, size, time), because SQLite does not
-notice a flipped bit. Paths are TEXT in UTF-8, whose binary collation is the order of their bytes.
+notice a flipped bit. A snapshot names its manifest by hash, so that its row says all without another.
+Paths are TEXT in UTF-8, whose binary collation is the order of their bytes.
 
 A catalog is made under another name and renamed into place complete, so there is never half of one.
 """
@@ -58,6 +60,8 @@ TABLES = {
         digest BLOB NOT NULL,
         total_pins INTEGER NOT NULL,
         pin_digest BLOB NOT NULL,
+        total_snapshots INTEGER NOT NULL,
+        snapshot_digest BLOB NOT NULL,
         history_from INTEGER,
         log_floor INTEGER NOT NULL,
         checksum BLOB NOT NULL,
@@ -108,6 +112,15 @@ TABLES = {
     ) STRICT, WITHOUT ROWID""",
     "leases_by_blob": "CREATE INDEX leases_by_blob ON leases (blob_id)",
     "recorders": "CREATE TABLE recorders (lease TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    "snapshots": """CREATE TABLE snapshots (
+        name TEXT PRIMARY KEY,
+        manifest_hash BLOB NOT NULL,
+        manifest_bytes INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        total_files INTEGER NOT NULL,
+        message TEXT NOT NULL,
+        checksum BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID""",
     "settings": """CREATE TABLE settings (
         name TEXT PRIMARY KEY,
         value TEXT NOT NULL
@@ -163,7 +176,7 @@ def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) ->
     key = secrets.token_bytes(32)
     connection.execute("INSERT INTO store VALUES (1, ?, ?)", (algorithm.value, key))
     none = bytes(LENGTH)
-    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, none, 0, none, None, 0)
+    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, none, 0, none, 0, none, None, 0)
     connection.execute(INSERT_COMMIT, (*first.row(Checksums(key)), *NO_DEED))
 
 

@@ -12,6 +12,7 @@ from agent_world_distfs.catalog.change_log import Side
 from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
 from agent_world_distfs.catalog.log import LogWriter
+from agent_world_distfs.catalog.named import NamedWriter
 from agent_world_distfs.catalog.reader import ENTRY, SqliteReader
 from agent_world_distfs.errors import CatalogError, LeaseExpiredError, StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
@@ -32,7 +33,7 @@ class LeftState(NamedTuple):
     state: Commit
 
 
-class SqliteWriter(LogWriter, SqliteReader):
+class SqliteWriter(LogWriter, NamedWriter, SqliteReader):
     """A ``CatalogWriter``; its connection holds SQLite's write lock."""
 
     def begin(self, left: LeftState | None) -> None:

@@ -1,19 +1,21 @@
-"""What is kept without being named by a path, pin or lease: contents that the history remembers.
+"""What is kept without a path, pin or lease: what a history remembers, and what snapshots are of.
 
-While a history is kept, they are both sides of every change that the log knows since then, and what
-manifests name that are kept as a whole (``CatalogReader.kept_manifests``), with these themselves.
-A content is one of them as long as it takes until the change expires; it was an entry of the index before.
+While a history is kept, it remembers both sides of every change that the log knows since then, and the
+manifests of imports, with all that they name. A content is one of them as long as it takes until the
+change expires; it was an entry of the index before.
+
+A snapshot keeps its manifest and all that it names until it is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from agent_world_distfs.engine.changes import iter_changes
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, HistoryExpiredError
 from agent_world_distfs.manifest_format import decode_manifest
-from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import FileIndexManifestRef, FileMetadata
 
 
@@ -24,11 +26,23 @@ def kept_hashes(catalog: Catalog, files: BlobFiles) -> Iterator[str]:
 
     Raises:
         BlobMissingError, BlobHashMismatchError, ManifestError: a manifest cannot be read to its end.
-        CatalogError: the log contradicts its checksums.
+        CatalogError: the catalog contradicts its checksums.
     """
+    yield from history_hashes(catalog, files)
+    yield from snapshot_hashes(catalog, files)
+
+
+def history_hashes(catalog: Catalog, files: BlobFiles) -> Iterator[str]:
+    """The same of the history alone."""
     yield from _in_the_log(catalog)
-    for text in catalog.read(lambda tx: tx.kept_manifests()):
-        yield from _in_a_manifest(catalog, files, text)
+    yield from _in_manifests(catalog, files, lambda tx: tx.kept_manifests())
+
+
+def snapshot_hashes(catalog: Catalog, files: BlobFiles) -> Iterator[str]:
+    """The same of snapshots alone."""
+    yield from _in_manifests(
+        catalog, files, lambda tx: [str(snapshot.manifest) for snapshot in tx.list_snapshots()]
+    )
 
 
 def _in_the_log(catalog: Catalog) -> Iterator[str]:
@@ -49,15 +63,18 @@ def _in_the_log(catalog: Catalog) -> Iterator[str]:
             return
 
 
-def _in_a_manifest(catalog: Catalog, files: BlobFiles, text: str) -> Iterator[str]:
-    ref = FileIndexManifestRef.parse(text)
-    yield ref.content_hash
-    try:
-        for file in manifest_entries(catalog, files, ref):
-            yield file.content_hash
-    except BlobMissingError:
-        if text in catalog.read(lambda tx: tx.kept_manifests()):
-            raise  # else it has expired meanwhile
+def _in_manifests(
+    catalog: Catalog, files: BlobFiles, list_kept: Callable[[CatalogReader], Iterable[str]]
+) -> Iterator[str]:
+    for text in dict.fromkeys(catalog.read(list_kept)):
+        ref = FileIndexManifestRef.parse(text)
+        yield ref.content_hash
+        try:
+            for file in manifest_entries(catalog, files, ref):
+                yield file.content_hash
+        except BlobMissingError:
+            if text in catalog.read(list_kept):
+                raise  # else it has expired, or was dropped, meanwhile
 
 
 def manifest_entries(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> Iterator[FileMetadata]:

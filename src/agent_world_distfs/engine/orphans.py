@@ -3,8 +3,8 @@
 What is named is found by reading all that names: paths, pins, leases, staged rows. There is no count
 and no index from a blob to its names, which each write would have to keep, and which could be wrong.
 
-What a history that is kept remembers is no orphan either (``kept``): it is taken out of what nothing
-names, by its hash, after each look.
+What a history that is kept remembers, or a snapshot is of, is no orphan either (``kept``): it is taken
+out of what nothing names, by its hash, after each look.
 
 There are two kinds of orphans: a blob row that nothing names, and a stray file, that is one without a row,
 which a crash between publishing and committing leaves. What a living process is just bringing in is
@@ -20,13 +20,16 @@ So does what the history remembers, without any record of its own. It remembers 
 the index at some time since it began, and manifests, whose naming is recorded like any other. An entry
 at or after the time of the first look was found there, or named since, and so recorded. An entry that
 was gone by then is in the log, which is read later than that: it is found there, or has expired.
+Of snapshots the same holds, for the reasons that ``operations.snapshots`` gives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from agent_world_distfs.engine.kept import kept_hashes
+from agent_world_distfs.engine.kept import history_hashes, snapshot_hashes
 from agent_world_distfs.engine.leases import dead_leases
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader, Doubted, StoredForm
@@ -44,39 +47,61 @@ class Orphan:
     identity: int = 0
 
 
+class Unnamed(NamedTuple):
+    """What no path, pin or lease names, each ascending by hash.
+
+    ``in_history``: what a history remembers; ``in_snapshots``: what nothing but snapshots keeps.
+    """
+
+    orphans: list[Orphan]
+    in_history: list[Orphan]
+    in_snapshots: list[Orphan]
+
+
 def find_orphans(catalog: Catalog, files: BlobFiles) -> list[Orphan]:
     """All orphans of one moment, each checked twice; ascending by hash."""
-    return find_unnamed(catalog, files)[0]
+    return find_unnamed(catalog, files).orphans
 
 
-def find_unnamed(catalog: Catalog, files: BlobFiles) -> tuple[list[Orphan], list[Orphan]]:
-    """The same, and apart from them what nothing but a history that is kept names."""
+def find_unnamed(catalog: Catalog, files: BlobFiles) -> Unnamed:
+    """The same, and apart from them what is kept without a name."""
     dead = dead_leases(catalog, files)
     rows = catalog.read(lambda tx: tx.list_unnamed_blobs(dead))
     found = [Orphan(row.content_hash, row.size_bytes, row) for row in rows]
     for shard in SHARDS:
         found.extend(find_strays(catalog, files, shard, files.list_shard(shard)))
-    found, kept = _without_kept(catalog, files, found)
-    if not found:
-        return [], _by_hash(kept)
-    orphans, kept_now = _without_kept(catalog, files, _confirmed(catalog, found, dead))
-    return _by_hash(orphans), _by_hash(kept + kept_now)
+    first = _sorted_out(catalog, files, found)
+    if not first.orphans:
+        return first
+    second = _sorted_out(catalog, files, _confirmed(catalog, first.orphans, dead))
+    in_history, in_snapshots = (_by_hash([*first[which], *second[which]]) for which in (1, 2))
+    return Unnamed(second.orphans, in_history, in_snapshots)
 
 
-def _by_hash(found: list[Orphan]) -> list[Orphan]:
+def _by_hash(found: Iterable[Orphan]) -> list[Orphan]:
     return sorted(found, key=lambda orphan: orphan.content_hash)
 
 
-def _without_kept(
-    catalog: Catalog, files: BlobFiles, found: list[Orphan]
-) -> tuple[list[Orphan], list[Orphan]]:
-    if not found:
-        return [], []
+def _sorted_out(catalog: Catalog, files: BlobFiles, found: list[Orphan]) -> Unnamed:
     left = {orphan.content_hash for orphan in found}
-    for content_hash in kept_hashes(catalog, files):
-        left.discard(content_hash)
-    kept = [orphan for orphan in found if orphan.content_hash not in left]
-    return [orphan for orphan in found if orphan.content_hash in left], kept
+    in_history = _taken_out(left, history_hashes(catalog, files))
+    in_snapshots = _taken_out(left, snapshot_hashes(catalog, files))
+    found = _by_hash(found)
+    return Unnamed(
+        *([each for each in found if each.content_hash in x] for x in (left, in_history, in_snapshots))
+    )
+
+
+def _taken_out(left: set[str], names: Iterable[str]) -> set[str]:
+    taken: set[str] = set()
+    if left:
+        for name in names:
+            if name in left:
+                left.discard(name)
+                taken.add(name)
+                if not left:
+                    break
+    return taken
 
 
 def _confirmed(catalog: Catalog, found: list[Orphan], dead: frozenset[str]) -> list[Orphan]:

@@ -8,13 +8,12 @@ snapshot before it is reported. What a living process is bringing in is no findi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
 
-from agent_world_distfs.engine.kept import kept_hashes
-from agent_world_distfs.engine.orphans import SHARDS, find_unnamed
-from agent_world_distfs.engine.reading import find_stored, verify_hash
-from agent_world_distfs.engine.scrubbing import WINDOW, Budget, Portion, Rounds, read_rounds, write_rounds
+from agent_world_distfs.engine.kept import history_hashes
+from agent_world_distfs.engine.orphans import SHARDS, Orphan, Unnamed, find_unnamed
+from agent_world_distfs.engine.reading import verify_hash
+from agent_world_distfs.engine.scrubbing import Budget, Portion, Rounds, read_rounds, write_rounds
+from agent_world_distfs.engine.snapshot_losses import lost_in_snapshots, not_stored, snapshots_naming
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, BlobNotFoundError, CatalogError
 from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader
@@ -29,6 +28,7 @@ class _Findings:
     corrupt: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     """Named by the history, bytes not stored."""
+    lost_in_snapshots: set[str] = field(default_factory=set)
     verified_bytes: int = 0
     is_verified: bool = False
     verified_since_ms: int | None = None
@@ -64,22 +64,31 @@ def _audit(
         catalog.read(lambda tx: _confirm_missing(tx, gone, found))
     if budget is not None:
         _hash(catalog, files, budget, rounds, found, progress)
-    orphans, kept = ((), ()) if damage else _look_at_unnamed(catalog, files, found)
+    unnamed = Unnamed([], [], []) if damage else _look_at_unnamed(catalog, files, found)
+    bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots
+    damaged_snapshots = () if damage else snapshots_naming(catalog, files, bad)
     return FileIndexAuditReport(
         total_files,
         total_pins,
         tuple(sorted(found.missing)),
         tuple(sorted(found.dangling)),
-        orphans,
+        _hashes(unnamed.orphans),
         tuple(sorted(found.damaged)),
         tuple(sorted(found.corrupt)),
         damage,
         found.is_verified,
-        kept,
+        _hashes(unnamed.in_history),
         tuple(sorted(found.forgotten)),
         found.verified_bytes,
         found.verified_since_ms,
+        _hashes(unnamed.in_snapshots),
+        tuple(sorted(found.lost_in_snapshots)),
+        damaged_snapshots,
     )
+
+
+def _hashes(blobs: list[Orphan]) -> tuple[str, ...]:
+    return tuple(each.content_hash for each in blobs)
 
 
 def _look_at_catalog(tx: CatalogReader, *, verify: bool) -> tuple[int, int, tuple[str, ...]]:
@@ -92,32 +101,22 @@ def _look_at_catalog(tx: CatalogReader, *, verify: bool) -> tuple[int, int, tupl
 # --- what no path names -------------------------------------------------------------------------
 
 
-def _look_at_unnamed(
-    catalog: Catalog, files: BlobFiles, found: _Findings
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Orphans, and what only the history names; neither if that cannot be read, which is a finding."""
+def _look_at_unnamed(catalog: Catalog, files: BlobFiles, found: _Findings) -> Unnamed:
+    """Orphans, and what is kept without a name; none of it if what keeps cannot be read: a finding."""
+    lost, rotten = lost_in_snapshots(catalog, files)
+    found.lost_in_snapshots.update(lost)
+    found.corrupt.update(rotten)
     try:
-        if forgotten := _not_stored(catalog, files):  # or taken, since it has expired?
-            found.forgotten.update(forgotten.intersection(_not_stored(catalog, files)))
-        orphans, kept = find_unnamed(catalog, files)
+        if forgotten := not_stored(catalog, files, history_hashes(catalog, files)):
+            # Or taken, since it has expired?
+            found.forgotten.update(forgotten & not_stored(catalog, files, history_hashes(catalog, files)))
+        return find_unnamed(catalog, files)
     except BlobMissingError as error:  # a manifest
-        found.forgotten.add(error.content_hash)
-        return (), ()
+        if error.content_hash not in lost:
+            found.forgotten.add(error.content_hash)
     except BlobHashMismatchError as error:
         found.corrupt.add(error.expected)
-        return (), ()
-    return tuple(each.content_hash for each in orphans), tuple(each.content_hash for each in kept)
-
-
-def _not_stored(catalog: Catalog, files: BlobFiles) -> set[str]:
-    names, missing = kept_hashes(catalog, files), set[str]()
-    while window := set(islice(names, WINDOW)):
-        missing.update(catalog.read(partial(_without_bytes, files, window)))
-    return missing
-
-
-def _without_bytes(files: BlobFiles, names: set[str], tx: CatalogReader) -> list[str]:
-    return [name for name in names if find_stored(tx, files, name) is None]
+    return Unnamed([], [], [])
 
 
 # --- rows and files -----------------------------------------------------------------------------

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent_world_distfs.engine.changes import concerns, iter_changes, require_kept
-from agent_world_distfs.engine.past import file_at, known_last
+from agent_world_distfs.engine.past import known_last
 from agent_world_distfs.engine.reading import read_hash
+from agent_world_distfs.engine.snapshots import find_snapshot, reading
+from agent_world_distfs.engine.states import file_at
 from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, PathNotFoundError
+from agent_world_distfs.paths import check_name
 from agent_world_distfs.protocols import BlobFiles, Catalog
-from agent_world_distfs.records import Change, LogRange
+from agent_world_distfs.records import Change, LogRange, State
 
 
 def log_range(catalog: Catalog) -> LogRange:
@@ -31,8 +34,18 @@ def path_history(catalog: Catalog, path: str) -> Iterator[Change]:
     return iter_changes(catalog, since, last, lambda change: change.is_import or change.path == path)
 
 
-def read_at(catalog: Catalog, files: BlobFiles, path: str, seq: int) -> bytes:
-    """The content that a path had after a transaction, verified."""
+def read_at(catalog: Catalog, files: BlobFiles, path: str, state: State) -> bytes:
+    """The content that a path had in a state, verified."""
+    if not isinstance(state, str):
+        return _read_after(catalog, files, path, state)
+    file = file_at(catalog, files, path, state)
+    if file is None:
+        raise PathNotFoundError(path)
+    with reading(catalog, find_snapshot(catalog, check_name(state))):
+        return read_hash(catalog, files, file.content_hash)
+
+
+def _read_after(catalog: Catalog, files: BlobFiles, path: str, seq: int) -> bytes:
     require_kept(catalog.read(lambda tx: tx.log_state()), seq)
     file = file_at(catalog, files, path, seq)
     if file is None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.manifest_spool import spool_manifest
-from agent_world_distfs.engine.reading import open_hash
+from agent_world_distfs.engine.manifests import Expectation, entries_of, open_manifest
 from agent_world_distfs.engine.replacing import blob_of, chunks, compare, replace_index, verify_blobs
-from agent_world_distfs.errors import IndexConflictError, InvalidInputError, ManifestError
-from agent_world_distfs.hashing import CHUNK_BYTES, check_hash, new_hasher
 from agent_world_distfs.manifest_format import MANIFEST_VERSION, decode_manifest
 from agent_world_distfs.protocols import (
     BlobFiles,
@@ -41,43 +36,40 @@ def export_manifest(catalog: Catalog, files: BlobFiles, *, pin: bool) -> FileInd
 
 def read_manifest(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> FileIndexManifest:
     """Decode and check a manifest; nothing is imported."""
-    with _open_manifest(catalog, files, ref) as reader:
-        return FileIndexManifest(MANIFEST_VERSION, tuple(_entries(reader)))
+    with open_manifest(catalog, files, ref) as reader:
+        return FileIndexManifest(MANIFEST_VERSION, tuple(entries_of(reader)))
 
 
 def import_manifest(
     catalog: Catalog,
     files: BlobFiles,
     ref: FileIndexManifestRef,
-    expected_current: FileIndexManifestRef | None,
+    expected: Expectation,
 ) -> ManifestImportReport:
     """Replace the index by what a manifest says, after everything in it was checked."""
-    with _open_manifest(catalog, files, ref) as reader:
-        state = catalog.digest_of(_entries(reader))
-        demand = _demand(catalog, files, expected_current)
-        try:
-            return replace_index(catalog, files, lambda: _entries(reader), state, demand, ref.content_hash)
-        except _OtherIndexError:
-            raise _conflict(catalog, expected_current) from None
+    with open_manifest(catalog, files, ref) as reader:
+        state = catalog.digest_of(entries_of(reader))
+        with expected.told():
+            return replace_index(
+                catalog, files, lambda: entries_of(reader), state, expected.require, ref.content_hash
+            )
 
 
 def try_manifest(
     catalog: Catalog,
     files: BlobFiles,
     ref: FileIndexManifestRef,
-    expected_current: FileIndexManifestRef | None,
+    expected: Expectation,
 ) -> ManifestImportReport:
     """What ``import_manifest`` would do, after the same checks."""
-    with _open_manifest(catalog, files, ref) as reader:
-        catalog.digest_of(_entries(reader))
-        try:
-            catalog.read(_demand(catalog, files, expected_current))
-        except _OtherIndexError:
-            raise _conflict(catalog, expected_current) from None
-        for chunk in chunks(_entries(reader)):
+    with open_manifest(catalog, files, ref) as reader:
+        catalog.digest_of(entries_of(reader))
+        with expected.told():
+            catalog.read(expected.require)
+        for chunk in chunks(entries_of(reader)):
             _check_blobs(catalog, files, chunk)
         with spool_manifest(catalog) as current:
-            return compare(decode_manifest(current), _entries(reader))
+            return compare(decode_manifest(current), entries_of(reader))
 
 
 def _check_blobs(catalog: Catalog, files: BlobFiles, chunk: list[FileMetadata]) -> None:
@@ -87,71 +79,3 @@ def _check_blobs(catalog: Catalog, files: BlobFiles, chunk: list[FileMetadata]) 
 
     catalog.read(check)
     verify_blobs(catalog, files, chunk)
-
-
-class _OtherIndexError(Exception):
-    """The index is not the expected one. What it is, is found out after the lock is let go."""
-
-
-def _demand(
-    catalog: Catalog, files: BlobFiles, expected: FileIndexManifestRef | None
-) -> Callable[[CatalogReader], None]:
-    """A check that the index is the one of manifest ``expected``: by digest, in no time."""
-    if expected is None:
-        return lambda _: None
-    with _open_manifest(catalog, files, expected) as reader:
-        state = catalog.digest_of(_entries(reader))
-
-    def check(tx: CatalogReader) -> None:
-        if tx.index_state() != state:
-            raise _OtherIndexError
-
-    return check
-
-
-def _conflict(catalog: Catalog, expected: FileIndexManifestRef | None) -> IndexConflictError:
-    assert expected is not None  # nothing else is demanded
-    hasher, size_bytes = new_hasher(catalog.hash_algorithm), 0
-    with spool_manifest(catalog) as current:
-        while chunk := current.read(CHUNK_BYTES):
-            hasher.update(chunk)
-            size_bytes += len(chunk)
-    return IndexConflictError(expected, FileIndexManifestRef(hasher.hexdigest(), size_bytes))
-
-
-def check_ref(ref: FileIndexManifestRef) -> FileIndexManifestRef:
-    """Return ``ref`` if it is well-formed.
-
-    Raises:
-        TypeError: not a reference.
-        BlobHashInvalidError, InvalidInputError: its hash or its size cannot be one.
-    """
-    if not isinstance(ref, FileIndexManifestRef):
-        raise TypeError(f"a manifest is named by a FileIndexManifestRef, not {type(ref).__name__}")
-    check_hash(ref.content_hash)
-    if type(ref.size_bytes) is not int or ref.size_bytes < 0:
-        raise InvalidInputError("the size of a manifest is a number of bytes")
-    return ref
-
-
-def _open_manifest(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
-    """The bytes of a manifest, verified as a whole, to be read as often as needed."""
-    reader = open_hash(catalog, files, check_ref(ref).content_hash)
-    try:
-        _verify_manifest(reader, ref)
-    except BaseException:
-        reader.close()
-        raise
-    return reader
-
-
-def _verify_manifest(reader: BlobReader, ref: FileIndexManifestRef) -> None:
-    if reader.size_bytes != ref.size_bytes:
-        raise ManifestError(f"it has {reader.size_bytes} bytes, the reference says {ref.size_bytes}")
-    while reader.read(CHUNK_BYTES):
-        pass
-
-
-def _entries(reader: BlobReader) -> Iterator[FileMetadata]:
-    reader.seek(0)
-    return decode_manifest(reader)

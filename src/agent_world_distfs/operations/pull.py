@@ -7,25 +7,29 @@ that the next pull does not fetch again.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import IO
 
 from agent_world_distfs.engine.bulk import Bulk
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
-from agent_world_distfs.engine.reading import open_hash
+from agent_world_distfs.engine.manifests import entries_of, open_manifest
+from agent_world_distfs.engine.reading import find_stored, open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
-from agent_world_distfs.errors import BlobNotFoundError, ManifestError
+from agent_world_distfs.engine.snapshots import require_free
+from agent_world_distfs.errors import BlobNotFoundError, LeaseExpiredError, ManifestError
 from agent_world_distfs.hashing import as_bytes, hash_function, require_hash
 from agent_world_distfs.manifest_format import decode_manifest
-from agent_world_distfs.protocols import BlobFiles, BlobStore, Catalog
+from agent_world_distfs.protocols import BlobFiles, BlobStore, Catalog, CatalogReader, CatalogWriter
 from agent_world_distfs.records import (
     FileIndexManifestRef,
     FileMetadata,
     ManifestImportReport,
     Progress,
+    Snapshot,
 )
 
 SNAPSHOT_ATTEMPTS = 10
@@ -62,6 +66,40 @@ def pull(
 
             _fetch_entries(catalog, files, lease, source, entries, progress)
         return import_manifest()
+
+
+def pull_snapshots(
+    catalog: Catalog,
+    files: BlobFiles,
+    source: BlobStore,
+    snapshots: Sequence[Snapshot],
+    progress: Progress | None,
+) -> list[Snapshot]:
+    """Bring those that are not here, each in a transaction; what they name is leased until then."""
+    wanted = catalog.read(lambda tx: [each for each in snapshots if not _is_here(tx, each)])
+    for snapshot in wanted:
+        with Lease(catalog, files) as lease:
+            fetch_blob(lease, source, snapshot.manifest.content_hash)
+            with open_manifest(catalog, files, snapshot.manifest) as manifest:
+                entries = partial(entries_of, manifest)
+                _fetch_entries(catalog, files, lease, source, entries, progress)
+            catalog.write(partial(_add_leased, files=files, lease=lease.name, snapshot=snapshot))
+    return wanted
+
+
+def _is_here(tx: CatalogReader, snapshot: Snapshot) -> bool:
+    held = tx.find_snapshot(snapshot.name)
+    if held is not None and held.manifest != snapshot.manifest:
+        require_free(tx, snapshot.name)
+    return held is not None
+
+
+def _add_leased(tx: CatalogWriter, files: BlobFiles, lease: str, snapshot: Snapshot) -> None:
+    manifest = find_stored(tx, files, snapshot.manifest.content_hash)
+    if manifest is None or lease not in tx.leases():
+        raise LeaseExpiredError  # somebody took this process for dead
+    if not _is_here(tx, snapshot):
+        tx.add_snapshot(snapshot, [manifest])
 
 
 def _fetch_entries(

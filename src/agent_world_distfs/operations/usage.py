@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent_world_distfs.engine.kept import snapshot_hashes
 from agent_world_distfs.engine.orphans import find_unnamed
 from agent_world_distfs.protocols import BlobFiles, Catalog
 from agent_world_distfs.records import FileMetadata, UsageReport
@@ -28,8 +29,8 @@ def usage(catalog: Catalog, files: BlobFiles, prefix: str) -> UsageReport:
         else:
             outside.add(file.content_hash)
     pins = {pin.content_hash: pin.size_bytes for pin in catalog.read(lambda tx: tx.list_pins())}
-    exclusive = inside.keys() - outside - pins.keys()
-    orphans, kept = find_unnamed(catalog, files)
+    exclusive = (inside.keys() - outside - pins.keys()).difference(snapshot_hashes(catalog, files))
+    orphans, in_history, in_snapshots = find_unnamed(catalog, files)
     return UsageReport(
         prefix,
         total_files,
@@ -38,7 +39,8 @@ def usage(catalog: Catalog, files: BlobFiles, prefix: str) -> UsageReport:
         sum(inside.values()),
         sum(inside[name] for name in exclusive),
         sum(size for name, size in pins.items() if name not in inside and name not in outside),
-        sum(blob.size_bytes for blob in kept),
+        sum(blob.size_bytes for blob in in_history),
+        sum(blob.size_bytes for blob in in_snapshots),
         sum(blob.size_bytes for blob in orphans),
         catalog.read(lambda tx: tx.total_bytes()) + sum(o.size_bytes for o in orphans if o.row is None),
     )

@@ -13,7 +13,7 @@ from agent_world_distfs.protocols.rows import (
     LoggedTransaction,
     LogState,
 )
-from agent_world_distfs.records import FileMetadata, HashAlgorithm
+from agent_world_distfs.records import FileMetadata, HashAlgorithm, Snapshot
 
 T = TypeVar("T")
 
@@ -118,11 +118,22 @@ class CatalogReader(Protocol):
         ...
 
     def kept_manifests(self) -> list[str]:
-        """References (``HASH:SIZE``) of manifests that are kept, and with each all that it names.
+        """References (``HASH:SIZE``) of manifests that the history keeps, and with each all that it names.
 
-        They are those of imports that the history remembers, if it is kept. Whatever is to keep whole
-        states of the index is another source of this list; ``engine.kept`` asks for nothing else.
+        They are those of imports that it remembers, if it is kept.
         """
+        ...
+
+    def list_snapshots(self) -> list[Snapshot]:
+        """The snapshots, oldest first; each keeps its manifest, and all that this names.
+
+        Raises:
+            CatalogError: a row contradicts its checksum.
+        """
+        ...
+
+    def find_snapshot(self, name: str) -> Snapshot | None:
+        """The snapshot of a name."""
         ...
 
     def settings(self) -> dict[str, str]:
@@ -229,6 +240,18 @@ class CatalogWriter(CatalogReader, Protocol):
 
     def keep_history(self, *, is_kept: bool) -> None:
         """From this transaction on, keep what is overwritten; or do not. As it is already: nothing."""
+        ...
+
+    def add_snapshot(self, snapshot: Snapshot, blobs: Iterable[BlobRow | BlobBrief]) -> None:
+        """Keep a state of the index by a name that is free.
+
+        All that its manifest names is stored. ``blobs``: the manifest's, and those that nothing else
+        names for certain; see ``operations.snapshots``.
+        """
+        ...
+
+    def remove_snapshot(self, name: str) -> bool:
+        """Keep it no longer; False if there is none of this name."""
         ...
 
     def set_setting(self, name: str, value: str | None) -> None:

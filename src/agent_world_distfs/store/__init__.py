@@ -1,7 +1,7 @@
 """The public API over any catalog and any blob storage. Thin: checks what it is given and delegates.
 
 A module for each subject: ``blobs``, ``files``, ``upkeep``, ``exchange`` (which needs blobs), ``trees``,
-``history``, ``agents``, ``recovery``.
+``history``, ``snapshots``, ``agents``, ``recovery``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from agent_world_distfs.store.exchange import ExchangeMethods
 from agent_world_distfs.store.files import FileMethods
 from agent_world_distfs.store.history import HistoryMethods
 from agent_world_distfs.store.recovery import RecoveryMethods
+from agent_world_distfs.store.snapshots import SnapshotMethods
 from agent_world_distfs.store.trees import TreeMethods
 from agent_world_distfs.store.upkeep import UpkeepMethods
 
 
 class CasStore(
-    FileMethods, UpkeepMethods, RecoveryMethods, ExchangeMethods, TreeMethods, HistoryMethods, AgentMethods
+    FileMethods,
+    UpkeepMethods,
+    RecoveryMethods,
+    ExchangeMethods,
+    TreeMethods,
+    HistoryMethods,
+    SnapshotMethods,
+    AgentMethods,
 ):
     """Content-addressed bytes with a mutable index of paths over them.
 

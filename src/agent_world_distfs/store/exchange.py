@@ -6,6 +6,7 @@ import os
 from functools import partial
 
 from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.engine.manifests import Expectation, check_ref
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import manifest, original, pull
 from agent_world_distfs.protocols import BlobStore
@@ -15,6 +16,7 @@ from agent_world_distfs.records import (
     FileIndexManifestRef,
     ManifestImportReport,
     Progress,
+    Snapshot,
 )
 from agent_world_distfs.store.blobs import BlobMethods
 
@@ -52,9 +54,11 @@ class ExchangeMethods(BlobMethods):
             ManifestError: the manifest is not in the one canonical form, or lies.
             BlobNotFoundError, BlobHashMismatchError: the manifest or a blob of it is not stored, or rotten.
         """
+        check_ref(ref)
+        expected = Expectation(self._catalog, self._files, expected_current)
         if dry_run:
-            return manifest.try_manifest(self._catalog, self._files, ref, expected_current)
-        return manifest.import_manifest(self._catalog, self._files, ref, expected_current)
+            return manifest.try_manifest(self._catalog, self._files, ref, expected)
+        return manifest.import_manifest(self._catalog, self._files, ref, expected)
 
     def pull_manifest(
         self, source: BlobStore, ref: FileIndexManifestRef, *, progress: Progress | None = None
@@ -70,17 +74,41 @@ class ExchangeMethods(BlobMethods):
         """
         self._check_algorithm(source)
         importing = partial(self.import_file_index_manifest, ref)
-        return pull.pull(self._catalog, self._files, source, manifest.check_ref(ref), progress, importing)
+        return pull.pull(self._catalog, self._files, source, check_ref(ref), progress, importing)
 
     def pull_index(
-        self, source: ExchangeMethods, *, progress: Progress | None = None
+        self, source: ExchangeMethods, *, snapshots: bool = False, progress: Progress | None = None
     ) -> ManifestImportReport:
-        """The same for one snapshot of the source's current index, leased there; nothing is left there."""
-        if not isinstance(source, ExchangeMethods):
-            raise TypeError(f"an index is pulled from an open store, not from {type(source).__name__}")
-        self._check_algorithm(source)
+        """The same for one snapshot of the source's current index, leased there; nothing is left there.
+
+        With ``snapshots`` those of the source come first, as ``pull_snapshots`` brings them.
+        """
+        self._check_open_store(source)
+        if snapshots:
+            self.pull_snapshots(source, progress=progress)
         with pull.kept_index(source._catalog, source._files) as index:
             return pull.pull_entries(self._catalog, self._files, source, index, progress)
+
+    def pull_snapshots(self, source: ExchangeMethods, *, progress: Progress | None = None) -> list[Snapshot]:
+        """Bring the snapshots of another store, with all that they name; returns those that were not here.
+
+        One that is here already, of the same state, is left alone. Each comes whole or not at all, and
+        what is stored here is not fetched. The index does not change. Progress in files, of one snapshot
+        after the other.
+
+        Raises:
+            SnapshotExistsError: one of the same name is here, of another state; nothing is brought.
+            InvalidInputError: the source names its blobs by another algorithm.
+            BlobNotFoundError, BlobHashMismatchError: the source has lost a blob, or a snapshot meanwhile.
+        """
+        self._check_open_store(source)
+        theirs = source._catalog.read(lambda tx: tx.list_snapshots())
+        return pull.pull_snapshots(self._catalog, self._files, source, theirs, progress)
+
+    def _check_open_store(self, source: ExchangeMethods) -> None:
+        if not isinstance(source, ExchangeMethods):
+            raise TypeError(f"this is pulled from an open store, not from {type(source).__name__}")
+        self._check_algorithm(source)
 
     def _check_algorithm(self, source: BlobStore) -> None:
         if not hasattr(source, "get"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent_world_distfs.engine import past
+from agent_world_distfs.engine import states
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import history, retention, undo
 from agent_world_distfs.operations.watching import Watch
@@ -15,6 +15,7 @@ from agent_world_distfs.records import (
     FileDifference,
     FileMetadata,
     LogRange,
+    State,
     StoreSettings,
     UndoReport,
 )
@@ -22,7 +23,8 @@ from agent_world_distfs.store.base import StoreBase, check_text
 
 
 class HistoryMethods(StoreBase):
-    """States of the index are named by ``seq``: the number of the transaction after which they are.
+    """States of the index are named by ``seq``, the number of the transaction after which they are, or,
+    those that are kept as snapshots, by the snapshot's name.
 
     Wherever one is asked for that is older than what is known: HistoryExpiredError; that the store
     has not come to: InvalidInputError.
@@ -54,9 +56,18 @@ class HistoryMethods(StoreBase):
         """The known changes of one path, oldest first, and the imports, each of which may be one."""
         return history.path_history(self._catalog, normalize_path(path))
 
-    def diff(self, seq_a: int, seq_b: int, *, prefix: str = "") -> list[FileDifference]:
-        """The paths whose content differs between two states, ascending by the bytes of the path."""
-        return past.differences(self._catalog, self._files, seq_a, seq_b, check_prefix(prefix))
+    def diff(
+        self, state_a: State, state_b: State | None = None, *, prefix: str = ""
+    ) -> Iterator[FileDifference]:
+        """The paths whose content differs between two states, ascending by the bytes of the path.
+
+        None: the index as it is when the first difference is asked for. Between snapshots, and
+        between one and the index of now, in bounded memory.
+
+        Raises:
+            SnapshotNotFoundError: there is no such snapshot; also at the first difference, if it was dropped.
+        """
+        return states.differences(self._catalog, self._files, state_a, state_b, check_prefix(prefix))
 
     def watch(self, *, prefix: str = "", since: int | None = None, timeout_s: float | None = None) -> Watch:
         """Changes as they are committed, by any process: an iterator that waits, and a context manager.
@@ -104,23 +115,23 @@ class HistoryMethods(StoreBase):
 
     # --- what was ------------------------------------------------------------------------------
 
-    def list_files_at(self, seq: int, *, prefix: str = "") -> list[FileMetadata]:
+    def list_files_at(self, state: State, *, prefix: str = "") -> list[FileMetadata]:
         """The entries that the index had, as ``list_files`` gives them."""
-        return past.files_at(self._catalog, self._files, seq, check_prefix(prefix))
+        return states.files_at(self._catalog, self._files, state, check_prefix(prefix))
 
-    def stat_file_at(self, path: str, seq: int) -> FileMetadata | None:
+    def stat_file_at(self, path: str, state: State) -> FileMetadata | None:
         """The entry that ``path`` had, None if there was none."""
-        return past.file_at(self._catalog, self._files, normalize_path(path), seq)
+        return states.file_at(self._catalog, self._files, normalize_path(path), state)
 
-    def read_file_at(self, path: str, seq: int) -> bytes:
+    def read_file_at(self, path: str, state: State) -> bytes:
         """The content that ``path`` had, verified.
 
         Raises:
-            HistoryNotKeptError: the store does not keep old contents.
+            HistoryNotKeptError: the state is no snapshot, and the store does not keep old contents.
             PathNotFoundError: there was no file.
             BlobMissingError: its bytes are gone.
         """
-        return history.read_at(self._catalog, self._files, normalize_path(path), seq)
+        return history.read_at(self._catalog, self._files, normalize_path(path), state)
 
     # --- how much is remembered ----------------------------------------------------------------
 

@@ -19,20 +19,21 @@ from agent_world_distfs.faces.cli import (
     history,
     recovery,
     settings,
+    snapshots,
     tour,
     trees,
     update,
     upkeep,
 )
 from agent_world_distfs.faces.cli.failures import ExitCode, report
-from agent_world_distfs.faces.cli.options import StoreCommand, shared_options, write_examples
+from agent_world_distfs.faces.cli.options import StoreCommand, StoreGroup, shared_options, write_examples
 from agent_world_distfs.faces.cli.output import discard
 from agent_world_distfs.faces.cli.session import Session
 
 PROGRAM = "distfs"
 COMPLETE_VARIABLE = "_DISTFS_COMPLETE"
 
-SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
+SECTIONS: Mapping[str, Sequence[StoreCommand | StoreGroup]] = {
     "See it at work": (tour.tour,),
     "Files, the paths of the index": (
         files.write,
@@ -56,6 +57,7 @@ SECTIONS: Mapping[str, Sequence[StoreCommand]] = {
         settings.settings,
         settings.expire,
     ),
+    "States kept by name": (snapshots.snapshot,),
     "Upkeep": (upkeep.init, upkeep.audit, upkeep.prune, recovery.du, upkeep.upgrade),
     "When something went wrong": (recovery.repair, recovery.backup, recovery.restore),
 }

@@ -57,16 +57,20 @@ def import_(
     "pull",
     "distfs pull ../other-store",
     "distfs pull ../other-store $(distfs export --store ../other-store)",
+    "distfs pull ../other-store --snapshots",
 )
 @takes_place("source")
 @takes_ref("ref", required=False)
+@click.option("--snapshots", is_flag=True, help="First bring the snapshots of SOURCE, too.")
 @pass_session
-def pull(session: Session, source: str, ref: FileIndexManifestRef | None) -> None:
+def pull(session: Session, *, source: str, ref: FileIndexManifestRef | None, snapshots: bool) -> None:
     """Make the index the one of another store.
 
     SOURCE is the directory of the other store; REF one of its manifests, HASH:SIZE; without it, the index
     it has now. Blobs that are missing here are fetched, and verified on the way. Interrupted, run it again:
-    it goes on where it stopped. A store that is missing here is made, with the hash algorithm of SOURCE.
+    it goes on where it stopped. With --snapshots, one that is here already by the same name is left alone if
+    it is of the same state; else nothing is brought, and the exit code is 4. A store that is missing here is
+    made, with the hash algorithm of SOURCE.
     """
     # The index that the other store has now is leased there, which writes; a manifest is only read.
     with (
@@ -74,6 +78,8 @@ def pull(session: Session, source: str, ref: FileIndexManifestRef | None) -> Non
         session.make_store(there.hash_algorithm if session.is_missing() else None) as here,
         session.watching("pull", "files") as progress,
     ):
+        if snapshots:
+            here.pull_snapshots(there, progress=progress)
         if ref is None:
             report = here.pull_index(there, progress=progress)
         else:

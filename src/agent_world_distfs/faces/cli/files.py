@@ -169,12 +169,7 @@ def ls(session: Session, prefix: str) -> None:
             output.print_json_array("files", files)
             return
         for file in files:
-            output.print_line(_row(file))
-
-
-def _row(file: FileMetadata) -> str:
-    time = output.shown_time(file.updated_at_ms)
-    return f"{file.size_bytes:>12}  {time}  {file.content_hash}  {output.shown_path(file.path)}"
+            output.print_line(output.file_row(file))
 
 
 @command("stat", "distfs stat notes/today.txt", "distfs stat notes/today.txt --json | jq -r .content_hash")

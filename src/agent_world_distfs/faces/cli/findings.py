@@ -26,6 +26,8 @@ def describe(report: FileIndexAuditReport, store: LocalCasStore) -> Iterator[str
         )
     if report.history_blob_hashes:
         yield f"{counted(len(report.history_blob_hashes), 'blob')} kept for the history alone."
+    if report.snapshot_blob_hashes:
+        yield f"{counted(len(report.snapshot_blob_hashes), 'blob')} kept for snapshots alone."
     if report.verified_bytes and not report.is_verified:
         yield f"Hashed {shown_size(report.verified_bytes)}; the next such audit goes on from here."
     if report.verified_since_ms is not None:
@@ -42,6 +44,7 @@ def _broken_blobs(report: FileIndexAuditReport, store: LocalCasStore) -> Iterato
     kinds = (
         (report.missing_file_blob_hashes, "missing: a path names it, its bytes are gone"),
         (report.missing_history_blob_hashes, "missing: the history names it, its bytes are gone"),
+        (report.missing_snapshot_blob_hashes, "missing: a snapshot names it, its bytes are gone"),
         (report.damaged_blob_hashes, "damaged: what is stored has another size or is no regular file"),
         (report.corrupt_blob_hashes, "corrupt: the bytes hash to something else"),
     )
@@ -52,6 +55,9 @@ def _broken_blobs(report: FileIndexAuditReport, store: LocalCasStore) -> Iterato
             yield from listed((f"{each}  {paths.get(each, '(no path)')}" for each in hashes), len(hashes))
     if any(hashes for hashes, _ in kinds):
         yield _REPAIR
+    if report.damaged_snapshots:
+        yield "Snapshots that cannot be restored whole (`distfs snapshot drop NAME` gives one up):"
+        yield from listed(map(shown_path, report.damaged_snapshots), len(report.damaged_snapshots))
 
 
 def _paths_naming(store: LocalCasStore, hashes: set[str]) -> dict[str, str]:

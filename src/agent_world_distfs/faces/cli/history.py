@@ -62,10 +62,11 @@ def _row(change: Change) -> str:
     said = ": ".join(filter(None, (change.actor, change.message)))
     end = f"  ({output.printable(said)})" if said else ""
     time = output.shown_time(change.at_ms)
-    return f"{change.transaction_id:<24}  {time}  {_deed(change):<8}  {path}{end}"
+    return f"{change.transaction_id:<24}  {time}  {deed_of(change):<8}  {path}{end}"
 
 
-def _deed(change: Change | FileDifference) -> str:
+def deed_of(change: Change | FileDifference) -> str:
+    """What became of the path, in a word."""
     if isinstance(change, Change) and change.is_import:
         return "imported"
     if change.before is None:
@@ -86,8 +87,8 @@ def diff(session: Session, seq_a: int, seq_b: int | None, prefix: str) -> None:
     """
     with session.read_store() as store:
         until = store.last_seq() if seq_b is None else seq_b
-        found = store.diff(seq_a, until, prefix=prefix)
-    lines = (f"{_deed(each):<8}  {output.shown_path(each.path)}" for each in found)
+        found = list(store.diff(seq_a, until, prefix=prefix))
+    lines = (f"{deed_of(each):<8}  {output.shown_path(each.path)}" for each in found)
     session.answer({"seq_a": seq_a, "seq_b": until, "differences": found}, lines)
 
 

@@ -32,6 +32,18 @@ class StoreCommand(click.Command):
         write_examples(formatter, *self.examples)
 
 
+class StoreGroup(click.Group):
+    """A command that has commands of its own below it."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(shared_options())
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, *self.examples)
+
+
 def write_examples(formatter: click.HelpFormatter, *examples: str) -> None:
     """End a help with examples, as they are to be typed."""
     with formatter.section("Examples"):
@@ -88,24 +100,22 @@ def _remember_json(context: click.Context, parameter: click.Parameter, value: bo
 
 def takes_path(name: str, **settings: Any) -> Callable[[Decorated], Decorated]:
     """A path of the index."""
-    return click.argument(name, callback=_each(normalize_path), shell_complete=complete_path, **settings)
+    return click.argument(name, callback=each(normalize_path), shell_complete=complete_path, **settings)
 
 
 def takes_prefix(name: str) -> Callable[[Decorated], Decorated]:
     """The beginning of paths, as plain text; by default empty."""
-    return click.argument(name, default="", callback=_each(check_prefix), shell_complete=complete_path)
+    return click.argument(name, default="", callback=each(check_prefix), shell_complete=complete_path)
 
 
 def takes_directory(name: str) -> Callable[[Decorated], Decorated]:
     """A directory of the index; by default its top, the empty text."""
-    return click.argument(
-        name, default="", callback=_each(_normalize_directory), shell_complete=complete_path
-    )
+    return click.argument(name, default="", callback=each(_normalize_directory), shell_complete=complete_path)
 
 
 def takes_hash() -> Callable[[Decorated], Decorated]:
     """HASH, as ``content_hash``."""
-    return click.argument("content_hash", metavar="HASH", callback=_each(check_hash))
+    return click.argument("content_hash", metavar="HASH", callback=each(check_hash))
 
 
 def takes_source() -> Callable[[Decorated], Decorated]:
@@ -125,7 +135,7 @@ def takes_place(name: str) -> Callable[[Decorated], Decorated]:
 
 def takes_ref(*declarations: str, **settings: Any) -> Callable[[Decorated], Decorated]:
     """A manifest reference, HASH:SIZE, as an argument or, with dashes, as an option."""
-    check = _each(FileIndexManifestRef.parse)
+    check = each(FileIndexManifestRef.parse)
     if declarations[0].startswith("-"):
         return click.option(*declarations, metavar="REF", callback=check, **settings)
     return click.argument(*declarations, callback=check, **settings)
@@ -135,7 +145,7 @@ def _normalize_directory(directory: str) -> str:
     return normalize_path(directory) if directory else ""
 
 
-def _each(check: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+def each(check: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """``check`` as a callback of click; the value may be missing, or several."""
 
     def callback(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
@@ -189,7 +199,7 @@ def takes_budget() -> Callable[[Decorated], Decorated]:
     return click.option(
         "--budget",
         metavar="AMOUNT",
-        callback=_each(Budget.parse),
+        callback=each(Budget.parse),
         help="Hash so much (10GB, 500MiB, 30s, 10m), going on where the last such audit ended.",
     )
 
@@ -202,7 +212,7 @@ def takes_condition(what: str) -> Callable[[Decorated], Decorated]:
         match = click.option(
             "--if-match",
             metavar="HASH",
-            callback=_each(check_hash),
+            callback=each(check_hash),
             help=f"Only if {what} holds the content HASH.",
         )
         return match(absent(function))

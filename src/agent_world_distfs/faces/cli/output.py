@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, BinaryIO, TextIO
 
-from agent_world_distfs.records import FileIndexManifestRef
+from agent_world_distfs.records import FileIndexManifestRef, FileMetadata
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -118,6 +118,12 @@ def shown_time(updated_at_ms: int) -> str:
 def exact_size(size_bytes: int) -> str:
     """A size for people who count."""
     return "1 byte" if size_bytes == 1 else f"{size_bytes} bytes"
+
+
+def file_row(file: FileMetadata) -> str:
+    """A file as ``ls`` lists it."""
+    time = shown_time(file.updated_at_ms)
+    return f"{file.size_bytes:>12}  {time}  {file.content_hash}  {shown_path(file.path)}"
 
 
 def shown_size(size_bytes: int) -> str:

@@ -50,6 +50,7 @@ def _told(report: RepairReport) -> Iterator[str]:
     lists = (
         (report.lost_paths, "Lost, unless the same content is stored again:", output.shown_path),
         (report.lost_pin_hashes, "Pinned and lost:", str),
+        (report.lost_snapshots, "Snapshots that are not whole any more:", output.shown_path),
         (report.quarantined, "Damaged bytes are kept in:", output.printable),
         (report.refused_blobs, "Other bytes than asked for came from:", output.printable),
         (report.index_damage, "The index still contradicts itself:", output.printable),
@@ -152,6 +153,7 @@ def _told_of_usage(report: UsageReport) -> Iterator[str]:
         (report.exclusive_bytes, "of that named by nothing else: what deleting these files would free"),
         (report.pinned_bytes, "only pinned"),
         (report.history_bytes, "only in the history that is kept"),
+        (report.snapshot_bytes, "only in snapshots"),
         (report.orphan_bytes, "orphans: what a prune would free"),
         (report.stored_bytes, "stored in all"),
     )

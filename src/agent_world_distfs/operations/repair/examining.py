@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.engine.snapshot_losses import named_by
+from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog
-from agent_world_distfs.records import Progress
+from agent_world_distfs.records import Progress, Snapshot
 
 WINDOW = 500
 """Blob rows read with their bytes in one snapshot."""
@@ -50,6 +51,34 @@ def find_bad_blobs(catalog: Catalog, files: BlobFiles, progress: Progress | None
             done += row.size_bytes
             if progress is not None:
                 progress(min(done, total), total)
+
+
+def find_rowless_blobs(catalog: Catalog, files: BlobFiles) -> Iterator[BadBlob]:
+    """Those that snapshots name and the catalog has no row of, as when it was built anew.
+
+    A manifest comes before what it names, so that who has mended it by the next step learns of that, too.
+    """
+    seen, previous = set[str](), None
+    for snapshot in catalog.read(lambda tx: tx.list_snapshots()):
+        is_read = False
+        try:
+            for bad in _rowless_in(catalog, files, snapshot, previous):
+                if bad.content_hash not in seen:
+                    seen.add(bad.content_hash)
+                    yield bad
+            is_read = True
+        except (BlobMissingError, BlobHashMismatchError):
+            pass  # a manifest that nobody has: what it names is not known
+        previous = snapshot if is_read else None
+
+
+def _rowless_in(
+    catalog: Catalog, files: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
+) -> Iterator[BadBlob]:
+    for blob in named_by(catalog, files, snapshot, previous):
+        name = blob.content_hash
+        if catalog.read(lambda tx, name=name: tx.find_brief(name)) is None:  # type: ignore[misc]
+            yield BadBlob(BlobRow(0, name, blob.size_bytes, None), None)
 
 
 def _window(catalog: Catalog, after: int) -> list[BlobRow]:

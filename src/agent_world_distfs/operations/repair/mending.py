@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO
 
 from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.engine.snapshot_losses import snapshots_naming
 from agent_world_distfs.errors import CatalogError, CorruptError, NotFoundError
 from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher, require_hash
-from agent_world_distfs.operations.repair.examining import BadBlob, find_bad_blobs
+from agent_world_distfs.operations.repair.examining import BadBlob, find_bad_blobs, find_rowless_blobs
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import FileMetadata, Progress, RepairReport
@@ -39,7 +41,7 @@ def repair(
     if not dry_run:
         catalog.write(lambda _: None)  # where nothing may be changed this says so, before an hour of reading
     outcome = _Outcome()
-    for bad in find_bad_blobs(catalog, files, progress):
+    for bad in chain(find_bad_blobs(catalog, files, progress), find_rowless_blobs(catalog, files)):
         take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, files, bad, outcome)
         if _ask(sources, bad, take, outcome):
             outcome.repaired.add(bad.content_hash)
@@ -47,7 +49,7 @@ def repair(
         outcome.lost.add(bad.content_hash)
         if not dry_run:
             _set_aside(catalog, files, bad, outcome)
-    return _report(catalog, outcome, dry_run=dry_run)
+    return _report(catalog, files, outcome, dry_run=dry_run)
 
 
 # --- bytes --------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ def _set_aside(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outco
 # --- the report ---------------------------------------------------------------------------------
 
 
-def _report(catalog: Catalog, outcome: _Outcome, *, dry_run: bool) -> RepairReport:
+def _report(catalog: Catalog, files: BlobFiles, outcome: _Outcome, *, dry_run: bool) -> RepairReport:
     pins = catalog.read(lambda tx: {pin.content_hash for pin in tx.list_pins()}) if outcome.lost else set()
     return RepairReport(
         tuple(sorted(outcome.repaired)),
@@ -149,6 +151,7 @@ def _report(catalog: Catalog, outcome: _Outcome, *, dry_run: bool) -> RepairRepo
         tuple(sorted(outcome.refused)),
         index_damage=catalog.read(lambda tx: tuple(tx.find_damage())),
         is_dry_run=dry_run,
+        lost_snapshots=snapshots_naming(catalog, files, outcome.lost),
     )
 
 

@@ -69,17 +69,17 @@ class Sharing:
         with source:
             target = os.open(name, _SHARED, 0o666, dir_fd=directory)
             try:
-                is_cloned = _is_cloned(source, target)
-                if is_cloned:
+                has_cloned = is_cloned(source, target)
+                if has_cloned:
                     self._verify(target, file)
                     with contextlib.suppress(OverflowError):  # a time that no file can have
                         os.utime(target, ns=(file.updated_at_ms * 1_000_000,) * 2)
             finally:
                 os.close(target)
-        if not is_cloned:
+        if not has_cloned:
             os.unlink(name, dir_fd=directory)
             self._link = "copy"  # nor will the next be
-        return is_cloned
+        return has_cloned
 
     def _name(self, directory: int, name: bytes, file: FileMetadata) -> bool:
         if not self._files.name_outside(file.content_hash, directory, name):
@@ -99,7 +99,8 @@ class Sharing:
         require_hash(file.content_hash, hasher.hexdigest())
 
 
-def _is_cloned(source: BinaryIO, target: int) -> bool:
+def is_cloned(source: BinaryIO, target: int) -> bool:
+    """Let an empty file share the blocks of another; False where that cannot be."""
     try:
         fcntl.ioctl(target, _CLONE, source.fileno())
     except OSError as error:

@@ -1,0 +1,89 @@
+"""Snapshots in the SQLite catalog: states of the index that are kept by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
+from agent_world_distfs.catalog.commits import Commit
+from agent_world_distfs.catalog.log import LogReader
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
+from agent_world_distfs.records import FileIndexManifestRef, Snapshot
+
+_COLUMNS = "name, manifest_hash, manifest_bytes, created_at_ms, total_files, message, checksum"
+_ALL = f"SELECT {_COLUMNS} FROM snapshots ORDER BY created_at_ms, name"  # noqa: S608  # constants only
+_ONE = f"SELECT {_COLUMNS} FROM snapshots WHERE name = ?"  # noqa: S608
+ADD_SNAPSHOT = f"INSERT INTO snapshots ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+
+
+class NamedReader(LogReader):
+    """The part of a ``CatalogReader`` that reads them."""
+
+    def list_snapshots(self) -> list[Snapshot]:
+        return [self._checked_snapshot(row) for row in self._execute(_ALL)]
+
+    def find_snapshot(self, name: str) -> Snapshot | None:
+        row = self._row(_ONE, name)
+        return None if row is None else self._checked_snapshot(row)
+
+    def _checked_snapshot(self, row: tuple[Any, ...]) -> Snapshot:
+        snapshot = snapshot_of(row)
+        if self._checksums.snapshot(snapshot) != row[-1]:
+            raise CatalogError(f"the row of snapshot {snapshot.name!r} contradicts its checksum")
+        return snapshot
+
+    def _find_snapshot_damage(self, stored: Commit | None) -> Iterator[str]:
+        found = IndexState(0, bytes(LENGTH))
+        for row in self._execute(_ALL):
+            found = IndexState(found.total_files + 1, add_to_digest(found.digest, row[-1]))
+            try:
+                self._checked_snapshot(row)
+            except CatalogError as error:
+                yield error.reason
+        if stored is not None and IndexState(stored.total_snapshots, stored.snapshot_digest) != found:
+            yield "the snapshots are not the set that was written: rows were lost, added or changed"
+
+
+class NamedWriter(NamedReader):
+    """The part of a ``CatalogWriter`` that changes them."""
+
+    _state: Commit
+    has_changed: bool
+
+    def _record(self, blob_id: int) -> None:
+        raise NotImplementedError
+
+    def add_snapshot(self, snapshot: Snapshot, blobs: Iterable[BlobRow | BlobBrief]) -> None:
+        for blob in blobs:
+            self._record(blob.blob_id)
+        row, state = snapshot_row(snapshot, self._checksums), self._state
+        self._cursor.execute(ADD_SNAPSHOT, row)
+        state.total_snapshots += 1
+        state.snapshot_digest = add_to_digest(state.snapshot_digest, row[-1])
+        self.has_changed = True
+
+    def remove_snapshot(self, name: str) -> bool:
+        row, state = self._row(_ONE, name), self._state
+        if row is None:
+            return False
+        self._cursor.execute("DELETE FROM snapshots WHERE name = ?", (name,))
+        state.total_snapshots -= 1
+        state.snapshot_digest = take_from_digest(state.snapshot_digest, row[-1])
+        self.has_changed = True
+        return True
+
+
+def snapshot_row(snapshot: Snapshot, checksums: Checksums) -> tuple[str, bytes, int, int, int, str, bytes]:
+    """A snapshot as a row."""
+    ref = snapshot.manifest
+    said = (snapshot.created_at_ms, snapshot.total_files, snapshot.message)
+    raw, checksum = bytes.fromhex(ref.content_hash), checksums.snapshot(snapshot)
+    return (snapshot.name, raw, ref.size_bytes, *said, checksum)
+
+
+def snapshot_of(row: tuple[Any, ...]) -> Snapshot:
+    """What a row says, in the order of the columns here; whether that is right, its checksum tells."""
+    name, raw, size_bytes, created_at_ms, total_files, message, _ = row
+    return Snapshot(name, FileIndexManifestRef(raw.hex(), size_bytes), created_at_ms, total_files, message)

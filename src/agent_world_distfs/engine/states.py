@@ -1,0 +1,88 @@
+"""States of the index, whichever way one is named: by the number of a transaction, or as a snapshot.
+
+A state with a number is made from the log, and costs what has happened since. A snapshot is read from
+its manifest, from the first entry on, in bounded memory: it costs what the index had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+from agent_world_distfs.engine import past
+from agent_world_distfs.engine.changes import check_seq
+from agent_world_distfs.engine.file_spool import FileSpool
+from agent_world_distfs.engine.past import content_of
+from agent_world_distfs.engine.snapshots import find_snapshot, opened_snapshot
+from agent_world_distfs.paths import check_name
+from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.records import FileDifference, FileMetadata, State
+
+
+def file_at(catalog: Catalog, files: BlobFiles, path: str, state: State) -> FileMetadata | None:
+    """The entry of a path in a state."""
+    if not isinstance(state, str):
+        return past.file_at(catalog, files, path, state)
+    with opened_snapshot(catalog, files, check_name(state)) as snapshot:
+        return snapshot.find(path)
+
+
+def files_at(catalog: Catalog, files: BlobFiles, state: State, prefix: str) -> list[FileMetadata]:
+    """The entries with a prefix in a state, ascending by the bytes of the path."""
+    if not isinstance(state, str):
+        return past.files_at(catalog, files, state, prefix)
+    with opened_snapshot(catalog, files, check_name(state)) as snapshot:
+        return list(snapshot.entries(prefix))
+
+
+def differences(
+    catalog: Catalog, files: BlobFiles, state_a: State, state_b: State | None, prefix: str
+) -> Iterator[FileDifference]:
+    """The paths whose content differs between two states, ascending; None: the index of now.
+
+    That there are such states is made sure of at once. Snapshots are read, and the index of now is
+    copied out, when the first difference is asked for.
+    """
+    for state in (state_a, state_b):
+        if isinstance(state, str):
+            find_snapshot(catalog, check_name(state))
+    numbers = [check_seq(state) for state in (state_a, state_b) if not isinstance(state, str | None)]
+    if isinstance(state_a, str) or isinstance(state_b, str):
+        past.known_last(catalog, *numbers)
+        return _merged(catalog, files, state_a, state_b, prefix)
+    last = past.known_last(catalog, *numbers)
+    until = last if state_b is None else state_b
+    return iter(past.differences(catalog, files, state_a, until, prefix))
+
+
+def _merged(
+    catalog: Catalog, files: BlobFiles, state_a: State, state_b: State | None, prefix: str
+) -> Iterator[FileDifference]:
+    with ExitStack() as stack:
+
+        def entries(state: State | None) -> Iterable[FileMetadata]:
+            if state is None:
+                return stack.enter_context(FileSpool(catalog, prefix))
+            if isinstance(state, str):
+                return stack.enter_context(opened_snapshot(catalog, files, state)).entries(prefix)
+            return past.files_at(catalog, files, state, prefix)
+
+        yield from merged(entries(state_a), entries(state_b))
+
+
+def merged(before: Iterable[FileMetadata], after: Iterable[FileMetadata]) -> Iterator[FileDifference]:
+    """The paths whose content differs; both ascend by the bytes of the path."""
+    old, new = iter(before), iter(after)
+    mine, theirs = next(old, None), next(new, None)
+    while mine is not None or theirs is not None:
+        if theirs is None or (mine is not None and mine.path.encode() < theirs.path.encode()):
+            assert mine is not None
+            yield FileDifference(mine.path, mine, None)
+            mine = next(old, None)
+        elif mine is None or theirs.path.encode() < mine.path.encode():
+            yield FileDifference(theirs.path, None, theirs)
+            theirs = next(new, None)
+        else:
+            if content_of(mine) != content_of(theirs):
+                yield FileDifference(mine.path, mine, theirs)
+            mine, theirs = next(old, None), next(new, None)

@@ -1,0 +1,219 @@
+"""Commands about states kept by name: snapshot create list show diff restore drop prune fork."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from agent_world_distfs import FileIndexManifestRef, FileMetadata, ForkReport, ManifestImportReport, Snapshot
+from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.history import deed_of
+from agent_world_distfs.faces.cli.options import (
+    StoreCommand,
+    StoreGroup,
+    command,
+    each,
+    takes_directory,
+    takes_place,
+    takes_prefix,
+    takes_ref,
+)
+from agent_world_distfs.faces.cli.session import Session, pass_session
+from agent_world_distfs.paths import check_name, check_prefix
+
+
+@click.group("snapshot", cls=StoreGroup, examples=("distfs snapshot create monday", "distfs snapshot list"))
+def snapshot() -> None:
+    """Keep states of the index by name, with all bytes that they name: see, compare, restore and fork them.
+
+    A NAME is one plain segment of a path. A snapshot costs its manifest, and whatever is overwritten or
+    removed later: no prune takes that before the snapshot is dropped.
+    """
+
+
+def _command(name: str, *examples: str) -> Callable[[Callable[..., Any]], StoreCommand]:
+    def decorate(function: Callable[..., Any]) -> StoreCommand:
+        made = command(name, *examples)(function)
+        snapshot.add_command(made)
+        return made
+
+    return decorate
+
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _takes_name(name: str = "name", **settings: Any) -> _Decorator:
+    return click.argument(name, callback=each(check_name), **settings)
+
+
+@_command("create", "distfs snapshot create monday", "distfs snapshot create v2 --message cleanup")
+@_takes_name()
+@click.option("--message", default="", help="Why, for whoever reads the list.")
+@pass_session
+def create(session: Session, *, name: str, message: str) -> None:
+    """Keep the index, as it is now, as NAME; prints the reference of its manifest.
+
+    Safe while others write: it is one moment. If there is a snapshot NAME already, the exit code is 4.
+    """
+    with session.open_store() as store:
+        made = store.snapshot(name, message)
+    session.answer(made, [str(made.manifest)])
+
+
+@_command("list", "distfs snapshot list", "distfs snapshot list --json | jq -r .snapshots[].name")
+@pass_session
+def list_(session: Session) -> None:
+    """List the snapshots, oldest first: when, how many files, the name, and why if that was said."""
+    with session.read_store() as store:
+        found = store.list_snapshots()
+    session.answer({"snapshots": found}, map(_row, found))
+
+
+def _row(kept: Snapshot) -> str:
+    said = f"  ({output.printable(kept.message)})" if kept.message else ""
+    files = output.counted(kept.total_files, "file")
+    return f"{output.shown_time(kept.created_at_ms)}  {files:>12}  {output.shown_path(kept.name)}{said}"
+
+
+@_command("show", "distfs snapshot show monday", "distfs snapshot show monday docs/")
+@_takes_name()
+@takes_prefix("prefix")
+@pass_session
+def show(session: Session, *, name: str, prefix: str) -> None:
+    """Show the snapshot NAME, and its files that begin with PREFIX, as `distfs ls` shows those of now.
+
+    `distfs get HASH` writes what such a file held; `distfs snapshot restore` brings it back.
+    """
+    with session.read_store() as store:
+        found, files = store.find_snapshot(name), store.list_files_at(name, prefix=prefix)
+    session.answer(output.fields(found) | {"files": files}, _shown(found, files))
+
+
+def _shown(found: Snapshot, files: list[FileMetadata]) -> Iterator[str]:
+    yield _row(found)
+    yield f"manifest {found.manifest}"
+    yield from map(output.file_row, files)
+
+
+@_command("diff", "distfs snapshot diff monday tuesday", "distfs snapshot diff monday --prefix docs/")
+@_takes_name("name_a", metavar="NAME")
+@_takes_name("name_b", metavar="[NAME]", required=False)
+@click.option(
+    "--prefix", default="", callback=each(check_prefix), help="Only paths that begin with this text."
+)
+@pass_session
+def diff(session: Session, *, name_a: str, name_b: str | None, prefix: str) -> None:
+    """List the paths whose content differs between two snapshots.
+
+    Without the second NAME, between one and the index of now.
+    """
+    with session.read_store() as store:
+        found = store.diff(name_a, name_b, prefix=prefix)
+        if session.wants_json:
+            output.print_json_array("differences", found)
+            return
+        for difference in found:
+            output.print_line(f"{deed_of(difference):<8}  {output.shown_path(difference.path)}")
+
+
+@_command(
+    "restore",
+    "distfs snapshot restore monday",
+    "distfs snapshot restore monday docs",
+    "distfs snapshot restore monday --expect $REF",
+)
+@_takes_name()
+@takes_directory("prefix")
+@takes_ref("--expect", help="Only if the index is still this one.")
+@pass_session
+def restore(session: Session, *, name: str, prefix: str, expect: FileIndexManifestRef | None) -> None:
+    """Make the index what it was when NAME was created, in one step.
+
+    PREFIX is a directory of the index: then only what is below it is replaced; docs takes docs/..., never
+    docs2/... Every byte is verified first. What the index is now is kept by nothing but a snapshot of it, or
+    the setting keep_history.
+    """
+    with session.open_store() as store:
+        report = store.restore_snapshot(name, expected_current=expect, prefix=prefix)
+    session.answer(report, [_restored(report, prefix)])
+
+
+def _restored(report: ManifestImportReport, prefix: str) -> str:
+    where = f"{output.shown_path(prefix)}/" if prefix else "The index"
+    changes = f"{report.added:,} added, {report.changed:,} changed, {report.removed:,} removed"
+    return f"{where} has {output.counted(report.total_files, 'file')}: {changes}."
+
+
+@_command("drop", "distfs snapshot drop monday tuesday")
+@_takes_name("names", nargs=-1, required=True, metavar="NAME...")
+@pass_session
+def drop(session: Session, *, names: tuple[str, ...]) -> None:
+    """Keep the snapshots NAME no longer.
+
+    One after the other; the first that is not there ends it, and the exit code is 3. What nothing else keeps
+    are orphans then, which `distfs prune` takes.
+    """
+    with session.open_store() as store:
+        for name in names:
+            store.drop_snapshot(name)
+    session.answer({"dropped": names}, [])
+
+
+def _keeps(what: str, meaning: str) -> _Decorator:
+    return click.option(
+        f"--keep-{what}", type=click.IntRange(min=0), default=0, metavar="N", help=f"Keep {meaning}."
+    )
+
+
+@_command(
+    "prune",
+    "distfs snapshot prune --keep-last 3 --keep-daily 7 --dry-run",
+    "distfs snapshot prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12",
+)
+@_keeps("last", "the newest N")
+@_keeps("hourly", "the newest of each of the last N hours that have one")
+@_keeps("daily", "the same for days")
+@_keeps("weekly", "the same for weeks")
+@_keeps("monthly", "the same for months")
+@click.option("--dry-run", is_flag=True, help="Say which would be dropped, but drop none.")
+@pass_session
+def prune(session: Session, /, *, dry_run: bool, **keep: int) -> None:
+    """Drop the snapshots that no rule given keeps, all in one step.
+
+    A snapshot that any of the rules keeps is kept. Periods are those of UTC; where there are fewer than N,
+    the oldest snapshot is kept, too. What nothing else keeps are orphans then, which `distfs prune` takes.
+    """
+    store = session.read_store() if dry_run else session.open_store()
+    with store:
+        report = store.prune_snapshots(**keep, dry_run=dry_run)
+    did = "Would drop" if dry_run else "Dropped"
+    counts = f"{output.counted(len(report.dropped), 'snapshot')}, kept {len(report.kept):,}"
+    session.answer(
+        output.fields(report) | {"dry_run": dry_run},
+        [f"{did} {counts}.", *output.listed(map(output.shown_path, report.dropped), len(report.dropped))],
+    )
+
+
+@_command("fork", "distfs snapshot fork monday ../experiment")
+@_takes_name()
+@takes_place("target")
+@pass_session
+def fork(session: Session, *, name: str, target: str) -> None:
+    """Make a second store in the directory TARGET that begins as the snapshot NAME.
+
+    TARGET is missing or empty. Neither store sees what is done in the other. Large contents are shared on the
+    disk where the file system can do that, by clones or hard links, and else copied. The new store has the
+    snapshot, too, so that it can tell what has changed since.
+    """
+    with session.read_store() as store, session.watching("fork", "files") as progress:
+        report = store.fork(target, name, progress=progress)
+    session.answer(output.fields(report) | {"target": target}, [_forked(report, target)])
+
+
+def _forked(report: ForkReport, target: str) -> str:
+    made = f"Made a store of {output.counted(report.total_files, 'file')} in {output.printable(target)}"
+    blobs = output.counted(report.total_blobs, "large blob")
+    return f"{made}: {report.shared_blobs:,} of {blobs} shared."

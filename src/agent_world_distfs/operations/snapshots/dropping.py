@@ -1,0 +1,40 @@
+"""Keeping snapshots no longer, one by name or those that a rule does not keep."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from agent_world_distfs.engine.full_disk import removing
+from agent_world_distfs.errors import SnapshotNotFoundError
+from agent_world_distfs.operations.snapshots.rules import Keep, choose
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
+from agent_world_distfs.records import Snapshot, SnapshotPruneReport
+
+
+def drop_snapshot(catalog: Catalog, files: BlobFiles, name: str) -> None:
+    """Drop one; what only it kept are orphans then.
+
+    Raises:
+        SnapshotNotFoundError: there is none of this name.
+    """
+    if not removing(catalog, files, lambda: catalog.write(lambda tx: tx.remove_snapshot(name))):
+        raise SnapshotNotFoundError(name)
+
+
+def prune_snapshots(catalog: Catalog, files: BlobFiles, rule: Keep, *, dry_run: bool) -> SnapshotPruneReport:
+    """Drop what the rule does not keep of the snapshots of one moment, in one transaction."""
+    if dry_run:
+        return _report(catalog.read(lambda tx: tx.list_snapshots()), rule)
+    return removing(catalog, files, partial(catalog.write, partial(_drop_others, rule=rule)))
+
+
+def _drop_others(tx: CatalogWriter, rule: Keep) -> SnapshotPruneReport:
+    report = _report(tx.list_snapshots(), rule)
+    for name in report.dropped:
+        tx.remove_snapshot(name)
+    return report
+
+
+def _report(snapshots: list[Snapshot], rule: Keep) -> SnapshotPruneReport:
+    kept = tuple(each.name for each in choose(snapshots, rule))
+    return SnapshotPruneReport(kept, tuple(each.name for each in snapshots if each.name not in kept))
