@@ -121,6 +121,21 @@ def test_many_files_of_the_same_contents_are_forked(store: LocalCasStore, tmp_pa
         assert fork.list_files() == store.list_files()
 
 
+def test_a_manifest_that_is_a_file_of_the_index_too_is_there_once(
+    store: LocalCasStore, tmp_path: Path
+) -> None:
+    store.write_files((f"many/{number}", b"x") for number in range(200))
+    first = store.snapshot("first")
+    store.link_file("manifest", first.manifest.content_hash)
+    second = store.snapshot("second")
+    store.restore_snapshot("first")
+    store.fork(tmp_path / "fork", "second")
+    with LocalCasStore(tmp_path / "fork") as fork:
+        assert fork.hash_bytes(fork.read_file("manifest")) == first.manifest.content_hash
+        assert fork.list_snapshots() == [second]
+        assert fork.audit_file_index(verify=True).is_clean()
+
+
 def test_a_store_that_is_open_read_only_can_be_forked(filled: LocalCasStore, tmp_path: Path) -> None:
     with LocalCasStore(filled.location, read_only=True) as reader:
         reader.fork(tmp_path / "fork", "kept")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
@@ -33,7 +33,7 @@ from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher, r
 from agent_world_distfs.operations.tree_out.place import TREE, Place, staged, swap_in
 from agent_world_distfs.operations.tree_out.sharing import is_cloned
 from agent_world_distfs.os_failures import translated
-from agent_world_distfs.protocols import BlobRow, CatalogWriter, IndexState
+from agent_world_distfs.protocols import BlobBrief, BlobRow, CatalogWriter
 from agent_world_distfs.records import FileMetadata, ForkReport, Progress
 
 _CANNOT_LINK = {
@@ -94,24 +94,16 @@ class _Fork:
                 if progress is not None:
                     progress(done, total)
             state = new.digest_of(snapshot.entries())
-            manifest = snapshot.snapshot.manifest
-            row = self._fetch(manifest.content_hash)
+            manifest = self._bring_missing(new, {snapshot.snapshot.manifest.content_hash})
 
             def finish(tx: CatalogWriter) -> None:
-                self._finish(tx, row, generation, state, snapshot)
+                (row,) = manifest(tx).values()
+                tx.note_import(row)
+                tx.switch_generation(generation, state)
+                tx.add_snapshot(snapshot.snapshot, [row])
+                tx.end_lease(_LEASE, 1)
 
             new.write(finish)
-
-    def _finish(
-        self, tx: CatalogWriter, manifest: BlobRow, generation: int, state: IndexState, snapshot: OpenSnapshot
-    ) -> None:
-        known = tx.find_brief(manifest.content_hash)
-        row = known or tx.add_blob(manifest.content_hash, manifest.size_bytes, manifest.payload)
-        tx.note_import(row)
-        tx.switch_generation(generation, state)
-        tx.add_snapshot(snapshot.snapshot, [row])
-        while not tx.end_lease(_LEASE, 1):
-            pass
 
     @contextlib.contextmanager
     def _new_catalog(self) -> Iterator[SqliteCatalog]:
@@ -127,21 +119,27 @@ class _Fork:
     # --- blobs ---------------------------------------------------------------------------------
 
     def _bring(self, new: SqliteCatalog, generation: int, chunk: list[FileMetadata]) -> None:
-        names = {file.content_hash for file in chunk}
-        missing = new.read(lambda tx: [name for name in names if tx.find_brief(name) is None])
-        rows = [self._fetch(name) for name in missing]
+        add = self._bring_missing(new, {file.content_hash for file in chunk})
 
         def stage(tx: CatalogWriter) -> None:
-            for row in rows:
-                tx.add_blob(row.content_hash, row.size_bytes, row.payload)
-            ids = {}
-            for name in names:
-                brief = tx.find_brief(name)
-                assert brief is not None
-                ids[name] = brief.blob_id
-            tx.stage_files(generation, [(file, ids[file.content_hash]) for file in chunk])
+            rows = add(tx)
+            tx.stage_files(generation, [(file, rows[file.content_hash].blob_id) for file in chunk])
 
         new.write_lazily(stage)
+
+    def _bring_missing(
+        self, new: SqliteCatalog, names: set[str]
+    ) -> Callable[[CatalogWriter], dict[str, BlobBrief]]:
+        """Bring the bytes of those that the new store does not have; what adds their rows and gives all."""
+        missing = new.read(lambda tx: [name for name in names if tx.find_brief(name) is None])
+        brought = [self._fetch(name) for name in missing]
+
+        def add(tx: CatalogWriter) -> dict[str, BlobBrief]:
+            for row in brought:
+                tx.add_blob(row.content_hash, row.size_bytes, row.payload)
+            return {name: row for name in names if (row := tx.find_brief(name)) is not None}
+
+        return add
 
     def _fetch(self, content_hash: str) -> BlobRow:
         """The row of a blob whose bytes, if they are a file, are there now."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent_world_distfs import (
@@ -42,6 +43,7 @@ class Operation:
     """Given the place and whether it was acknowledged: judge what is beside the store."""
     step: int = 1
     """Of many points that differ by the file only, each so-manieth in CI."""
+    snapshots: dict[str, tuple[bool, bool]] = field(default_factory=dict)
 
 
 def _prepare(store: LocalCasStore) -> None:
@@ -63,6 +65,12 @@ def _prepare(store: LocalCasStore) -> None:
     store.write_file("old/large", LARGE)
     store.write_file("old/pinned", b"pinned" * 3_000)
     store.pin(store.hash_bytes(b"pinned" * 3_000))
+    store.write_file("part/small", SMALL)
+    store.write_file("part/large", b"part" * 5_000)
+    store.write_files((f"part/many/{number}", b"%d" % number) for number in range(60))
+    store.snapshot("named", "before the part has changed")
+    store.write_file("part/small", b"n")
+    store.delete_file("part/large")
     store.put_bytes(b"orphan")
     store.put_bytes(b"orphan" * 3_000)
 
@@ -187,6 +195,39 @@ def _repair_store(_: LocalCasStore, root: Path) -> None:
     repair_store(str(root) + ".hurt", [str(root) + ".copy"])
 
 
+def _create(store: LocalCasStore, _: Path) -> None:
+    if _has(store, "new"):  # of an operation before, which was not interrupted early enough
+        store.drop_snapshot("new")
+    store.snapshot("new")
+
+
+def _drop(store: LocalCasStore, _: Path) -> None:
+    if not _has(store, "named"):
+        store.snapshot("named")
+    store.drop_snapshot("named")
+
+
+def _has(store: LocalCasStore, name: str) -> bool:
+    return any(each.name == name for each in store.list_snapshots())
+
+
+def _fork(store: LocalCasStore, root: Path) -> None:
+    _look_at_fork(root, is_done=False)
+    shutil.rmtree(str(root) + ".fork", ignore_errors=True)
+    store.fork(str(root) + ".fork", "named")
+
+
+def _look_at_fork(root: Path, is_done: bool) -> None:
+    """There is none, or a whole one."""
+    place = Path(f"{root}.fork")
+    assert place.exists() or not is_done
+    if place.exists():
+        with LocalCasStore(place, create=False) as fork:
+            assert fork.read_file("part/large") == b"part" * 5_000
+            assert list(fork.diff("named")) == []
+            assert fork.audit_file_index(verify=True).is_clean()
+
+
 def _hash(store: LocalCasStore, data: bytes) -> str:
     return store.hash_bytes(data)
 
@@ -290,6 +331,21 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "checkout": Operation(lambda s, root: s.checkout(f"{root}.out"), {}, look=_look_at_checkout),
     "scrub": Operation(_scrub, {}),
+    "snapshot": Operation(_create, {}, snapshots={"new": (False, True)}),
+    "drop-snapshot": Operation(_drop, {}, snapshots={"named": (True, False)}),
+    "restore-part": Operation(
+        lambda s, _: s.restore_snapshot("named", prefix="part"),
+        {"part/small": (b"n", SMALL), "part/large": (None, b"part" * 5_000)},
+    ),
+    "restore-snapshot": Operation(
+        lambda s, _: s.restore_snapshot("named"),
+        {
+            "part/small": (b"n", SMALL),
+            "part/large": (None, b"part" * 5_000),
+            "new-since-manifest": (b"n", None),
+        },
+    ),
+    "fork": Operation(_fork, {}, look=_look_at_fork),
     "audit": Operation(lambda s, _: s.audit_file_index(verify=True), {}),
     "close": Operation(lambda s, _: s.close(), {}),
     "make": Operation(lambda _, root: LocalCasStore(f"{root}.new").close(), {}, look=_look_at_new, step=2),

@@ -1,4 +1,6 @@
-"""Writers, readers, pins, imports and collections on one store for as long as is wanted: nothing may dangle.
+"""Writers, readers, pins, snapshots, imports and collections on one store for as long as is wanted.
+
+Nothing may dangle.
 
 python tests/proofs/soak.py SEED SECONDS
 """
@@ -69,6 +71,8 @@ def _start(root: Path, role: str, shift: str, end: float, bug: Callable[[], None
                 worker.do(ROLES[role])
             for content_hash, _ in worker.pinned:
                 assert store.unpin(content_hash)
+            for kept in worker.kept:
+                store.drop_snapshot(kept)
             for kind, number in worker.counts.items():
                 say(f"{kind} {number}")
 
@@ -83,6 +87,7 @@ def _look(root: Path) -> None:
         report = store.audit_file_index(verify=True)
         assert report.is_clean(), report
         assert report.total_pins == 0, f"pins are left: {store.list_pins()}"
+        assert store.list_snapshots() == [], "snapshots are left"
 
 
 if __name__ == "__main__":

@@ -10,13 +10,21 @@ from collections.abc import Callable
 
 from kill_model import body
 
-from agent_world_distfs import ABSENT, BlobNotFoundError, ConflictError, LocalCasStore, NotFoundError
+from agent_world_distfs import (
+    ABSENT,
+    BlobNotFoundError,
+    ConflictError,
+    FileMetadata,
+    LocalCasStore,
+    NotFoundError,
+)
 
 PATHS = 150
 SHARED = 12
 """Contents that everybody writes: a collection is always about to take some of them."""
 
 PINNED = 6
+KEPT = 3
 
 Step = Callable[["Worker"], None]
 
@@ -28,7 +36,8 @@ class Worker:
         self.store, self.chance = store, chance
         self.counts: Counter[str] = Counter()
         self.pinned: list[tuple[str, bytes]] = []
-        self._name = name
+        self.kept: dict[str, list[FileMetadata]] = {}
+        self.name = name
 
     def path(self) -> str:
         return f"p/{self.chance.randrange(PATHS)}"
@@ -39,7 +48,7 @@ class Worker:
             number = self.chance.randrange(SHARED)
             return body(f"shared{number}*{200 if number % 3 else 9_000 + number}")
         self.counts["contents"] += 1
-        name = f"{self._name}.{self.counts['contents']}"
+        name = f"{self.name}.{self.counts['contents']}"
         return body(f"{name}*{self.chance.randint(100, 2_000) if kind < 0.9 else 20_000}")
 
     def do(self, steps: list[Step]) -> None:
@@ -124,6 +133,36 @@ def _pin(worker: Worker) -> None:
         worker.counts["pins"] += 1
 
 
+def _keep(worker: Worker) -> None:
+    """What a snapshot names stays, whatever becomes of the paths, until the one who made it drops it."""
+    store = worker.store
+    for name, files in worker.kept.items():
+        for file in worker.chance.sample(files, min(len(files), 5)):
+            try:
+                data = store.read_file_at(file.path, name)
+            except NotFoundError as error:
+                raise AssertionError(f"{name} is not what it was: {error}") from error
+            assert store.hash_bytes(data) == file.content_hash
+            check_whole(data)
+    if len(worker.kept) >= KEPT:
+        oldest = next(iter(worker.kept))
+        store.drop_snapshot(oldest)
+        del worker.kept[oldest]
+    worker.counts["contents"] += 1
+    name = f"{worker.name}.{worker.counts['contents']}"
+    made = store.snapshot(name)
+    worker.kept[name] = store.list_files_at(name)
+    assert len(worker.kept[name]) == made.total_files
+    worker.counts["snapshots"] += 1
+
+
+def _restore(worker: Worker) -> None:
+    if worker.kept:
+        name = worker.chance.choice(list(worker.kept))
+        worker.store.restore_snapshot(name, prefix=worker.chance.choice(["", "p"]))
+        worker.counts["restores"] += 1
+
+
 def _import(worker: Worker) -> None:
     ref = worker.store.export_file_index_manifest(pin=True)
     try:
@@ -160,6 +199,7 @@ ROLES: dict[str, list[Step]] = {
     "writer 3": WRITER,
     "reader": [_read, _read_slowly, _write, _swap],
     "pinner": [_pin],
+    "keeper": [*[_keep] * 4, _restore],
     "importer": [*[_import] * 2, _write],
     "collector": [*[_collect] * 9, _audit],
 }

@@ -54,7 +54,7 @@ def run_at(zygote: Zygote, name: str, template: Path, root: Path, point: Point, 
 
 def check(root: Path, name: str, outcome: Outcome) -> None:
     """The store opens at once, holds what was acknowledged, works, and can be emptied of orphans."""
-    changes = OPERATIONS[name].changes
+    changes, snapshots = OPERATIONS[name].changes, OPERATIONS[name].snapshots
     OPERATIONS[name].look(root, outcome.said.startswith("ok"))
     with LocalCasStore(root, lock_timeout_s=5) as store:
         states = set()
@@ -62,13 +62,20 @@ def check(root: Path, name: str, outcome: Outcome) -> None:
             found = store.read_file(path) if store.stat_file(path) else None
             assert found in (before, after)
             states.add("after" if found == after else "before")
+        names = {each.name for each in store.list_snapshots()}
+        states |= {
+            "after" if (each in names) is after else "before" for each, (_, after) in snapshots.items()
+        }
         assert len(states) <= 1, "half of it was done"
-        if outcome.said.startswith("ok") and changes:
+        if outcome.said.startswith("ok") and states:
             assert states == {"after"}, "acknowledged and lost"
         if outcome.said.split()[:1] not in (["ok"], ["nothing"], ["OutcomeUnknownError"]):
             assert states <= {"before"}, f"told as not done, and done: {outcome.said}"
         for path, data in KEPT.items():
             assert path in changes or store.read_file(path) == data
+        for each in names:
+            for file in store.list_files_at(each):
+                store.get(file.content_hash)
         report = store.audit_file_index(verify=True)
         assert report.is_sound(), report
         planned = store.prune_orphan_blobs(dry_run=True)

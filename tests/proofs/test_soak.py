@@ -20,6 +20,8 @@ def test_nothing_dangles_after_twenty_seconds_of_everything() -> None:
         "renames",
         "deletes",
         "pins",
+        "snapshots",
+        "restores",
         "imports",
         "pruned",
         "audits",
