@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,44 @@ def test_a_snapshot_made_while_a_collection_runs_keeps_what_it_names(
     else:
         run_once_after(collect, "find_orphans", name_keep_and_forget, monkeypatch)
     filled.prune_orphan_blobs()
+    assert require_whole(filled, "kept")["large"] == LARGE
+
+
+@pytest.mark.parametrize("quick", [creating.QUICK_ATTEMPTS, 0], ids=["by the log", "by leases"])
+def test_a_collection_that_looked_between_look_and_commit_takes_nothing_of_it(
+    filled: LocalCasStore, quick: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it looks, nothing names the blob: no entry any more, and no snapshot yet."""
+    monkeypatch.setattr(creating, "QUICK_ATTEMPTS", quick)
+    find_orphans, has_looked, may_take = orphans.find_orphans, threading.Event(), threading.Event()
+    taken: list[str] = []
+
+    def pause(*arguments: object) -> object:
+        found = find_orphans(*arguments)  # type: ignore[arg-type]
+        has_looked.set()
+        assert may_take.wait(60)
+        return found
+
+    def work() -> None:
+        with LocalCasStore(filled.location) as other:
+            taken.extend(other.prune_orphan_blobs().pruned_blob_hashes)
+
+    collector = threading.Thread(target=work)
+
+    def delete_and_collect() -> None:
+        filled.delete_file("large")
+        collector.start()
+        assert has_looked.wait(60)
+
+    monkeypatch.setattr(collect, "find_orphans", pause)
+    run_once_after(creating, "look_at_index", delete_and_collect, monkeypatch)
+    try:
+        filled.snapshot("kept")
+    finally:
+        may_take.set()
+        collector.join()
+    assert filled.hash_bytes(LARGE) not in taken
+    monkeypatch.undo()
     assert require_whole(filled, "kept")["large"] == LARGE
 
 

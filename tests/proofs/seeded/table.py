@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import seeded_races
 
-from seeded import of_files, of_forms, of_the_catalog
+from seeded import of_files, of_forms, of_snapshots, of_the_catalog
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,15 @@ _KILLS = "proofs/test_faults.py::test_killed_at_every_system_call[{}]"
 _MEANWHILE = "test_named_meanwhile.py::test_what_is_named_while_a_collection_runs_is_spared[{}]"
 _TIDYING = "test_collection.py::test_temporary_files_of_the_dead_are_tidied_and_those_of_the_living_are_not"
 _ZOMBIE = "test_a_zombie_commit_does_not_come_back_for_a_file_that_has_no_row_yet"
+_BETWEEN = "test_snapshots_beside.py::test_what_happens_between_the_look_and_the_commit_costs_no_bytes[{}]"
+_LOOKS_BETWEEN = (
+    "test_snapshots_beside.py::"
+    "test_a_collection_that_looked_between_look_and_commit_takes_nothing_of_it[by the log]"
+)
+_LOST_ROW = (
+    "test_snapshots.py::test_a_changed_row_of_a_snapshot_is_index_damage_and_nothing_is_taken"
+    "[DELETE FROM snapshots]"
+)
 _FUZZ = "test_manifest_fuzz.py::test_reader_and_oracle_agree_on_mutations[20000]"
 _FLUSH_FAILS = (
     "test_settling.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
@@ -204,6 +213,32 @@ SEEDED: dict[str, Seeded] = {
         of_the_catalog.store_before_hashing_a_stream,
         _test("test_streams_in.py::test_what_was_not_expected_leaves_no_trace[blake3-8193]"),
         "DID NOT RAISE",
+    ),
+    # --- snapshots
+    "a snapshot trusts its look": Seeded(
+        of_snapshots.trust_the_look,
+        _test(_BETWEEN.format("deleted, and collected-by the log")),
+        "BlobMissingError",
+    ),
+    "a snapshot tells no collection": Seeded(
+        of_snapshots.tell_no_collection,
+        _test(_LOOKS_BETWEEN),
+        "not in",
+    ),
+    "a collection knows no snapshots": Seeded(
+        of_snapshots.collect_without_snapshots,
+        _test("test_snapshots.py::test_a_prune_spares_all_that_a_snapshot_names_until_it_is_dropped[blake3]"),
+        "BlobMissingError",
+    ),
+    "lost snapshots are not missed": Seeded(
+        of_snapshots.miss_lost_rows,
+        _test(_LOST_ROW),
+        "index_damage",
+    ),
+    "a part is told by letters": Seeded(
+        of_snapshots.restore_by_letters,
+        _test("test_snapshots.py::test_a_part_is_restored_and_nothing_beside_it[blake3-docs]"),
+        "AssertionError",
     ),
     # --- forms
     "bytes behind a manifest are accepted": Seeded(
