@@ -135,8 +135,8 @@ class _Fork:
         brought = [self._fetch(name) for name in missing]
 
         def add(tx: CatalogWriter) -> dict[str, BlobBrief]:
-            for row in brought:
-                tx.add_blob(row.content_hash, row.size_bytes, row.payload)
+            for blob in brought:
+                tx.add_blob(blob.content_hash, blob.size_bytes, blob.payload)
             return {name: row for name in names if (row := tx.find_brief(name)) is not None}
 
         return add
