@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_world_distfs.errors import ManifestError, PathInvalidError
-from agent_world_distfs.manifest_format import MANIFEST_VERSION, decode_manifest, encode_manifest
+from agent_world_distfs.manifest_format import MANIFEST_VERSION, decode_manifest, encode_manifest, scan_hashes
 from agent_world_distfs.paths import normalize_path
 from agent_world_distfs.records import FileIndexManifestRef, FileMetadata
 
@@ -102,6 +102,29 @@ def test_reads_that_come_short_change_nothing(files: list[FileMetadata], most: i
             return super().read(min(most, most if size is None or size < 0 else size))
 
     assert list(decode_manifest(Dribble(encode(files)))) == files
+
+
+FAKE = "lcontent_hashx@" + "a" * 64
+"""What a hash in a manifest looks like, as text of a path."""
+
+
+@given(
+    INDEXES,
+    st.integers(1, 200),
+    st.sampled_from(["", FAKE, f"x{FAKE}", FAKE[:-1], FAKE[:20], f"{FAKE}{HASH}"]),
+)
+def test_no_hash_is_missed_whatever_paths_look_like(files: list[FileMetadata], most: int, odd: str) -> None:
+    class Dribble(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(most, most if size is None or size < 0 else size))
+
+    files = sorted(
+        {file.path: file for file in [*files, FileMetadata(f"{odd}.", HASH, 1, 2)]}.values(),
+        key=lambda file: file.path.encode(),
+    )
+    found = list(scan_hashes(Dribble(encode(files))))
+    named = [file.content_hash for file in files]
+    assert [each for each in found if each != "a" * 64] == [each for each in named if each != "a" * 64]
 
 
 # --- the page ---------------------------------------------------------------------------------

@@ -52,6 +52,9 @@ _short_heads = tuple(
     for major in range(_ARRAY + 1)
 )
 
+_find_named = re.compile(rb"lcontent_hashx@([0-9a-f]{64})").findall
+_NAMED_BYTES = 79
+
 # --- writing ----------------------------------------------------------------------------------
 
 
@@ -174,6 +177,19 @@ def decode_manifest(source: Readable) -> Iterator[FileMetadata]:
     window = _Window(source)
     yield from _decode_files(window, _decode_count(window))
     _decode_end(window)
+
+
+def scan_hashes(source: Readable) -> Iterator[str]:
+    """Every content hash that a manifest names, some of them often; perhaps some more, from within paths.
+
+    For bytes that are a manifest for certain: nothing is checked. Many times as fast as decoding.
+    """
+    tail = b""
+    while part := source.read(CHUNK_BYTES):
+        window = tail + part
+        for content_hash in _find_named(window):
+            yield content_hash.decode()
+        tail = window[1 - _NAMED_BYTES :]  # one that the window cuts is whole in the next
 
 
 class _Window:

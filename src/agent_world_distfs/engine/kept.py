@@ -4,17 +4,19 @@ While a history is kept, it remembers both sides of every change that the log kn
 manifests of imports, with all that they name. A content is one of them as long as it takes until the
 change expires; it was an entry of the index before.
 
-A snapshot keeps its manifest and all that it names until it is dropped.
+A snapshot keeps its manifest and all that it names until it is dropped. Whoever added it made or decoded the
+manifest, and its bytes hash right: so the hashes are picked out of it without decoding it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.engine.changes import iter_changes
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, HistoryExpiredError
-from agent_world_distfs.manifest_format import decode_manifest
+from agent_world_distfs.manifest_format import decode_manifest, scan_hashes
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import FileIndexManifestRef, FileMetadata
 
@@ -70,8 +72,8 @@ def _in_manifests(
         ref = FileIndexManifestRef.parse(text)
         yield ref.content_hash
         try:
-            for file in manifest_entries(catalog, files, ref):
-                yield file.content_hash
+            with _opened(catalog, files, ref) as reader:
+                yield from scan_hashes(reader)
         except BlobMissingError:
             if text in catalog.read(list_kept):
                 raise  # else it has expired, or was dropped, meanwhile
@@ -83,9 +85,12 @@ def manifest_entries(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestR
     Raises:
         BlobMissingError: it is gone.
     """
+    with _opened(catalog, files, ref) as reader:
+        yield from decode_manifest(reader)
+
+
+def _opened(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
     try:
-        reader = open_hash(catalog, files, ref.content_hash)
+        return open_hash(catalog, files, ref.content_hash)
     except BlobNotFoundError as error:
         raise BlobMissingError(ref.content_hash, None) from error
-    with reader:
-        yield from decode_manifest(reader)
