@@ -400,5 +400,5 @@ class OutcomeUnknownError(WorldError):
     def __str__(self) -> str:
         return (
             f"the commit of transaction {self.transaction_id} failed while it was being flushed; "
-            "it may or may not hold: read before you retry"
+            "it may or may not hold: ask was_committed before you retry"
         )

@@ -69,7 +69,7 @@ def repair_store(
 ) -> RepairReport:
     """Mend the store at a location, whether it can be opened or not.
 
-    Where the catalog is whole, this is ``CasStore.repair``. Else a new one is made first of what can
+    Where the catalog is whole, this is the ``repair`` of a store. Else a new one is made first of what can
     be believed of the damaged one, which is kept as ``catalog.db.damaged-<id>``; nobody may have the
     store open meanwhile. What a new catalog does not have: the change log. Lock files that are gone are
     made anew; that nobody has the store open then, nothing can tell but you.

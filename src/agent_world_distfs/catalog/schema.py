@@ -1,4 +1,4 @@
-"""Format 1 of the SQLite catalog: its tables, how one is made, and how one is recognised.
+"""Format 1 of the SQLite catalog: its tables, how one is made, and how one is recognized.
 
 ``store``         one row: what never changes
 ``commits``       one row per committed transaction; the last one is the state of the store: whether it

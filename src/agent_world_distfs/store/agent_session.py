@@ -55,7 +55,7 @@ class AgentSession:
         return self.read_file_with_metadata(path)[1]
 
     def read_file_with_metadata(self, path: str) -> tuple[FileMetadata, bytes]:
-        """The same with the entry."""
+        """As ``read_file``, with the entry."""
         path = normalize_path(path)
         try:
             file, data = reading.read_path(self._catalog, self._files, path)

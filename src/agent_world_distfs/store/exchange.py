@@ -79,7 +79,7 @@ class ExchangeMethods(BlobMethods):
     def pull_index(
         self, source: ExchangeMethods, *, snapshots: bool = False, progress: Progress | None = None
     ) -> ManifestImportReport:
-        """The same for one snapshot of the source's current index, leased there; nothing is left there.
+        """As ``pull_manifest``, of one snapshot of the source's index, leased there; nothing is left there.
 
         With ``snapshots`` those of the source come first, as ``pull_snapshots`` brings them.
         """

@@ -37,7 +37,7 @@ class FileMethods(StoreBase):
     def write_file_stream(
         self, path: str, reader: Readable, *, expected_content_hash: Expected = None
     ) -> FileMetadata:
-        """The same for all that ``reader`` gives, in bounded memory. The reader is not closed."""
+        """As ``write_file``, of all that ``reader`` gives, in bounded memory. The reader is not closed."""
         path, expected = normalize_path(path), check_form(expected_content_hash)
         return self._intake.store_stream(reader, _name(path, expected))
 
@@ -82,7 +82,7 @@ class FileMethods(StoreBase):
     def rename_file(
         self, source: str, target: str, *, expected_content_hash: Expected = None
     ) -> FileMetadata:
-        """The same, and in the same step ``source`` is gone."""
+        """As ``copy_file``, and in the same step ``source`` is gone."""
         source, target = normalize_path(source), normalize_path(target)
         expected = check_form(expected_content_hash)
         return self._catalog.write(lambda tx: files.move_path(tx, self._files, source, target, expected))
@@ -145,7 +145,7 @@ class FileMethods(StoreBase):
         return self._catalog.read(lambda tx: list(tx.iter_files(prefix, start_after, most)))
 
     def iter_files(self, *, prefix: str = "") -> Iterator[FileMetadata]:
-        """The same for many: one snapshot, taken at the first step, in bounded memory."""
+        """As ``list_files``, one by one: one snapshot, taken at the first step, in bounded memory."""
         return listing.iter_index(self._catalog, check_prefix(prefix))
 
 

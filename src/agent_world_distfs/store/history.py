@@ -102,7 +102,7 @@ class HistoryMethods(StoreBase):
         return undo.undo_transaction(self._catalog, self._files, transaction_id, actor, message)
 
     def undo_session(self, session_id: str, *, actor: str = "", message: str = "") -> UndoReport:
-        """The same for all transactions of a session since the history is kept.
+        """As ``undo_transaction``, for all transactions of a session since the history is kept.
 
         A path that somebody else changed between two of them is a conflict, too.
 

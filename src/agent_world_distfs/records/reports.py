@@ -1,96 +1,10 @@
-"""What the store returns: frozen records, positional in the order shown.
-
-Constructing a record validates nothing; only ``parse`` does. Hashes are 64 lowercase hexadecimal
-characters; tuples of hashes are ascending and unique.
-"""
+"""What a call did or found."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, Literal, Protocol, get_args
 
-from agent_world_distfs.errors import InvalidInputError
-
-Data = bytes | bytearray | memoryview
-"""Content; counted in bytes. A mutable one is copied before it is hashed."""
-
-
-class Readable(Protocol):
-    """What content is streamed from: any binary file object is one."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes, none only at the end."""
-        ...
-
-
-Progress = Callable[[int, int | None], None]
-"""Called with done and total (None: unknown), in the unit that the operation's docstring names."""
-
-
-Link = Literal["copy", "reflink", "hardlink"]
-"""How a checkout makes its files: see ``checkout``."""
-
-LINKS: Final[tuple[Link, ...]] = get_args(Link)
-
-
-class Absent(Enum):
-    """The type of ABSENT, an Enum of one member so that identity survives pickling."""
-
-    ABSENT = "absent"
-
-    def __str__(self) -> str:
-        return "no file"
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT: Final = Absent.ABSENT
-"""As an expected content hash: the path must not exist."""
-
-Expected = str | Absent | None
-"""What a conditional write demands: a content hash, ABSENT, or None for no condition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How long to try again after a conflict: until ``deadline_s`` are over or ``max_attempts`` made.
-
-    The wait before an attempt is random, up to ``base_s``, twice that, and so on, at most ``cap_s``.
-    """
-
-    deadline_s: float = 60.0
-    max_attempts: int = 100
-    base_s: float = 0.001
-    cap_s: float = 0.1
-
-
-class HashAlgorithm(Enum):
-    """The function that names blobs; one a store, for ever. Both give 32 bytes."""
-
-    BLAKE3 = "blake3"
-    SHA256 = "sha256"
-
-
-@dataclass(frozen=True, slots=True)
-class FileMetadata:
-    """One file of the index. ``updated_at_ms``: milliseconds since 1970 in UTC."""
-
-    path: str
-    content_hash: str
-    size_bytes: int
-    updated_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlobStat:
-    """One stored blob."""
-
-    content_hash: str
-    size_bytes: int
+from agent_world_distfs.records.given import HashAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +43,10 @@ class FileIndexAuditReport:
     damaged_snapshots: tuple[str, ...] = ()
 
     def is_sound(self) -> bool:
-        """Nothing missing, dangling, damaged or corrupt. Orphans are allowed: every overwrite leaves one."""
+        """Nothing missing, dangling, damaged or corrupt, in the index, the history and the snapshots.
+
+        Orphans are allowed: every overwrite leaves one.
+        """
         return not (
             self.missing_file_blob_hashes
             or self.dangling_pin_hashes
@@ -156,95 +73,6 @@ class PruneReport:
 
 
 @dataclass(frozen=True, slots=True)
-class FileIndexManifestRef:
-    """Names one manifest: the hash and the size of its bytes. As text ``HASH:SIZE``."""
-
-    content_hash: str
-    size_bytes: int
-
-    def __str__(self) -> str:
-        return f"{self.content_hash}:{self.size_bytes}"
-
-    @classmethod
-    def parse(cls, text: str) -> FileIndexManifestRef:
-        """Read ``HASH:SIZE``: 64 lowercase hexadecimal characters, a colon, a plain decimal number.
-
-        Raises:
-            InvalidInputError: the text has another form.
-        """
-        match = re.fullmatch(r"([0-9a-f]{64}):(0|[1-9][0-9]{0,18})", text, re.ASCII)
-        if match is None:
-            raise InvalidInputError(f"not a manifest reference (HASH:SIZE): {text[:100]!r}")
-        return cls(match[1], int(match[2]))
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a transaction did to one path, or, with the empty path, an import of a whole index.
-
-    ``seq``: the number of the transaction; they ascend in the order in which transactions can be seen.
-    ``ordinal``: counts the changes of one transaction, from 0. ``before``, ``after``: the entry of the
-    path; None where there was no file; both None for an import. ``at_ms``: when it was committed, by
-    the system clock, which may go back. ``actor``, ``message``, ``session_id``: may be empty.
-    ``imported``, ``replaced``: manifests of what the index became, and of what it was, if known.
-    """
-
-    seq: int
-    ordinal: int
-    transaction_id: str
-    path: str
-    before: FileMetadata | None
-    after: FileMetadata | None
-    at_ms: int
-    actor: str = ""
-    message: str = ""
-    session_id: str = ""
-    imported: FileIndexManifestRef | None = None
-    replaced: FileIndexManifestRef | None = None
-
-    @property
-    def is_import(self) -> bool:
-        """Whether the whole index was replaced."""
-        return not self.path
-
-
-@dataclass(frozen=True, slots=True)
-class FileDifference:
-    """A path whose content differs between two states of the index; None where there is no file."""
-
-    path: str
-    before: FileMetadata | None
-    after: FileMetadata | None
-
-
-@dataclass(frozen=True, slots=True)
-class LogRange:
-    """How far the change log reaches.
-
-    ``first_seq``: changes since then are known, and the state at it. ``last_seq``: of the last
-    transaction. ``kept_from_seq``: states from it on can be read with their contents; None: none.
-    """
-
-    first_seq: int
-    last_seq: int
-    kept_from_seq: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """The settings of a store, the same for every process that has it open.
-
-    ``keep_history``: whether contents that are overwritten or deleted are kept. The others: what
-    ``expire_history`` lets go of when it is given no bounds; None is no limit.
-    """
-
-    keep_history: bool = False
-    history_max_age_ms: int | None = None
-    history_max_transactions: int | None = None
-    history_max_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ExpiryReport:
     """What expired: so many transactions; the history begins at ``first_seq`` now."""
 
@@ -259,24 +87,6 @@ class UndoReport:
     transaction_id: str | None
     seq: int | None
     restored_paths: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A state of the index that is kept by name. ``created_at_ms``: as the system clock said.
-
-    ``manifest``: what an export of that state gives; it and all that it names stay while the snapshot does.
-    """
-
-    name: str
-    manifest: FileIndexManifestRef
-    created_at_ms: int
-    total_files: int
-    message: str = ""
-
-
-State = int | str
-"""A state of the index: the number of the transaction after which it was, or the name of a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,16 +112,11 @@ class ForkReport:
 
 
 @dataclass(frozen=True, slots=True)
-class FileIndexManifest:
-    """A decoded manifest. ``files``: ascending by the UTF-8 bytes of ``path``, unique."""
-
-    version: int
-    files: tuple[FileMetadata, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ManifestImportReport:
-    """What an import did to the index. ``changed``: paths in both whose entry differs in content or time."""
+    """What an import did to the index.
+
+    ``total_files``: of the new index. ``changed``: paths in both whose entry differs in content or time.
+    """
 
     total_files: int
     added: int
@@ -323,6 +128,8 @@ class ManifestImportReport:
 class AdoptReport:
     """What was taken over from a store of the original, and what was found broken there.
 
+    ``total_files``, ``total_blobs``, ``total_pins``: what is here now. ``orphan_blob_hashes``: of the blobs,
+    those that neither its index nor its pins name; they came along.
     ``missing_blob_hashes``: named by its index or pins, not there. ``corrupt_blob_hashes``: there,
     but the bytes are others. Files and pins of such blobs are left out and listed in
     ``skipped_paths`` (ascending) and ``skipped_pin_hashes``.
@@ -345,8 +152,10 @@ class AdoptReport:
 
 @dataclass(frozen=True, slots=True)
 class TreeImportReport:
-    """What laying a directory over the index did. ``skipped_paths``: not regular files; ascending.
+    """What laying a directory over the index did.
 
+    ``total_files``, ``total_bytes``: of the directory, as far as it was stored. ``added``, ``changed``,
+    ``removed``: paths of the index. ``skipped_paths``: not regular files; ascending.
     ``unread_files``: of the files, those known to be unchanged without reading them. Reports that differ in
     nothing else are equal.
     """
