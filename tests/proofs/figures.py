@@ -94,8 +94,7 @@ def _schedules(seed: int) -> Mapping[str, int]:
 
 def _samples(seed: int) -> Mapping[str, int]:
     from crowd import place_for
-    from schedule_newer import LONG
-    from schedule_scenarios import THREE, scenario
+    from schedule_scenarios import LONG, THREE, scenario
     from schedules import sample
 
     with place_for("schedules", in_memory=True) as place:

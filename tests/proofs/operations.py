@@ -44,6 +44,7 @@ class Operation:
     step: int = 1
     """Of many points that differ by the file only, each so-manieth in CI."""
     snapshots: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+    """Which of them are there before, and after."""
 
 
 def _prepare(store: LocalCasStore) -> None:
@@ -68,6 +69,7 @@ def _prepare(store: LocalCasStore) -> None:
     store.write_file("part/small", SMALL)
     store.write_file("part/large", b"part" * 5_000)
     store.write_files((f"part/many/{number}", b"%d" % number) for number in range(60))
+    store.snapshot("older")
     store.snapshot("named", "before the part has changed")
     store.write_file("part/small", b"n")
     store.delete_file("part/large")
@@ -84,6 +86,7 @@ def prepare(root: Path) -> FileIndexManifestRef:
     with LocalCasStore(str(root) + ".other") as other:
         for path, data in PULLED.items():
             other.write_file(path, data)
+        other.snapshot("theirs")
     for path, data in TREE.items():
         place = Path(f"{root}.tree", path)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -205,6 +208,17 @@ def _drop(store: LocalCasStore, _: Path) -> None:
     if not _has(store, "named"):
         store.snapshot("named")
     store.drop_snapshot("named")
+
+
+def _drop_older(store: LocalCasStore, _: Path) -> None:
+    if len(store.list_snapshots()) < 2:
+        store.snapshot("older")
+    store.prune_snapshots(keep_last=1)
+
+
+def _pull_snapshots(store: LocalCasStore, root: Path) -> None:
+    with LocalCasStore(str(root) + ".other", create=False) as other:
+        store.pull_snapshots(other)
 
 
 def _has(store: LocalCasStore, name: str) -> bool:
@@ -333,6 +347,8 @@ OPERATIONS: dict[str, Operation] = {
     "scrub": Operation(_scrub, {}),
     "snapshot": Operation(_create, {}, snapshots={"new": (False, True)}),
     "drop-snapshot": Operation(_drop, {}, snapshots={"named": (True, False)}),
+    "prune-snapshots": Operation(_drop_older, {}, snapshots={"older": (True, False)}),
+    "pull-snapshots": Operation(_pull_snapshots, {}, (".other",), snapshots={"theirs": (False, True)}),
     "restore-part": Operation(
         lambda s, _: s.restore_snapshot("named", prefix="part"),
         {"part/small": (b"n", SMALL), "part/large": (None, b"part" * 5_000)},

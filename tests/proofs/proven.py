@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import operations
-import schedule_newer
 import schedule_scenarios
 import test_interrupts
 from crowd import place_for
@@ -33,10 +32,11 @@ HERE = Path(__file__).parent
 
 READS = frozenset(
     {
-        "changes", "diff", "get", "get_verified", "has", "hash_bytes", "history", "is_pinned", "iter_files",
-        "last_seq", "list_files", "list_files_at", "list_pins", "log_range", "open_blob", "open_file",
-        "read_file", "read_file_at", "read_file_index_manifest", "read_file_with_metadata", "settings",
-        "has_raised", "stat_file", "stat_file_at", "usage", "was_committed", "watch",
+        "changes", "diff", "find_snapshot", "get", "get_verified", "has", "has_raised", "hash_bytes",
+        "history", "is_pinned", "iter_files", "last_seq", "list_files", "list_files_at", "list_pins",
+        "list_snapshots", "log_range", "open_blob", "open_file", "read_file", "read_file_at",
+        "read_file_index_manifest", "read_file_with_metadata", "settings", "stat_file", "stat_file_at",
+        "usage", "was_committed", "watch",
     }
 )  # fmt: skip
 """What changes nothing: judged where somebody reads beside others, in its own tests, and by the model."""
@@ -61,6 +61,7 @@ LIKE = {
     "adopt_original": "import_file_index_manifest",
     "undo_session": "undo_transaction",
     "checkout": "backup",
+    "prune_snapshots": "drop_snapshot",
     "session.delete_file": "session.write_file",
     "session.overwrite_file": "session.write_file",
     "session.rename_file": "session.write_file",
@@ -174,7 +175,7 @@ def of_workloads() -> set[str]:
 
 def of_schedules() -> set[str]:
     """What the parts of forced schedules call."""
-    scenarios = schedule_scenarios.TWO | schedule_newer.LONG | schedule_scenarios.THREE
+    scenarios = schedule_scenarios.TWO | schedule_scenarios.LONG | schedule_scenarios.THREE
     parts = {part: name for name, parts in scenarios.items() for part in parts}
     with place_for("proven", in_memory=True) as place:
         for name in set(parts.values()):

@@ -294,7 +294,7 @@ NEWER: dict[str, tuple[Part, ...]] = {
 }
 """Two processes each, like those of the other operations."""
 
-LONG: dict[str, tuple[Part, ...]] = {
+NEWER_LONG: dict[str, tuple[Part, ...]] = {
     "repair, prune": (REPAIR, PRUNE),
     "repair, repair": (REPAIR, REPAIR),
     "repair, put the same": (REPAIR, puts("new", OLD)),

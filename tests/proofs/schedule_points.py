@@ -117,9 +117,10 @@ class Points:
         self, call: str, source: Any, target: Any, *, src_dir_fd: int | None = None, **more: Any
     ) -> None:
         places = [self._relative(source, src_dir_fd), self._relative(target, more.get("dst_dir_fd"))]
+        is_here = bool(places[1])
         if call == "link":
-            places = places[1:]
-        self._touch(call, places, is_change=True)
+            places = places[1:] if is_here else places[:1]
+        self._touch(call, places, is_change=is_here or call != "link")
 
     def _touch(self, call: str, places: list[tuple[str, ...]], *, is_change: bool) -> None:
         things = frozenset(thing for place in places for thing in self._things(place, is_change=is_change))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crowd import place_for
-from schedule_newer import LONG, NEWER, make_damage, make_history, make_turns
+from schedule_newer import NEWER, NEWER_LONG, make_damage, make_history, make_turns
 from schedule_parts import (
     COPY,
     COPY_EITHER,
@@ -47,6 +47,7 @@ from schedule_parts import (
     swaps,
 )
 from schedule_runs import Scenario
+from schedule_snapshots import NAMED, NAMED_LONG, make_snapshot
 from schedules import explore, replay, sample
 
 from agent_world_distfs import LocalCasStore
@@ -77,7 +78,11 @@ TWO: dict[str, tuple[Part, ...]] = {
     "swap, delete": (swaps(NEW), swaps(None)),
     "put the same twice": (puts("new", NEW), puts("newer", NEW)),
     **NEWER,
+    **NAMED,
 }
+
+LONG: dict[str, tuple[Part, ...]] = {**NEWER_LONG, **NAMED_LONG}
+"""Two processes, one of which makes so many steps that their orders are only drawn."""
 
 THREE: dict[str, tuple[Part, ...]] = {
     "put a large orphan twice, prune": (puts("new", ORPHAN), puts("newer", ORPHAN), PRUNE),
@@ -116,6 +121,8 @@ def make_template(root: Path, name: str) -> None:
             store.put_bytes(SMALL_ORPHAN)
         if any(word in name for word in ("past", "undo")):
             make_history(store)
+        if any(word in name for word in ("drop", "restore")):
+            make_snapshot(store)
         if name in NEWER:
             make_turns(store)
         file = store.hash_bytes(STRAY)

@@ -26,8 +26,8 @@ PACKAGE = str(Path(agent_world_distfs.__file__).parent)
 NAMES = [
     name
     for name in OPERATIONS
-    if name
-    not in ("open", "close", "pull", "import", "import-tree", "adopt", "checkout", "make", "restore-snapshot")
+    if name not in ("open", "close", "pull", "import", "import-tree", "adopt", "checkout", "make")
+    and name not in ("pull-snapshots", "restore-snapshot")
 ]
 """Those that can be done again and again in one store, and need nothing beside it."""
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import seeded_races
 from crowd import place_for
-from schedule_newer import LONG, NEWER
+from schedule_newer import NEWER
 from schedule_runs import Bug, Scenario
-from schedule_scenarios import COLD, THREE, TWO, scenario
+from schedule_scenarios import COLD, LONG, THREE, TWO, scenario
+from schedule_snapshots import NAMED
 from schedules import explore, sample
 
 pytestmark = pytest.mark.proof
@@ -36,7 +37,9 @@ def place() -> Iterator[Path]:
 @pytest.mark.parametrize("name", TWO)
 def test_two_processes_in_every_order_that_can_matter(name: str, place: Path) -> None:
     chosen = scenario(name, place)
-    share = 3 if name in NEWER else 1  # they meet collections in the steps that plain writes do
+    share = (
+        3 if name in NEWER or name in NAMED else 1
+    )  # they meet collections in the steps that plain writes do
     explored = explore(chosen, place, MOST // share)
     if not explored.is_complete:
         explored.schedules += sample(chosen, place, DRAWN // share, SEED).schedules

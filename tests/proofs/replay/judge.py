@@ -28,6 +28,7 @@ class Seen:
     blobs: frozenset[str] = frozenset()
     copies: frozenset[tuple[str, frozenset[tuple[str, str]]]] = frozenset()
     was_damaged: bool = False
+    snapshots: frozenset[tuple[str, frozenset[tuple[str, str]]]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,19 @@ class Demand:
                 return f"acknowledged blobs are lost: {sorted(lost)}" if lost else ""
         closest = self.worlds[0]
         wrong = sorted(path for path, _ in seen.files ^ frozenset(closest.files.items()))
-        told = f"paths {wrong}, pins {sorted(seen.pins ^ closest.pins)}, copies {seen.copies}"
-        return f"not what was acknowledged: {told}, damaged {seen.was_damaged}"
+        named = sorted(name for name, _ in seen.snapshots ^ _named(closest.snapshots))
+        told = f"paths {wrong}, pins {sorted(seen.pins ^ closest.pins)}, snapshots {named}"
+        return f"not what was acknowledged: {told}, copies {seen.copies}, damaged {seen.was_damaged}"
 
 
 def _is(seen: Seen, world: World) -> bool:
-    copies = frozenset((name, frozenset(files.items())) for name, files in world.copies.items())
     is_same = seen.files == frozenset(world.files.items()) and seen.pins == world.pins
-    return is_same and seen.copies == copies and (world.is_damaged or not seen.was_damaged)
+    has_named = seen.copies == _named(world.copies) and seen.snapshots == _named(world.snapshots)
+    return is_same and has_named and (world.is_damaged or not seen.was_damaged)
+
+
+def _named(states: dict[str, dict[str, str]]) -> frozenset[tuple[str, frozenset[tuple[str, str]]]]:
+    return frozenset((name, frozenset(files.items())) for name, files in states.items())
 
 
 def observe(root: Path, wanted: Iterable[str]) -> Seen:
@@ -92,21 +98,43 @@ def _observe(root: Path, wanted: Iterable[str]) -> Seen:
         blobs = frozenset(blob for blob in wanted if _has(store, blob))
         pins = frozenset(store.list_pins())
         _use(store)
+        snapshots = _snapshots_of(store)
         copies = frozenset((name, _copy_in(root / name)) for name in COPIES if _is_whole(root / name))
-    return Seen("", was_missing, frozenset(files.items()), pins, blobs, copies, was_damaged)
+    return Seen("", was_missing, frozenset(files.items()), pins, blobs, copies, was_damaged, snapshots)
 
 
-COPIES = ("backup", "restored")
+def _snapshots_of(store: LocalCasStore) -> frozenset[tuple[str, frozenset[tuple[str, str]]]]:
+    """What each of them names, as its bytes say: all of it is read. A collection has run before."""
+    return _named(
+        {
+            kept.name: {
+                file.path: blake3(store.read_file_at(file.path, kept.name)).hexdigest()
+                for file in store.list_files_at(kept.name)
+            }
+            for kept in store.list_snapshots()
+        }
+    )
+
+
+COPIES = ("backup", "restored", "fork")
 
 
 def _is_whole(copy: Path) -> bool:
-    """Whether a copy was finished: then it has its catalog, and is no restoring any more."""
+    """Whether a copy was finished: then it has its catalog, and is no restoring any more.
+
+    A fork is there at once: what is under its name must be one.
+    """
+    if copy.name == "fork":
+        return copy.exists()
     return (copy / "catalog.db").exists() and not (copy / "restore.json").exists()
 
 
 def _copy_in(place: Path) -> frozenset[tuple[str, str]]:
     with LocalCasStore(place, create=False, lock_timeout_s=5) as copy:
         assert copy.audit_file_index(verify=True).is_sound(), f"{place.name} is not sound"
+        if place.name == "fork":
+            (named,) = copy.list_snapshots()
+            assert list(copy.diff(named.name)) == [], "a fork is not its snapshot"
         return frozenset((file.path, file.content_hash) for file in copy.list_files())
 
 
@@ -124,6 +152,8 @@ def _use(store: LocalCasStore) -> None:
         meta = store.write_file(f"next/{number}", content)
         assert store.get(meta.content_hash) == content
         assert store.delete_file_if_match(f"next/{number}", meta.content_hash)
+    store.snapshot("next")
+    store.drop_snapshot("next")
     store.prune_orphan_blobs()
     report = store.audit_file_index()
     assert report.is_clean(), f"after a collection the audit says {report}"

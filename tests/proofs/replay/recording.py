@@ -212,7 +212,9 @@ def _paths(call: Call) -> list[str]:
     for argument in call.arguments:
         if argument.startswith('"'):
             text = unquote(argument).decode("utf-8", "surrogateescape")
-            found.append(text if text.startswith("/") else f"{base}/{text}".replace("/./", "/"))
+            found.append(
+                text if text.startswith("/") else f"{base}/{text}".replace("/./", "/").removesuffix("/.")
+            )
         elif "<" in argument:
             base = descriptor(argument)[1]
     return found

@@ -13,6 +13,7 @@ from typing import Self
 from replay.crashes import ALL, HOLE, NOTHING, Choice, Crashes, Tree, choices
 from replay.disk import Operation
 from replay.judge import Demand, Seen, observe
+from replay.named import THEIRS
 from replay.newer import ROTTEN, damage, source_of
 from replay.recording import Recording
 from replay.steps import BIG_TREE, MANY_OF_A_TREE, OTHER, TREE, Content, Scene, Step, World, act, after
@@ -260,6 +261,7 @@ def prepare_disk(root: Path) -> list[World]:
     for step in [
         Step("open"),
         *(Step("write", path, content) for path, content in OTHER.items()),
+        Step("snapshot", target=THEIRS),
         Step("close"),
     ]:
         act(other, step)

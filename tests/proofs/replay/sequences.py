@@ -13,6 +13,8 @@ PATHS = ("old/small", "old/large", "kept/small", "kept/large", "since", "a", "b"
 CONTENTS = tuple(
     Content(word, size) for word in ("old", "kept", "x", "y") for size in (0, 40, 8_192, 8_193, 20_000)
 )
+NAMED = ("snapshot", "snapshot", "drop snapshot", "restore snapshot", "pull snapshots")
+NAMES = ("one", "two", "theirs")
 WRITES = ("write", "write", "write", "stream", "write if", "put", "link", "pin", "unpin")
 OTHERS = (
     "delete",
@@ -25,10 +27,16 @@ OTHERS = (
     "import",
     "pull",
     "import tree",
+    *NAMED,
 )
 ACTORS = (("full",), ("full",), ("full", "relaxed"), ("full", "full 2"), ("relaxed", "relaxed 2"))
-ERRORS = frozenset({"!PathNotFoundError", "!BlobNotFoundError", "!FileConflictError", "!LookupError"})
-"""What a random step may run into: it may name what is not there, or import where no manifest is."""
+ERRORS = frozenset(
+    {
+        *("!PathNotFoundError", "!BlobNotFoundError", "!FileConflictError", "!LookupError"),
+        *("!SnapshotExistsError", "!SnapshotNotFoundError"),
+    }
+)
+"""What a random step may run into: it may name what is not there, or is; or import where no manifest is."""
 
 STATES_EACH = 300
 """States tried of one sequence before the next is traced."""
@@ -53,6 +61,9 @@ def sequence(seed: int) -> Workload:
 
 def _step(chance: random.Random, actor: str) -> Step:
     kind = chance.choice(WRITES if chance.random() < 0.6 else OTHERS)
+    if kind in NAMED:
+        part = chance.choice(("", "old", "kept")) if kind == "restore snapshot" else ""
+        return Step(kind, part, target=chance.choice(NAMES), actor=actor)
     return Step(
         kind,
         path=chance.choice(PATHS),

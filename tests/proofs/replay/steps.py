@@ -73,6 +73,8 @@ class World:
     keeps_history: bool = False
     past: frozenset[str] = frozenset()
     """What the history keeps."""
+    snapshots: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The files of each, by its name: they stay there, whatever becomes of the paths."""
     copies: dict[str, dict[str, str]] = field(default_factory=dict)
     """Other stores made from this one, by their place: their files."""
     is_damaged: bool = False
@@ -94,7 +96,8 @@ class World:
         return replace(self, blobs=self.blobs.union(hashes))
 
     def pruned(self) -> World:
-        return replace(self, blobs=self.blobs & (self.pins | self.past | set(self.files.values())))
+        named = {content for files in (self.files, *self.snapshots.values()) for content in files.values()}
+        return replace(self, blobs=self.blobs & (self.pins | self.past | named))
 
 
 @dataclass
@@ -287,9 +290,10 @@ KINDS: dict[str, tuple[Act, Effect]] = {
 @cache
 def kinds() -> dict[str, tuple[Act, Effect]]:
     """These and those of the newer operations."""
+    from replay.named import NAMED
     from replay.newer import NEWER
 
-    return KINDS | NEWER
+    return KINDS | NEWER | NAMED
 
 
 def act(scene: Scene, step: Step) -> str:
