@@ -69,7 +69,7 @@ def _prepare(store: LocalCasStore) -> None:
     store.write_file("part/small", SMALL)
     store.write_file("part/large", b"part" * 5_000)
     store.write_files((f"part/many/{number}", b"%d" % number) for number in range(60))
-    store.snapshot("older")
+    store.snapshot("earlier")
     store.snapshot("named", "before the part has changed")
     store.write_file("part/small", b"n")
     store.delete_file("part/large")
@@ -210,9 +210,9 @@ def _drop(store: LocalCasStore, _: Path) -> None:
     store.drop_snapshot("named")
 
 
-def _drop_older(store: LocalCasStore, _: Path) -> None:
+def _drop_earlier(store: LocalCasStore, _: Path) -> None:
     if len(store.list_snapshots()) < 2:
-        store.snapshot("older")
+        store.snapshot("earlier")
     store.prune_snapshots(keep_last=1)
 
 
@@ -347,7 +347,7 @@ OPERATIONS: dict[str, Operation] = {
     "scrub": Operation(_scrub, {}),
     "snapshot": Operation(_create, {}, snapshots={"new": (False, True)}),
     "drop-snapshot": Operation(_drop, {}, snapshots={"named": (True, False)}),
-    "prune-snapshots": Operation(_drop_older, {}, snapshots={"older": (True, False)}),
+    "prune-snapshots": Operation(_drop_earlier, {}, snapshots={"earlier": (True, False)}),
     "pull-snapshots": Operation(_pull_snapshots, {}, (".other",), snapshots={"theirs": (False, True)}),
     "restore-part": Operation(
         lambda s, _: s.restore_snapshot("named", prefix="part"),

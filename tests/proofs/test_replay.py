@@ -30,6 +30,8 @@ CATCHES = {
     "a collection does not flush": "relaxed prune",
     "the file system is not flushed": "write many",
     "the names of many are not flushed": "write many",
+    "a fork is not flushed": "fork",
+    "a drop is not flushed": "drop a snapshot",
     "what is there is trusted": "the unflushed link of another",
 }
 """Which workload has to catch which bug. The last one takes an I/O error: see test_hazards_power.py."""

@@ -102,6 +102,27 @@ def _replace_flush_of_all(change: Callable[[Callable[[int], None]], Callable[[in
     setattr(batches, name, change(getattr(batches, name)))
 
 
+def _flush_no_fork() -> None:
+    """A fork gets its name before its bytes are on the disk."""
+    import agent_world_distfs.store_forks as forking
+
+    assert hasattr(forking, "_flush"), "the store flushes a fork in another place: follow it"
+    forking._flush = lambda root, place: None
+
+
+def _drop_lazily() -> None:
+    """Whoever drops a snapshot is told before it is durable."""
+    from agent_world_distfs.operations import snapshots
+
+    name = "drop_snapshot"
+    assert hasattr(snapshots, name), "the store drops in another place: follow it"
+
+    def drop(catalog: Any, _: Any, snapshot: str) -> None:
+        catalog.write_lazily(lambda tx: tx.remove_snapshot(snapshot))
+
+    setattr(snapshots, name, drop)
+
+
 BUGS: dict[str, Callable[[], None]] = {
     "files are not flushed": _flush_no_file,
     "directories are not flushed": _flush_no_directory,
@@ -109,6 +130,8 @@ BUGS: dict[str, Callable[[], None]] = {
     "a collection does not flush": _weaken("FULL", "NORMAL"),
     "the file system is not flushed": _flush_no_file_system,
     "the names of many are not flushed": _flush_file_system_too_early,
+    "a fork is not flushed": _flush_no_fork,
+    "a drop is not flushed": _drop_lazily,
     "what is there is trusted": _trust_what_is_there,
     "errors of the log are forgotten": _forget_errors,
 }
