@@ -18,6 +18,7 @@ from schedule_runs import Bug, Scenario
 from schedule_scenarios import COLD, LONG, THREE, TWO, scenario
 from schedule_snapshots import NAMED
 from schedules import explore, sample
+from seeded import of_snapshots
 
 pytestmark = pytest.mark.proof
 
@@ -77,6 +78,8 @@ def test_every_schedule_drawn_by_chance_is_one_of_those_explored(name: str, plac
 
 DANGLES = r"missing_file_blob_hashes=\('|index_damage=\(['\"]|AssertionError: CatalogError"
 
+LOST_FROM_A_SNAPSHOT = r"missing_snapshot_blob_hashes=\('"
+
 CAUGHT = [
     (seeded_races.lock_nothing, "put a large orphan, prune", DANGLES),
     (seeded_races.check_the_condition_outside_of_the_transaction, "swap, swap", "'won', 'won'"),
@@ -93,6 +96,9 @@ CAUGHT = [
         "AssertionError",
     ),
     (seeded_races.name_without_looking_again, "update to an orphan, prune", DANGLES),
+    (of_snapshots.trust_the_look, "snapshot, delete and prune", LOST_FROM_A_SNAPSHOT),
+    (of_snapshots.tell_no_collection, "snapshot, delete and prune", LOST_FROM_A_SNAPSHOT),
+    (of_snapshots.collect_without_snapshots, "snapshot, overwrite and prune", LOST_FROM_A_SNAPSHOT),
 ]
 
 
