@@ -9,7 +9,7 @@ flush, which changes nothing for a living process; the directories of ``blobs/``
 the scenario falls into.
 
 ``locks/``     taking, trying and letting go, each lock a thing of its own; the marks of turns
-catalog        the first statement of a read (its snapshot); BEGIN IMMEDIATE, COMMIT, ROLLBACK, as a lock
+catalog        the first statement of a read (its snapshot), alone or not; BEGIN IMMEDIATE, COMMIT, ROLLBACK, as a lock
 ``blobs/``     open, stat, link, rename, unlink of a blob; a listing of its directory
 ``tmp/``       a listing; a file that comes or goes, all of it one thing
 """
@@ -221,7 +221,8 @@ class _Traced(apsw.Connection):
         super().set_busy_timeout(0 if self.points.is_ours(self.filename) else milliseconds)
 
     def _trace(self, _: Any, sql: str, __: Any) -> bool:
-        if sql == "BEGIN IMMEDIATE" or (self._last == "BEGIN" and sql != "ROLLBACK"):
+        is_alone = sql.startswith("SELECT") and not self.in_transaction
+        if sql == "BEGIN IMMEDIATE" or is_alone or (self._last == "BEGIN" and sql != "ROLLBACK"):
             self.points.begin(sql)
         if sql in ("COMMIT", "ROLLBACK") and self._is_writing:
             self.points.end(sql)

@@ -147,7 +147,7 @@ def look_once() -> None:
     """A reader that takes the first look at a path for the last: what was collected since is lost to it."""
 
     def open_found(catalog: Any, files: Any, path: str, find: Any) -> Any:
-        found = catalog.read(find)
+        found = find(path)
         if found is None:
             raise PathNotFoundError(path)
         metadata, row = found
