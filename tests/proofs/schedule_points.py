@@ -9,7 +9,8 @@ flush, which changes nothing for a living process; the directories of ``blobs/``
 the scenario falls into.
 
 ``locks/``     taking, trying and letting go, each lock a thing of its own; the marks of turns
-catalog        the first statement of a read (its snapshot), alone or not; BEGIN IMMEDIATE, COMMIT, ROLLBACK, as a lock
+catalog        the first statement of a read (its snapshot); BEGIN IMMEDIATE, COMMIT, ROLLBACK, as a lock
+               a read may be one statement without a transaction
 ``blobs/``     open, stat, link, rename, unlink of a blob; a listing of its directory
 ``tmp/``       a listing; a file that comes or goes, all of it one thing
 """

@@ -172,12 +172,12 @@ NAMED: dict[str, tuple[Part, ...]] = {
     "snapshot, delete and prune": (snapshots(OLD, None), DELETE_AND_PRUNE),
     "snapshot, snapshot": (CLAIM, CLAIM),
     "read a snapshot, drop and prune": (READ, DROP_AND_PRUNE),
-    "restore a snapshot, drop and prune": (RESTORE, DROP_AND_PRUNE),
     "restore a part, overwrite": (RESTORE_PART, OVERWRITE),
 }
 """Two processes each, whose orders are explored."""
 
 NAMED_LONG: dict[str, tuple[Part, ...]] = {
+    "restore a snapshot, drop and prune": (RESTORE, DROP_AND_PRUNE),
     "fork, drop and prune": (FORK, DROP_AND_PRUNE),
     "pull snapshots, prune": (PULL, PRUNE),
 }
