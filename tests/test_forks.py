@@ -41,6 +41,36 @@ def test_both_sides_of_a_fork_go_on(location: Path, start: Start) -> None:
         assert store.audit_file_index(verify=True).is_sound()
 
 
+def test_a_child_waits_for_locks_with_threads_of_its_own(location: Path, start: Start) -> None:
+    child = start(
+        """
+        import threading
+
+        def write_beside_another():
+            held = threading.Event()
+            with LocalCasStore(location, lock_timeout_s=10) as store, LocalCasStore(location) as other:
+                def hold(_):
+                    held.set()
+                    time.sleep(0.1)
+                holding = threading.Thread(target=other._catalog.write, args=(hold,))
+                holding.start()
+                held.wait()
+                store.write_file("a", b"a")
+                holding.join()
+
+        write_beside_another()  # leaves a thread behind
+        pid = os.fork()
+        write_beside_another()
+        if pid == 0:
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        say(status)
+        """,
+        location,
+    )
+    assert child.hear() == "0"
+
+
 def test_a_fork_beside_a_thread_with_the_lock_waits_and_its_child_blocks_nobody(
     location: Path, start: Start
 ) -> None:

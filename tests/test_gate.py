@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from typing import Any
 
 import pytest
@@ -42,6 +43,28 @@ def test_a_lock_holder_that_dies_lets_go_at_once(location: Path, start: Start) -
             store.write_file("a", b"a")
         holder.kill()
         store.write_file("a", b"a")
+
+
+def test_a_thread_that_has_waited_waits_for_the_next(location: Path) -> None:
+    waiting = set()
+    with LocalCasStore(location) as holder, LocalCasStore(location) as waiter, ThreadPoolExecutor(1) as pool:
+        for number in range(20):
+            is_held, may_let_go = Event(), Event()
+            held = pool.submit(hold_until, holder, is_held, may_let_go)
+            assert is_held.wait(30)
+            Timer(0.02, may_let_go.set).start()
+            waiter.write_file("a", b"%d" % number)
+            held.result()
+            waiting |= {thread.ident for thread in threading.enumerate() if thread.name == "distfs-lock"}
+    assert 1 <= len(waiting) <= 3
+
+
+def hold_until(store: LocalCasStore, is_held: Event, may_let_go: Event) -> None:
+    def hold(_: object) -> None:
+        is_held.set()
+        assert may_let_go.wait(30)
+
+    store._catalog.write(hold)
 
 
 def test_an_error_that_is_kept_keeps_no_snapshot(location: Path) -> None:

@@ -5,10 +5,6 @@ has the gate, so that at most one process waits at the gate itself and the one t
 to queue behind the others. One lock alone lets the releaser barge back in before a woken waiter
 runs.
 
-The kernel has no lock call with a timeout that works everywhere, so a contended lock is waited for
-by a thread of its own that owns the descriptor until it hands it over; when the time is up it is
-left behind and closes what it gets.
-
 The gate file holds one byte. It is 1 after an input or output error during a commit: then nobody
 may acknowledge a write before the log has been settled (see ``SqliteCatalog``). The byte is written
 when the file is made, so that setting it needs no space.
@@ -17,103 +13,13 @@ when the file is made, so that setting it needs no space.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
 
+from agent_world_distfs.catalog.lock_files import LockFile, close_inherited
 from agent_world_distfs.errors import StoreBusyError
 from agent_world_distfs.flushing import flush
-
-_waiting: set[int] = set()
-"""Descriptors owned by waiting threads; a forked child has the descriptors but not the threads."""
-
-
-class LockFile:
-    """One OS lock on one file. Not for several threads at once."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._fd = -1
-        self._waiter: _Waiter | None = None
-
-    def acquire(self, deadline: float, timeout_s: float) -> None:
-        """Take the lock; StoreBusyError after ``deadline`` (monotonic). Whatever it raises, ``release``."""
-        if not self.try_acquire():
-            self._waiter, self._fd = _Waiter(self._fd), -1
-            self._fd = self._waiter.wait(deadline, timeout_s)
-            self._waiter = None
-
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody has it. Whatever it raises, ``release``."""
-        if self._fd < 0:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Let the lock go; harmless if it is not held. Interrupted, it can be called again."""
-        if self._fd >= 0:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-        if self._waiter is not None:
-            if self._fd < 0:
-                self._waiter.abandon()
-            self._waiter = None
-
-    def fileno(self) -> int:
-        """The open descriptor."""
-        return self._fd
-
-    def close(self) -> None:
-        """Close the descriptor and with it the lock; in a forked child the parent's lock stays."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    __del__ = close  # of a store that was forgotten
-
-
-class _Waiter:
-    """Waits for a lock in a thread, so that the wait can end before the lock comes.
-
-    Who of the two comes first, the lock or the end of the patience, is settled by one atomic step.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._is_over = threading.Event()
-        self._first: dict[str, str] = {}
-        self._error: OSError | None = None
-
-    def wait(self, deadline: float, timeout_s: float) -> int:
-        """The descriptor, locked. Whatever this raises, call ``abandon``."""
-        threading.Thread(target=self._block, name="distfs-lock", daemon=True).start()
-        if not self._is_over.wait(max(0.0, deadline - time.monotonic())):
-            raise StoreBusyError(timeout_s)
-        if self._error is not None:
-            raise self._error
-        return self._fd
-
-    def _block(self) -> None:
-        _waiting.add(self._fd)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-        except OSError as error:
-            self._error = error
-        finally:
-            _waiting.discard(self._fd)
-        if self._first.setdefault("first", "lock") != "lock":
-            os.close(self._fd)
-        self._is_over.set()
-
-    def abandon(self) -> None:
-        """Not wanted any more: let the lock go, if it came, or else as soon as it comes."""
-        if self._first.setdefault("first", "end") == "lock":
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            os.close(self._fd)
 
 
 class Gate:
@@ -236,9 +142,7 @@ class Gate:
     def start_anew_in_child(self) -> None:
         """Close what was inherited; threads that held or waited for the lock are not here."""
         self._close()
-        while _waiting:
-            with contextlib.suppress(OSError):
-                os.close(_waiting.pop())
+        close_inherited()
         self._mutex = threading.RLock()
         self._holder = None
         self.is_free = True

@@ -22,7 +22,7 @@ import weakref
 
 from blake3 import blake3
 
-from agent_world_distfs.catalog.gate import LockFile
+from agent_world_distfs.catalog.lock_files import LockFile
 from agent_world_distfs.errors import WorldError
 
 _MARK_BYTES = 16
