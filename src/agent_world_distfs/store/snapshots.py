@@ -35,7 +35,7 @@ class SnapshotMethods(StoreBase):
         return snapshots.create_snapshot(self._catalog, self._files, name, message)
 
     def list_snapshots(self) -> list[Snapshot]:
-        """All snapshots, oldest first."""
+        """All snapshots, oldest first; those of one millisecond by name."""
         return self._catalog.read(lambda tx: tx.list_snapshots())
 
     def find_snapshot(self, name: str) -> Snapshot:
