@@ -12,7 +12,10 @@ from benchmarks.contest import DURABLE, OURS, Figures, Prepare, Timed, row
 PROCESSES = row("processes", "durable writes of 1 KiB by 4 processes")
 POLLING = "bare SQLite commits, polling"
 PROCESSES.goal(
-    "99th percentile at most half of polling's", to=POLLING, at_most=0.5, figures=("p99_ms", "p99_ms")
+    "99th percentile of whoever comes off worst at most half of polling's",
+    to=POLLING,
+    at_most=0.5,
+    figures=("p99_ms", "p99_ms"),
 )
 PROCESSES.goal(
     "each process at least 0.7 of its share",
@@ -21,6 +24,10 @@ PROCESSES.goal(
     figures=("smallest share", "smallest share"),
 )
 WRITERS = 4
+
+
+def _p99(times: list[float]) -> float:
+    return sorted(times)[int(len(times) * 0.99)]
 
 
 def _with_processes(step: str) -> Prepare:
@@ -37,7 +44,7 @@ def _with_processes(step: str) -> Prepare:
             return {
                 "writes a second": len(times) / bench.scale.seconds,
                 "median_ms": statistics.median(times),
-                "p99_ms": times[int(len(times) * 0.99)],
+                "p99_ms": max(map(_p99, taken)),  # of all together it is that of who need not wait
                 "longest_ms": times[-1],
                 "smallest share": min(map(len, taken)) / (len(times) / WRITERS),
             }
