@@ -9,6 +9,7 @@ a collector takes those that nothing names.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import mmap
 import os
@@ -88,6 +89,7 @@ def start(location: Path, board: Board, seed: str, bug: str) -> list[int]:
         board.show(writer, 0, 0)
         pid = os.fork()
         if pid == 0:
+            faulthandler.disable()  # SQLite's shared memory goes with the power: some die of that
             with contextlib.suppress(BaseException):
                 if bug:
                     BUGS[bug]()
