@@ -15,7 +15,7 @@ from agent_world_distfs import (
     FileIndexManifestRef,
     InvalidInputError,
     LocalCasStore,
-    WorldError,
+    ManifestError,
     adopt_original,
     repair_store,
     restore_backup,
@@ -100,8 +100,8 @@ def _undo(store: LocalCasStore, _: Path) -> None:
 
 def _manifest(store: LocalCasStore) -> FileIndexManifestRef:
     for content_hash in store.list_pins():
-        with contextlib.suppress(WorldError):
-            ref = FileIndexManifestRef(content_hash, len(store.get(content_hash)))
+        ref = FileIndexManifestRef(content_hash, len(store.get(content_hash)))
+        with contextlib.suppress(ManifestError):
             store.read_file_index_manifest(ref)
             return ref
     raise AssertionError("no manifest pinned")
