@@ -32,8 +32,9 @@ def close_inherited() -> None:
 class LockFile:
     """One OS lock on one file. Not for several threads at once."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, flags: int = os.O_RDWR) -> None:
         self._path = path
+        self._flags = flags | os.O_CLOEXEC
         self._fd = -1
         self._waiter: _Waiter | None = None
 
@@ -47,7 +48,7 @@ class LockFile:
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it. Whatever it raises, ``release``."""
         if self._fd < 0:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self._fd = os.open(self._path, self._flags)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -5,6 +5,7 @@ again. If the disk is full by then and the database has to grow, neither works: 
 removed any more, because removing writes to the log first. So the database file is made as long as
 the database is *before* the disk can be full: in front of a large commit, which fails without this
 room, and after so many pages of small ones. What may be missing in between is less than the reserve.
+Never beside a checkpoint: see ``extending``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import contextlib
 import ctypes
 
 import apsw
+
+from agent_world_distfs.catalog.extending import Extending
 
 CHUNK_BYTES = 1 << 18
 """The database file grows and shrinks by this much."""
@@ -27,8 +30,9 @@ LARGE_ROWS = 16
 class Room:
     """The room for what one connection commits."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, extending: Extending) -> None:
         self._connection = connection
+        self._extending = extending
         self._rows = connection.total_changes()
         self._step = -1
         self._control(apsw.SQLITE_FCNTL_CHUNK_SIZE, ctypes.c_int(CHUNK_BYTES))
@@ -38,16 +42,21 @@ class Room:
 
         Raises:
             apsw.FullError: there is none.
+            StoreBusyError: a checkpoint that is under way takes too long.
         """
         rows, self._rows = self._rows, self._connection.total_changes()
         if self._rows - rows > LARGE_ROWS:
-            self._make()
+            with self._extending.alone():
+                self._make()
 
     def after_commit(self, log_pages: int) -> None:
         """Make room for what was committed, by anybody, if the log has grown by a step."""
-        step, self._step = self._step, log_pages // STEP_PAGES
-        if self._step != step:
-            with contextlib.suppress(apsw.Error):  # the commit holds; the next step tries again
+        step = log_pages // STEP_PAGES
+        if self._step == step:
+            return
+        with contextlib.suppress(apsw.Error, OSError), self._extending.if_free() as is_free:
+            if is_free:  # else the next commit tries again; as it holds, so does the next step after an error
+                self._step = step
                 self._make()
 
     def _make(self) -> None:

@@ -23,6 +23,7 @@ from typing import TypeVar
 import apsw
 
 from agent_world_distfs.catalog.connections import BUSY_MS, open_connection
+from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.log_room import LogRoom
@@ -61,6 +62,7 @@ class WriteSide(ReadSide):
         super().__init__(path, timeout_s=timeout_s, read_only=read_only, immutable=immutable)
         self._synchronous = "FULL" if is_flushed else "NORMAL"
         self._gate = Gate(locks, timeout_s)
+        self._extending = Extending(locks, timeout_s)
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
         self._left: LeftState | None = None  # by the last commit of this writer
@@ -210,7 +212,7 @@ class WriteSide(ReadSide):
         if self._writer is None:
             writer = open_connection(self._path, synchronous=synchronous, read_only=False)
             writer.set_wal_hook(self._note_log_pages)
-            self._room = Room(writer)
+            self._room = Room(writer, self._extending)
             self._writer_synchronous = synchronous
             self._writer = writer  # last: an interrupt before leaves none, not half of one
         if self._writer_synchronous != synchronous:
@@ -232,15 +234,20 @@ class WriteSide(ReadSide):
     def _shorten_log(self) -> None:
         """Copy the log into the database. The commit before it holds already: a failure here only delays."""
         self._log_pages = 0  # one attempt per threshold; the next commit says how long the log is
-        with contextlib.suppress(apsw.Error, WorldError):
-            loan = self._readers.take()
+        with contextlib.suppress(apsw.Error, OSError, WorldError):
             try:
-                loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                with self._extending.if_free() as is_free:
+                    if is_free:
+                        self._copy_log()
             except apsw.IOError:  # perhaps a flush of the log: relaxed commits in it are in doubt from now on
                 self._locked(lambda: self._gate.set_suspect(suspect=True))
-                raise
-            finally:
-                self._readers.give_back(loan)
+
+    def _copy_log(self) -> None:
+        loan = self._readers.take()
+        try:
+            loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            self._readers.give_back(loan)
 
     def _settle(self) -> None:
         """Flush database and log and truncate the log; afterwards nothing in it is in doubt.

@@ -1,0 +1,51 @@
+"""Making the database file longer: one at a time, whether it is a checkpoint or somebody who makes room.
+
+SQLite makes room by writing a zero to the last byte of each block behind what it has just seen to be the
+end of the file. A checkpoint that has put a page there in between loses that byte: silently, and of what
+is committed. Checkpoints run beside the write lock, so it does not keep the two apart. A lock on
+the directory of the lock files does; each who takes it opens the directory anew, so that it holds among
+threads as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+
+from agent_world_distfs.catalog.lock_files import LockFile
+
+
+class Extending:
+    """The right to make the database file longer."""
+
+    def __init__(self, locks: str, timeout_s: float) -> None:
+        self._directory = locks
+        self._timeout_s = timeout_s
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Run the block while nobody else makes it longer.
+
+        Raises:
+            StoreBusyError: somebody took too long for that.
+        """
+        with self._lock() as lock:
+            lock.acquire(time.monotonic() + self._timeout_s, self._timeout_s)
+            yield
+
+    @contextlib.contextmanager
+    def if_free(self) -> Iterator[bool]:
+        """The same without waiting: whether nobody else does."""
+        with self._lock() as lock:
+            yield lock.try_acquire()
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[LockFile]:
+        lock = LockFile(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield lock
+        finally:
+            lock.release()
+            lock.close()
