@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apsw
@@ -12,6 +12,7 @@ import seeded_races
 
 from agent_world_distfs.catalog import lookup, reader
 from agent_world_distfs.catalog.checksums import Checksums
+from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.groups import Fate
 from agent_world_distfs.catalog.log_room import LogRoom
@@ -103,6 +104,17 @@ def write_the_room_of_the_log_over_it() -> None:
             os.pwrite(fd, bytes(1 << 16), 32 + log_pages * 4120)
 
     replace(LogRoom, "before_commit", before_commit)
+
+
+def make_room_beside_a_checkpoint() -> None:
+    """Nothing keeps the two apart."""
+
+    @contextlib.contextmanager
+    def whenever(_: Extending) -> Iterator[bool]:
+        yield True
+
+    replace(Extending, "alone", whenever)
+    replace(Extending, "if_free", whenever)
 
 
 def fork_with_connections() -> None:

@@ -145,6 +145,12 @@ SEEDED: dict[str, Seeded] = {
         _test("test_log_room.py::test_room_is_never_made_where_something_is"),
         "assert b",
     ),
+    "room is made beside a checkpoint": Seeded(
+        of_the_catalog.make_room_beside_a_checkpoint,
+        _test("proofs/test_hazards_extending.py"),
+        "corrupt blobs",
+        needs="strace",
+    ),
     "a rotten row is kept": Seeded(
         of_the_catalog.trust_a_rotten_row,
         _test("test_collection.py::test_a_rotten_inline_blob_is_refused_found_and_healed"),
