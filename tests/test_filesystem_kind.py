@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from agent_world_distfs import IncompatibleStoreError, LocalCasStore, filesystem_kind
-from agent_world_distfs.filesystem_kind import find_type, locks_hold
+from agent_world_distfs.filesystem_kind import filesystem_type, find_type, locks_hold
 
 MOUNTS = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -44,6 +45,21 @@ def test_the_type_is_that_of_the_mount_that_is_seen(directory: str, kind: str) -
 
 def test_no_mounts_are_no_type() -> None:
     assert find_type("", "/world") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+@pytest.mark.parametrize("directory", ["/dev/shm", "here"])
+def test_in_a_changed_root_the_type_is_told_by_its_number(
+    directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path) if directory == "here" else directory
+    known = filesystem_type(place)
+    monkeypatch.setattr(filesystem_kind, "find_type", lambda *_: None)
+    told = filesystem_type(place)
+    assert told in filesystem_kind.LOCAL
+    assert told == ("ext2" if known in ("ext3", "ext4") else known or told)
+    assert filesystem_type("/proc/self") is None
+    assert filesystem_type(place + "/not there") is None
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "lustre"])

@@ -27,6 +27,13 @@ LOCAL = {
     "apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "overlay", "ramfs",
     "reiserfs", "tmpfs", "ufs", "xfs", "zfs",
 }  # fmt: skip
+_BY_MAGIC = {
+    0xEF53: "ext2", 0x58465342: "xfs", 0x9123683E: "btrfs", 0xF2F52010: "f2fs", 0x01021994: "tmpfs",
+    0x794C7630: "overlay", 0x6969: "nfs", 0xFF534D42: "cifs", 0xFE534D42: "smb2", 0x01021997: "9p",
+    0x00C36400: "ceph",
+}  # fmt: skip
+"""Source: statfs(2). ext2, ext3 and ext4 have one number: what all of them hold is relied on."""
+
 FLUSHED_AS_ONE = {"btrfs", "ext4", "f2fs", "tmpfs", "xfs"}
 TELLING_LINUX = (5, 17)
 """From here on ``syncfs`` reports a write that failed (5.8) and a journal that failed (5.17)."""
@@ -78,9 +85,21 @@ def filesystem_type(directory: str) -> str | None:
     """The type of the file system, as the kernel calls it; None where there is no telling."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            return find_type(mounts.read(), os.path.realpath(directory))
+            found = find_type(mounts.read(), os.path.realpath(directory))
     except OSError:
         return None
+    return found or _type_by_magic(directory)
+
+
+def _type_by_magic(directory: str) -> str | None:
+    """The same where no mount is known, as in a changed root."""
+    import ctypes  # late: it takes milliseconds, and most processes never come here
+
+    answer = ctypes.create_string_buffer(256)  # a ``struct statfs``: ``f_type`` comes first, a long
+    if ctypes.CDLL(None).statfs(os.fsencode(directory), answer) != 0:
+        return None
+    magic = int.from_bytes(answer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+    return _BY_MAGIC.get(magic & 0xFFFFFFFF)
 
 
 def find_type(mountinfo: str, directory: str) -> str | None:
