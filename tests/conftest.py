@@ -15,6 +15,7 @@ pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
 
 from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
 from children import Child, MakeDisk, Start, cannot_run  # noqa: E402
+from crowds import Crowd  # noqa: E402
 from trees import CONTENTS, plant  # noqa: E402
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ def store(location: Path) -> Iterator[LocalCasStore]:
     """An empty store (BLAKE3)."""
     with LocalCasStore(location) as store:
         yield store
+
+
+@pytest.fixture
+def crowd(store: LocalCasStore) -> Iterator[Crowd]:
+    """Threads that are to share a commit of ``store``, which has one file."""
+    store.write_file("first", b"1")
+    crowd = Crowd(store)
+    yield crowd
+    crowd.end()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,6 @@ from agent_world_distfs.catalog.groups import MOST_MEMBERS
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from children import MakeDisk, Start, cannot_run
 from crowds import Crowd, catalog_of, wait_until
-
-
-@pytest.fixture
-def crowd(store: LocalCasStore) -> Iterator[Crowd]:
-    store.write_file("first", b"1")
-    crowd = Crowd(store)
-    yield crowd
-    crowd.end()
 
 
 @pytest.fixture

@@ -21,14 +21,6 @@ from children import Start
 from crowds import Crowd, catalog_of, wait_until
 
 
-@pytest.fixture
-def crowd(store: LocalCasStore) -> Iterator[Crowd]:
-    store.write_file("first", b"1")
-    crowd = Crowd(store)
-    yield crowd
-    crowd.end()
-
-
 def test_who_waits_too_long_is_told_and_nothing_is_done_for_him(location: Path) -> None:
     with LocalCasStore(location, lock_timeout_s=0.3) as store:
         crowd = Crowd(store)

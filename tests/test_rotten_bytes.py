@@ -219,6 +219,14 @@ def test_what_is_no_regular_file_is_never_read(
     assert store.audit_file_index(verify=True).damaged_blob_hashes == (content_hash,)
 
 
+WAYS: dict[str, Callable[[LocalCasStore, str, bytes], object]] = {
+    "put": lambda store, content_hash, content: store.put(content_hash, content),
+    "put_stream": lambda store, _, content: store.put_stream(io.BytesIO(content)),
+    "write_file": lambda store, _, content: store.write_file("b", content),
+    "write_file_stream": lambda store, _, content: store.write_file_stream("b", io.BytesIO(content)),
+}
+
+
 @each_impostor
 @pytest.mark.parametrize("way", ["put", "put_stream", "write_file"])
 def test_storing_the_bytes_again_heals_what_stood_in_their_place(
@@ -227,12 +235,7 @@ def test_storing_the_bytes_again_heals_what_stood_in_their_place(
     store, content_hash = rotten
     content = content_of(2 * CHUNK + 5)
     put_impostor(blob_file(store.location, content_hash))
-    if way == "put":
-        store.put(content_hash, content)
-    elif way == "put_stream":
-        store.put_stream(io.BytesIO(content))
-    else:
-        store.write_file("b", content)
+    WAYS[way](store, content_hash, content)
     assert store.read_file("a") == content
     assert blob_file(store.location, content_hash).is_file()
     assert not blob_file(store.location, content_hash).is_symlink()
@@ -240,21 +243,14 @@ def test_storing_the_bytes_again_heals_what_stood_in_their_place(
 
 
 @each_damage
-@pytest.mark.parametrize("way", ["put", "put_stream", "write_file", "write_file_stream"])
+@pytest.mark.parametrize("way", WAYS)
 def test_storing_the_bytes_again_heals_a_rotten_copy(
     rotten: tuple[LocalCasStore, str], damage: Damage, way: str
 ) -> None:
     store, content_hash = rotten
     content = content_of(2 * CHUNK + 5)
     damage(blob_file(store.location, content_hash))
-    if way == "put":
-        store.put(content_hash, content)
-    elif way == "put_stream":
-        store.put_stream(io.BytesIO(content))
-    elif way == "write_file":
-        store.write_file("b", content)
-    else:
-        store.write_file_stream("b", io.BytesIO(content))
+    WAYS[way](store, content_hash, content)
     assert store.get(content_hash) == store.read_file("a") == content
     assert store.audit_file_index(verify=True).is_clean()
 

@@ -32,16 +32,8 @@ class StoreCommand(click.Command):
         write_examples(formatter, *self.examples)
 
 
-class StoreGroup(click.Group):
-    """A command that has commands of its own below it."""
-
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params.extend(shared_options())
-        self.examples = tuple(examples)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_examples(formatter, *self.examples)
+class StoreGroup(StoreCommand, click.Group):
+    """One that has commands of its own below it."""
 
 
 def write_examples(formatter: click.HelpFormatter, *examples: str) -> None:
