@@ -202,6 +202,24 @@ def test_updaters_of_one_path_change_it_one_after_another(store: LocalCasStore) 
     assert len(calls) == 10  # none was made for nothing
 
 
+def test_an_updater_waits_for_one_who_has_just_got_the_turn_and_not_said_so_yet(store: LocalCasStore) -> None:
+    turn = store._catalog.turn("path n", insists=True)
+    assert turn.take()
+    turn._write_mark(bytes(16))  # type: ignore[attr-defined]  # as it is until it is written
+    called = threading.Event()
+
+    def change(content: bytes | None) -> bytes:
+        called.set()
+        return increment(content)
+
+    updater = threading.Thread(target=store.update_file, args=("n", change))
+    updater.start()
+    assert not called.wait(0.3)
+    turn.release()
+    updater.join()
+    assert store.read_file("n") == b"1"
+
+
 def test_a_plain_writer_does_not_wait_for_a_turn(store: LocalCasStore) -> None:
     def change(content: bytes | None) -> bytes:
         if content is None:

@@ -85,13 +85,16 @@ class OneTurn:
 
     def is_insisted_on(self) -> bool:
         with contextlib.suppress(OSError):
+            mark = self._read_mark()
+            if self._insists:  # so do all who want it; who has just got it may not have written its mark yet
+                return mark in (self._mark, _NO_MARK)
             # In this order: who comes next has the turn before he lets go of the other lock.
-            return self._has_mark() and (_is_locked(self._path + ".next") or _is_locked(self._path))
+            return mark == self._mark and (_is_locked(self._path + ".next") or _is_locked(self._path))
         return False
 
-    def _has_mark(self) -> bool:
+    def _read_mark(self) -> bytes:
         with open(self._path, "rb", buffering=0) as file:
-            return file.read(_MARK_BYTES) == self._mark
+            return file.read(_MARK_BYTES) or _NO_MARK
 
     def release(self) -> None:
         """Interrupted, it can be called again."""

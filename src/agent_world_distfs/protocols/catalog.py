@@ -308,7 +308,7 @@ class Turn(Protocol):
         ...
 
     def is_insisted_on(self) -> bool:
-        """Whether somebody holds it, or is about to, who asks that."""
+        """Whether somebody holds it, or is about to, who asks that. Who insists tries to take it first."""
         ...
 
     def release(self) -> None:

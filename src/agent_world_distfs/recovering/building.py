@@ -1,0 +1,250 @@
+"""A new catalog of what is left of a store.
+
+It is built anew beside the damaged one, then takes its name. In order, each step durable:
+
+1. the new catalog, complete, in ``tmp/repair-<id>/``
+2. a second name for the damaged one, ``catalog.db.damaged-<id>``
+3. its log, if it has one, gets the name ``catalog.db.damaged-<id>-wal``: SQLite would apply it to the new one
+4. the new catalog takes the name ``catalog.db``
+
+Whoever dies between 3 and 4 leaves a damaged catalog without its log; the next repair sees that the two
+names mean one file, and gives the log its name back first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+import tempfile
+from contextlib import ExitStack
+
+import apsw
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.connections import as_uri
+from agent_world_distfs.catalog.failures import translate
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.pages import PageFile
+from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
+from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
+from agent_world_distfs.catalog.schema import empty_log
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine.orphans import SHARDS
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher
+from agent_world_distfs.local import LocalCasStore
+from agent_world_distfs.os_failures import translated
+from agent_world_distfs.protocols import Catalog
+from agent_world_distfs.records import HashAlgorithm
+from agent_world_distfs.store.recovery import RepairSource
+
+_MAGIC = b"SQLite format 3\0"
+_DAMAGED = "catalog.db.damaged-"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """``kept_as``: the name of the damaged catalog. ``adopted``: stored, and named by nothing any more."""
+
+    salvage: Salvage
+    kept_as: str | None
+    adopted: tuple[str, ...]
+
+
+def rebuild(place: str, sources: list[RepairSource]) -> Rebuilt:
+    """Build a new catalog, and let it take the name of the damaged one."""
+    for name in ("blobs", "tmp"):
+        os.makedirs(os.path.join(place, name), exist_ok=True)
+    for name in ("turnstile", "gate"):
+        if not os.path.exists(os.path.join(place, "locks", name)):
+            Gate.create(os.path.join(place, "locks"))
+    _undo_what_was_cut_off(place)
+    number = secrets.token_hex(4)
+    workshop = os.path.join(place, "tmp", f"repair-{number}")
+    os.mkdir(workshop)
+    new = os.path.join(workshop, "catalog.db")
+    found, adopted = build(place, new, sources)
+    kept_as = _exchange(place, new, f"{_DAMAGED}{number}")
+    with contextlib.suppress(OSError):
+        os.rmdir(workshop)
+    return Rebuilt(found, kept_as, adopted)
+
+
+def _undo_what_was_cut_off(place: str) -> None:
+    """Give the log its name back, where a repair died before the new catalog took its own."""
+    catalog = os.path.join(place, "catalog.db")
+    for name in os.listdir(place):
+        kept = os.path.join(place, name)
+        if name.startswith(_DAMAGED) and not name.endswith("-wal") and os.path.exists(catalog):
+            log = kept + "-wal"
+            if os.path.samefile(kept, catalog):
+                if os.path.exists(log) and not _has_bytes(catalog + "-wal"):
+                    os.rename(log, catalog + "-wal")
+                os.unlink(kept)
+    flush_directory(place)
+
+
+def _exchange(place: str, new: str, kept_as: str) -> str | None:
+    catalog, kept = os.path.join(place, "catalog.db"), os.path.join(place, kept_as)
+    is_there = os.path.lexists(catalog)
+    flush_directory(os.path.dirname(new))
+    if is_there:
+        if os.path.isfile(catalog) and not os.path.islink(catalog):
+            os.link(catalog, kept)
+        else:
+            os.rename(catalog, kept)
+        flush_directory(place)
+    if os.path.lexists(catalog + "-wal"):
+        os.rename(catalog + "-wal", kept + "-wal")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(catalog + "-shm")
+    flush_directory(place)
+    os.rename(new, catalog)
+    flush_directory(place)
+    return kept_as if is_there else None
+
+
+def build(place: str, new: str, sources: list[RepairSource]) -> tuple[Salvage, tuple[str, ...]]:
+    """A new catalog in ``new``; what was found, and which stored bytes nothing names any more."""
+    files = DirectoryBlobs(place, read_only=True)
+    with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
+        present = _list_files(files)
+        pages = PageFile(_with_log(_find_catalog(place, files, present), own))
+        try:
+            found = salvage(pages, _hints(sources, present), hash_raw)
+            algorithm = found.algorithm or _algorithm_of(files, present)
+            stored = _whole_files(files, present, found, algorithm)
+            rebuild_catalog(new, Materials(found, pages, algorithm, stored))
+        finally:
+            pages.close()
+    named = found.pins | {entry.content_hash for entry in found.entries.values()}
+    adopted = (raw.hex() for raw in {*stored, *found.blobs} - named)
+    return found, tuple(sorted(adopted))
+
+
+def _find_catalog(place: str, files: DirectoryBlobs, present: dict[str, int]) -> str:
+    """Where it is: under its name or, if what is there is something else, under that of a blob."""
+    catalog = os.path.join(place, "catalog.db")
+    paths = [catalog, *map(files.path_of, present)]
+    return next((path for path in paths if os.path.isfile(path) and _is_database(path)), catalog)
+
+
+def _is_database(path: str) -> bool:
+    with translated(path), open(path, "rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _with_log(catalog: str, own: str) -> str:
+    """The catalog with what its log adds, as a copy in ``own``, so that the original stays as it is."""
+    copy = os.path.join(own, "catalog.db")
+    if not os.path.isfile(catalog):
+        open(copy, "wb").close()
+        return copy
+    if not _has_bytes(catalog + "-wal"):
+        return catalog  # nobody has it open, so it may be read without SQLite
+    shutil.copyfile(catalog, copy)
+    shutil.copyfile(catalog + "-wal", copy + "-wal")
+    try:
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(as_uri(copy), flags=flags)
+        with contextlib.closing(connection):
+            empty_log(connection)
+    except apsw.Error as error:
+        failure = translate(error, copy, 0)
+        if not isinstance(failure, CatalogError):  # of the place of the copy: the log must not count as empty
+            raise failure from error
+    return copy
+
+
+def _has_bytes(path: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path).st_size > 0
+    return False
+
+
+def hash_raw(algorithm: HashAlgorithm, data: bytes) -> bytes:
+    """The hash as catalogs have it."""
+    return bytes.fromhex(hash_function(algorithm)(data))
+
+
+# --- what others know ---------------------------------------------------------------------------
+
+
+def _list_files(files: DirectoryBlobs) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for shard in SHARDS:
+        forms = files.list_shard(shard)
+        found |= {name: form.size_bytes for name, form in forms.items() if form.is_regular}
+    return found
+
+
+def _hints(sources: list[RepairSource], present: dict[str, int]) -> Hints:
+    hints = Hints(blobs={(bytes.fromhex(name), size) for name, size in present.items()})
+    with ExitStack() as stack:
+        for source in sources:
+            store = _as_store(source, stack)
+            if store is not None:
+                hints.files.extend(store.iter_files())
+                hints.pins |= {bytes.fromhex(name) for name in store.list_pins()}
+                hints.snapshots.extend(store.list_snapshots())
+                catalog = catalog_of(store)
+                if isinstance(catalog, SqliteCatalog):
+                    hints.keys.append(catalog.checksum_key)
+    return hints
+
+
+def _as_store(source: RepairSource, stack: ExitStack) -> LocalCasStore | None:
+    if isinstance(source, LocalCasStore):
+        return source
+    if isinstance(source, str | os.PathLike) and os.path.exists(os.path.join(source, "catalog.db")):
+        return stack.enter_context(LocalCasStore(source, create=False, read_only=True))
+    return None
+
+
+def _algorithm_of(files: DirectoryBlobs, present: dict[str, int]) -> HashAlgorithm:
+    for name in sorted(present, key=present.__getitem__):
+        for algorithm in HashAlgorithm:
+            if _is_whole(files, name, algorithm):
+                return algorithm
+    return HashAlgorithm.BLAKE3
+
+
+def _whole_files(
+    files: DirectoryBlobs, present: dict[str, int], found: Salvage, algorithm: HashAlgorithm
+) -> dict[bytes, int]:
+    """Those without a row whose bytes are right, made durable: a row says that they are."""
+    whole = {}
+    for name, size_bytes in present.items():
+        raw = bytes.fromhex(name)
+        if raw not in found.blobs and _is_whole(files, name, algorithm):
+            path = files.path_of(name)
+            with translated(path):
+                _flush_file(path)
+                flush_directory(os.path.dirname(path))
+            whole[raw] = size_bytes
+    return whole
+
+
+def _is_whole(files: DirectoryBlobs, name: str, algorithm: HashAlgorithm) -> bool:
+    hasher = new_hasher(algorithm)
+    with files.open(name) as stored, translated(name):
+        while chunk := stored.read(CHUNK_BYTES):
+            hasher.update(chunk)
+    return hasher.hexdigest() == name
+
+
+def _flush_file(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def catalog_of(store: LocalCasStore) -> Catalog:
+    """The catalog of a store that is open."""
+    return store._catalog  # noqa: SLF001  # what is mended here is no matter of the public API
