@@ -21,10 +21,10 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.operations.tree_out import sharing
 from behind import blob_file
+from changed_since import FILES, contents, fill
 from children import MakeDisk
 from test_exchange import LARGE
 from test_named_meanwhile import run_once_after
-from test_snapshots import FILES, contents, fill
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from agent_world_distfs import (
     restore_backup,
 )
 from behind import blob_file
+from changed_since import FILES, fill
 from test_exchange import LARGE
 from test_named_meanwhile import run_once_after
-from test_snapshots import FILES, fill
 
 PAGE = 4096
 

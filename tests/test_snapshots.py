@@ -8,25 +8,17 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import (
-    BlobHashMismatchError,
-    BlobMissingError,
-    CatalogError,
-    FileIndexManifestRef,
-    IndexConflictError,
     InvalidInputError,
     LocalCasStore,
     NotFoundError,
     PathNotFoundError,
-    Snapshot,
     SnapshotExistsError,
     SnapshotNotFoundError,
     SnapshotPruneReport,
     StorageReadOnlyError,
 )
-from behind import blob_file, edit
+from changed_since import FILES, fill
 from test_exchange import LARGE
-
-FILES = {"docs/a": b"a", "docs/large": LARGE, "docs2/b": b"b", "docs": b"no directory", "top": b"t" * 9_000}
 
 NO_NAMES = {
     "empty": "",
@@ -40,23 +32,6 @@ NO_NAMES = {
     "256 bytes": "x" * 256,
     "258 bytes in 86 characters": "\u6587" * 86,
 }
-
-
-def contents(store: LocalCasStore) -> dict[str, bytes]:
-    return {file.path: store.read_file(file.path) for file in store.list_files()}
-
-
-def fill(store: LocalCasStore) -> Snapshot:
-    """Files, a snapshot of them, and changes of each kind since; what has become an orphan is pruned."""
-    for path, data in FILES.items():
-        store.write_file(path, data)
-    kept = store.snapshot("kept", "before the changes")
-    store.write_file("docs/a", b"changed")
-    store.write_file("docs/new", b"new")
-    store.delete_files(["docs/large", "top"])
-    store.write_file("docs2/b", b"changed, too")
-    store.prune_orphan_blobs()
-    return kept
 
 
 @pytest.fixture
@@ -309,181 +284,6 @@ def test_a_difference_that_begins_after_the_drop_says_so(filled: LocalCasStore) 
     filled.drop_snapshot("kept")
     with pytest.raises(SnapshotNotFoundError):
         next(differences)
-
-
-# --- restoring ----------------------------------------------------------------------------------
-
-
-def test_a_snapshot_is_restored_to_the_byte_and_the_time(filled: LocalCasStore) -> None:
-    then = filled.list_files_at("kept")
-    report = filled.restore_snapshot("kept")
-    assert (report.total_files, report.added, report.changed, report.removed) == (len(FILES), 2, 2, 1)
-    assert filled.list_files() == then
-    assert contents(filled) == FILES
-    assert filled.audit_file_index(verify=True).is_sound()
-    *_, change = filled.changes()
-    assert change.is_import
-    assert change.imported == filled.find_snapshot("kept").manifest
-
-
-def test_a_restore_demands_the_index_that_it_replaces(filled: LocalCasStore) -> None:
-    now = filled.snapshot("now")
-    filled.write_file("somebody", b"else")
-    before = filled.list_files()
-    for prefix in ("", "docs"):
-        with pytest.raises(IndexConflictError) as raised:
-            filled.restore_snapshot("kept", expected_current=now.manifest, prefix=prefix)
-        assert raised.value.expected == now.manifest
-        assert filled.list_files() == before
-    filled.delete_file("somebody")
-    filled.restore_snapshot("kept", expected_current=now.manifest, prefix="docs")
-    filled.restore_snapshot("now")
-    filled.restore_snapshot("kept", expected_current=now.manifest)
-    assert contents(filled) == FILES
-
-
-def test_an_expected_manifest_that_is_not_stored_is_not_taken_for_a_loss(filled: LocalCasStore) -> None:
-    unknown = FileIndexManifestRef("0" * 64, 3)
-    for prefix in ("", "docs"):
-        with pytest.raises(NotFoundError) as raised:
-            filled.restore_snapshot("kept", expected_current=unknown, prefix=prefix)
-        assert not isinstance(raised.value, SnapshotNotFoundError)
-
-
-@pytest.mark.parametrize("prefix", ["docs", "./docs/", "docs//"])
-def test_a_part_is_restored_and_nothing_beside_it(filled: LocalCasStore, prefix: str) -> None:
-    filled.write_file("docs", b"changed, and beside")
-    then = {**contents(filled), "docs/a": b"a", "docs/large": LARGE}
-    del then["docs/new"]
-    report = filled.restore_snapshot("kept", prefix=prefix)
-    assert (report.total_files, report.added, report.changed, report.removed) == (2, 1, 1, 1)
-    assert contents(filled) == then
-
-
-def test_restoring_a_part_is_ordinary_changes_that_can_be_seen_and_undone(filled: LocalCasStore) -> None:
-    filled.set_setting("keep_history", True)
-    before, since = contents(filled), filled.last_seq()
-    filled.restore_snapshot("kept", prefix="docs")
-    changes = list(filled.changes(since=since))
-    assert [each.path for each in changes] == ["docs/a", "docs/large", "docs/new"]
-    assert len({each.transaction_id for each in changes}) == 1
-    with filled.watch(since=since, timeout_s=0) as seen:
-        assert list(seen) == changes
-    filled.undo_transaction(changes[0].transaction_id)
-    assert contents(filled) == before
-
-
-def test_a_part_that_is_as_it_was_keeps_its_times(filled: LocalCasStore) -> None:
-    filled.restore_snapshot("kept", prefix="docs")
-    before, since = filled.list_files(), filled.last_seq()
-    report = filled.restore_snapshot("kept", prefix="docs")
-    assert (report.added, report.changed, report.removed) == (0, 0, 0)
-    assert filled.list_files() == before
-    assert list(filled.changes(since=since)) == []
-
-
-def test_a_part_of_which_there_is_nothing_anywhere_is_not_found(filled: LocalCasStore) -> None:
-    for prefix in ("doc", "nowhere", "docs/a"):
-        with pytest.raises(PathNotFoundError):
-            filled.restore_snapshot("kept", prefix=prefix)
-
-
-def test_a_part_that_the_snapshot_did_not_have_is_removed(filled: LocalCasStore) -> None:
-    filled.write_file("later/x", b"x")
-    assert filled.restore_snapshot("kept", prefix="later").removed == 1
-    assert filled.stat_file("later/x") is None
-
-
-@pytest.mark.parametrize("prefix", ["", "docs"])
-def test_a_restore_of_lost_or_rotten_bytes_changes_nothing(filled: LocalCasStore, prefix: str) -> None:
-    file = blob_file(Path(filled.location), filled.hash_bytes(LARGE))
-    before = filled.list_files()
-    data = bytearray(file.read_bytes())
-    data[5] ^= 1
-    file.write_bytes(data)
-    with pytest.raises(BlobHashMismatchError):
-        filled.restore_snapshot("kept", prefix=prefix)
-    file.unlink()
-    with pytest.raises(BlobMissingError):
-        filled.restore_snapshot("kept", prefix=prefix)
-    with pytest.raises(BlobMissingError):
-        filled.read_file_at("docs/large", "kept")
-    assert filled.list_files() == before
-    filled.put_bytes(LARGE)
-    filled.restore_snapshot("kept", prefix=prefix)
-    assert filled.read_file("docs/large") == LARGE
-
-
-# --- damage -------------------------------------------------------------------------------------
-
-
-def test_the_audit_names_the_snapshots_whose_bytes_are_gone(filled: LocalCasStore) -> None:
-    filled.snapshot("sound")
-    lost = filled.hash_bytes(LARGE)
-    blob_file(Path(filled.location), lost).unlink()
-    report = filled.audit_file_index()
-    assert report.missing_snapshot_blob_hashes == (lost,)
-    assert report.missing_file_blob_hashes == ()
-    assert report.damaged_snapshots == ("kept",)
-    assert not report.is_sound()
-    filled.drop_snapshot("kept")
-    assert filled.audit_file_index().is_sound()
-
-
-def many(store: LocalCasStore) -> Path:
-    """So many files that their manifest is a file; returns that of the snapshot ``kept``."""
-    store.write_files((f"many/{number}", b"%d" % number) for number in range(100))
-    made = store.snapshot("kept")
-    store.snapshot("same")
-    store.write_file("many/1", b"changed")
-    store.snapshot("other")
-    return blob_file(Path(store.location), made.manifest.content_hash)
-
-
-@pytest.mark.parametrize("accident", ["gone", "rotten"])
-def test_a_snapshot_whose_manifest_is_damaged_is_named_and_stops_the_collection(
-    store: LocalCasStore, accident: str
-) -> None:
-    file = many(store)
-    orphan = store.put_bytes(b"orphan")
-    name = file.name
-    if accident == "gone":
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes()[:-1] + b"x")
-    report = store.audit_file_index()
-    assert report.damaged_snapshots == ("kept", "same")
-    found = report.missing_snapshot_blob_hashes if accident == "gone" else report.corrupt_blob_hashes
-    assert found == (name,)
-    with pytest.raises((BlobMissingError, BlobHashMismatchError)):
-        store.prune_orphan_blobs()
-    assert store.has(orphan)
-    for snapshot in ("kept", "same"):
-        store.drop_snapshot(snapshot)
-    assert orphan in store.prune_orphan_blobs().pruned_blob_hashes
-    assert store.read_file_at("many/1", "other") == b"changed"
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "DELETE FROM snapshots",
-        "UPDATE snapshots SET name = 'other'",
-        "UPDATE snapshots SET created_at_ms = created_at_ms + 1",
-        "UPDATE snapshots SET manifest_hash = zeroblob(32)",
-        "UPDATE snapshots SET message = ''",
-    ],
-)
-def test_a_changed_row_of_a_snapshot_is_index_damage_and_nothing_is_taken(
-    store: LocalCasStore, sql: str
-) -> None:
-    fill(store)
-    store.close()
-    edit(Path(store.location), sql)
-    with LocalCasStore(store.location) as again:
-        assert again.audit_file_index().index_damage
-        with pytest.raises(CatalogError):
-            again.prune_orphan_blobs()
 
 
 # --- the rule -----------------------------------------------------------------------------------

@@ -143,7 +143,9 @@ def settle_file(tx: CatalogWriter, stat: BlobStat) -> BlobRow:
 
 def copy_stream(head: bytes, rest: Readable, incoming: Incoming, algorithm: HashAlgorithm) -> BlobStat:
     """Write ``head``, and then all that ``rest`` gives."""
-    hasher, size_bytes, chunk = new_hasher(algorithm), 0, head
+    hasher, size_bytes = new_hasher(algorithm), 0
+    # Writes that begin where pages begin: others make the system touch two pages twice for each.
+    chunk = head + read_up_to(rest, CHUNK_BYTES - len(head))
     while chunk:
         hasher.update(chunk)
         incoming.write(chunk)

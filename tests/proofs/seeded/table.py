@@ -43,7 +43,7 @@ _LOOKS_BETWEEN = (
     "test_a_collection_that_looked_between_look_and_commit_takes_nothing_of_it[by the log]"
 )
 _LOST_ROW = (
-    "test_snapshots.py::test_a_changed_row_of_a_snapshot_is_index_damage_and_nothing_is_taken"
+    "test_snapshot_damage.py::test_a_changed_row_of_a_snapshot_is_index_damage_and_nothing_is_taken"
     "[DELETE FROM snapshots]"
 )
 _FUZZ = "test_manifest_fuzz.py::test_reader_and_oracle_agree_on_mutations[20000]"
@@ -243,7 +243,7 @@ SEEDED: dict[str, Seeded] = {
     ),
     "a part is told by letters": Seeded(
         of_snapshots.restore_by_letters,
-        _test("test_snapshots.py::test_a_part_is_restored_and_nothing_beside_it[blake3-docs]"),
+        _test("test_snapshot_restore.py::test_a_part_is_restored_and_nothing_beside_it[blake3-docs]"),
         "AssertionError",
     ),
     # --- forms

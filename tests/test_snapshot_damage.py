@@ -1,0 +1,87 @@
+"""Snapshots whose row, manifest or bytes are damaged: named, and nothing is taken that they may keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent_world_distfs import BlobHashMismatchError, BlobMissingError, CatalogError, LocalCasStore
+from behind import blob_file, edit
+from changed_since import fill
+from test_exchange import LARGE
+
+
+@pytest.fixture
+def filled(either_store: LocalCasStore) -> LocalCasStore:
+    fill(either_store)
+    return either_store
+
+
+def test_the_audit_names_the_snapshots_whose_bytes_are_gone(filled: LocalCasStore) -> None:
+    filled.snapshot("sound")
+    lost = filled.hash_bytes(LARGE)
+    blob_file(Path(filled.location), lost).unlink()
+    report = filled.audit_file_index()
+    assert report.missing_snapshot_blob_hashes == (lost,)
+    assert report.missing_file_blob_hashes == ()
+    assert report.damaged_snapshots == ("kept",)
+    assert not report.is_sound()
+    filled.drop_snapshot("kept")
+    assert filled.audit_file_index().is_sound()
+
+
+def many(store: LocalCasStore) -> Path:
+    """So many files that their manifest is a file; returns that of the snapshot ``kept``."""
+    store.write_files((f"many/{number}", b"%d" % number) for number in range(100))
+    made = store.snapshot("kept")
+    store.snapshot("same")
+    store.write_file("many/1", b"changed")
+    store.snapshot("other")
+    return blob_file(Path(store.location), made.manifest.content_hash)
+
+
+@pytest.mark.parametrize("accident", ["gone", "rotten"])
+def test_a_snapshot_whose_manifest_is_damaged_is_named_and_stops_the_collection(
+    store: LocalCasStore, accident: str
+) -> None:
+    file = many(store)
+    orphan = store.put_bytes(b"orphan")
+    name = file.name
+    if accident == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+    report = store.audit_file_index()
+    assert report.damaged_snapshots == ("kept", "same")
+    found = report.missing_snapshot_blob_hashes if accident == "gone" else report.corrupt_blob_hashes
+    assert found == (name,)
+    with pytest.raises((BlobMissingError, BlobHashMismatchError)):
+        store.prune_orphan_blobs()
+    assert store.has(orphan)
+    for snapshot in ("kept", "same"):
+        store.drop_snapshot(snapshot)
+    assert orphan in store.prune_orphan_blobs().pruned_blob_hashes
+    assert store.read_file_at("many/1", "other") == b"changed"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM snapshots",
+        "UPDATE snapshots SET name = 'other'",
+        "UPDATE snapshots SET created_at_ms = created_at_ms + 1",
+        "UPDATE snapshots SET manifest_hash = zeroblob(32)",
+        "UPDATE snapshots SET message = ''",
+    ],
+)
+def test_a_changed_row_of_a_snapshot_is_index_damage_and_nothing_is_taken(
+    store: LocalCasStore, sql: str
+) -> None:
+    fill(store)
+    store.close()
+    edit(Path(store.location), sql)
+    with LocalCasStore(store.location) as again:
+        assert again.audit_file_index().index_damage
+        with pytest.raises(CatalogError):
+            again.prune_orphan_blobs()
