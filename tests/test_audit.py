@@ -175,7 +175,7 @@ def test_what_is_leased_or_staged_is_no_orphan(store: LocalCasStore, start: Star
         import io
         from agent_world_distfs.engine.leases import Lease
         store = LocalCasStore(location)
-        with Lease(store._catalog, store._files) as lease:
+        with Lease(store._catalog, store._blobs) as lease:
             hashes = [lease.put_stream(io.BytesIO(data)).content_hash for data in (b"s", b"l" * 20_000)]
             blob = store._catalog.read(lambda tx: tx.find_blob(store.put_bytes(b"staged")))
             generation = store._catalog.write(lambda tx: tx.stage_generation(lease.name))
@@ -205,7 +205,7 @@ def test_what_a_process_leased_is_an_orphan_once_it_is_dead(store: LocalCasStore
         import io
         from agent_world_distfs.engine.leases import Lease
         store = LocalCasStore(location)
-        lease = Lease(store._catalog, store._files)
+        lease = Lease(store._catalog, store._blobs)
         say(lease.put_stream(io.BytesIO(b"leased" * 5000)).content_hash)
         generation = store._catalog.write(lambda tx: tx.stage_generation(lease.name))
         hear()
@@ -255,7 +255,7 @@ def test_a_finding_that_is_none_any_more_is_not_reported(
 ) -> None:
     # Between looking at the rows and at the files all that is there is overwritten and collected.
     files = [store.write_file(f"{number}", bytes([number]) * 9000) for number in range(60)]
-    list_shard = store._files.list_shard
+    list_shard = store._blobs.list_shard
     left = [files.pop() for _ in range(10)]
 
     def list_late(shard: str) -> Any:
@@ -278,7 +278,7 @@ def _with(list_late: Callable[[str], Any], store: LocalCasStore) -> Callable[...
 
     class Late:
         def __getattr__(self, name: str) -> Any:
-            return list_late if name == "list_shard" else getattr(store._files, name)
+            return list_late if name == "list_shard" else getattr(store._blobs, name)
 
     return lambda catalog, _, shard, found: look_at_shard(catalog, Late(), shard, found)
 
@@ -290,16 +290,16 @@ def test_a_stray_file_that_a_live_writer_has_just_replaced_is_not_reported(
         content_hash = store.hash_bytes(LARGE)
         blob_file(store.location, content_hash).parent.mkdir()
         blob_file(store.location, content_hash).write_bytes(b"what a crash left")
-        incoming = writer._files.incoming()
+        incoming = writer._blobs.incoming()
         incoming.write(LARGE)
-        in_flight = store._files.in_flight
+        in_flight = store._blobs.in_flight
 
         def in_flight_before_the_writer() -> frozenset[int]:
             found = in_flight() - {incoming._identity}  # type: ignore[attr-defined]
             incoming.publish(content_hash)
             return found
 
-        monkeypatch.setattr(store._files, "in_flight", in_flight_before_the_writer)
+        monkeypatch.setattr(store._blobs, "in_flight", in_flight_before_the_writer)
         assert store.audit_file_index().orphan_blob_hashes == ()
         monkeypatch.undo()
         incoming.discard()
@@ -325,7 +325,7 @@ def test_an_audit_that_cannot_look_everywhere_says_so(
     def fail(*_: object) -> None:
         raise StorageIOError(store.location, "Input/output error")
 
-    monkeypatch.setattr(store._files, what, fail)
+    monkeypatch.setattr(store._blobs, what, fail)
     with pytest.raises(StorageIOError):
         store.audit_file_index()
 
@@ -342,7 +342,7 @@ def test_paths_of_any_kind_stand_in_findings_without_harm(location: Path) -> Non
 
 def test_a_lease_keeps_across_objects_of_one_process(location: Path) -> None:
     with LocalCasStore(location) as store, LocalCasStore(location) as other:
-        with Lease(store._catalog, store._files) as lease:
+        with Lease(store._catalog, store._blobs) as lease:
             lease.put_all([(store.hash_bytes(b"x"), b"x")])
             assert other.audit_file_index().is_clean()
             assert other.prune_orphan_blobs().pruned_blobs == 0

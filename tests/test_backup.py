@@ -131,7 +131,7 @@ def test_leases_of_the_source_do_not_travel(filled: LocalCasStore, tmp_path: Pat
     from agent_world_distfs.engine.leases import Lease
 
     orphan = filled.put_bytes(b"orphan" * 3_000)
-    with Lease(filled._catalog, filled._files) as lease:
+    with Lease(filled._catalog, filled._blobs) as lease:
         assert lease.keep([orphan]) == []
         filled.backup(tmp_path / "backup")
         assert filled.prune_orphan_blobs(dry_run=True).pruned_blob_hashes.count(orphan) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import CatalogError, FileMetadata, LocalCasStore
-from agent_world_distfs.catalog.change_log import PART_BYTES, check_changes, decode_changes, encode_change
+from agent_world_distfs.catalog.change_format import PART_BYTES, check_changes, decode_changes, encode_change
 from agent_world_distfs.catalog.commits import KEPT_PARTS
 from agent_world_distfs.protocols import CatalogWriter, PathChange
 from behind import edit, log_of

@@ -16,7 +16,7 @@ from agent_world_distfs import (
     WorldError,
 )
 from agent_world_distfs.engine.file_spool import FileSpool
-from agent_world_distfs.operations.tree_out import kept
+from agent_world_distfs.operations.tree_out import leased_entries
 from trees import CONTENTS, LARGE, files_of, once, write_all
 
 pytestmark = pytest.mark.usefixtures("no_descriptor_is_left_open")
@@ -54,7 +54,7 @@ def overwrite_after_snapshots(
                 write_all(store, {path: data + bytes([left[0]]) for path, data in contents.items()})
                 store.prune_orphan_blobs()
 
-    monkeypatch.setattr(kept, "FileSpool", Spool)
+    monkeypatch.setattr(leased_entries, "FileSpool", Spool)
 
 
 def test_what_is_collected_before_it_can_be_kept_is_taken_from_a_newer_snapshot(

@@ -176,7 +176,7 @@ def test_a_prune_gives_the_space_of_small_blobs_back_to_the_disk(location: Path)
 
 def test_a_stray_file_is_an_orphan_once_nobody_is_bringing_it_in(location: Path, start: Start) -> None:
     with LocalCasStore(location) as store:
-        incoming = store._files.incoming()
+        incoming = store._blobs.incoming()
         content_hash = store.hash_bytes(LARGE)
         incoming.write(LARGE)
         incoming.publish(content_hash)
@@ -232,9 +232,9 @@ def test_temporary_files_of_the_dead_are_tidied_and_those_of_the_living_are_not(
 ) -> None:
     program = """
         store = LocalCasStore(location)
-        incoming = store._files.incoming()
+        incoming = store._blobs.incoming()
         incoming.write(b"half")
-        say(store._files.session())
+        say(store._blobs.session())
         hear()
     """
     dead, alive = start(program, location), start(program, location)

@@ -201,7 +201,7 @@ def test_a_child_forked_behind_the_stores_back_takes_nothing_from_its_parent(
         import ctypes, gc
         store = LocalCasStore(location)
         store.write_file("a", b"a" * 20_000)
-        incoming = store._files.incoming()
+        incoming = store._blobs.incoming()
         incoming.write(b"on its way" * 1000)
         pid = ctypes.CDLL(None).fork()
         if pid == 0:
@@ -212,7 +212,7 @@ def test_a_child_forked_behind_the_stores_back_takes_nothing_from_its_parent(
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
         with LocalCasStore(location) as other:
-            say(len(other._files.in_flight()))
+            say(len(other._blobs.in_flight()))
             other.prune_orphan_blobs()
         incoming.publish(store.hash_bytes(b"on its way" * 1000))
         incoming.discard()

@@ -22,7 +22,7 @@ def test_a_fork_while_another_thread_has_a_lease_leaves_it_to_its_parent(
         leased, ended = threading.Event(), threading.Event()
 
         def keep():
-            with Lease(store._catalog, store._files) as lease:
+            with Lease(store._catalog, store._blobs) as lease:
                 lease.put_stream(io.BytesIO(b"leased, small"))
                 lease.put_stream(io.BytesIO(b"leased, large" * 1000))
                 leased.set()
@@ -61,7 +61,7 @@ def test_a_lease_of_a_killed_parent_is_not_kept_by_its_child(location: Path, sta
         import io
         from agent_world_distfs.engine.leases import Lease
         store = LocalCasStore(location)
-        lease = Lease(store._catalog, store._files)
+        lease = Lease(store._catalog, store._blobs)
         lease.put_stream(io.BytesIO(b"leased"))
         pid = os.fork()
         say(os.getpid())
@@ -213,7 +213,7 @@ def test_a_child_that_ends_in_order_harms_nobody(location: Path, start: Start) -
     parent = start(
         """
         with LocalCasStore(location) as store:
-            incoming = store._files.incoming()
+            incoming = store._blobs.incoming()
             incoming.write(b"on its way" * 1000)
             pid = os.fork()
             if pid == 0:
@@ -221,7 +221,7 @@ def test_a_child_that_ends_in_order_harms_nobody(location: Path, start: Start) -
                 sys.exit(0)
             assert os.waitpid(pid, 0)[1] == 0
             with LocalCasStore(location) as other:
-                say(len(other._files.in_flight()))
+                say(len(other._blobs.in_flight()))
             incoming.discard()
             store.write_file("parent", b"p" * 20_000)
         """,

@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from agent_world_distfs import ABSENT, FileConflictError, LocalCasStore, PathNotFoundError, StorageFullError
-from agent_world_distfs.catalog.groups import MOST_MEMBERS
+from agent_world_distfs.catalog.commit_queue import MAX_MEMBERS
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from children import MakeDisk, Start, cannot_run
 from crowds import Crowd, catalog_of, wait_until
@@ -48,12 +48,12 @@ def test_all_who_wait_share_one_commit(store: LocalCasStore, crowd: Crowd, commi
 
 
 def test_a_group_has_an_end(store: LocalCasStore, crowd: Crowd, commits: list[str]) -> None:
-    writing = [crowd.add(partial(store.write_file, f"{n}", b"")) for n in range(MOST_MEMBERS + 10)]
+    writing = [crowd.add(partial(store.write_file, f"{n}", b"")) for n in range(MAX_MEMBERS + 10)]
     crowd.go_on()
     for future in writing:
         future.result()
-    assert 2 <= len(commits) < MOST_MEMBERS
-    assert len(store.list_files()) == MOST_MEMBERS + 11
+    assert 2 <= len(commits) < MAX_MEMBERS
+    assert len(store.list_files()) == MAX_MEMBERS + 11
 
 
 def test_each_change_is_a_transaction_of_its_own(store: LocalCasStore, crowd: Crowd) -> None:

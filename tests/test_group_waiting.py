@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent_world_distfs import LocalCasStore, StoreBusyError, StoreClosedError
-from agent_world_distfs.catalog.groups import Member
+from agent_world_distfs.catalog.commit_queue import Member
 from children import Start
 from crowds import Crowd, catalog_of, wait_until
 

@@ -103,7 +103,7 @@ def import_scanned(store: LocalCasStore, tree: Path, meanwhile: Callable[[], obj
     scanned = tree_in.scan_tree(tree, "", store.location)
     meanwhile()
     return tree_in.import_tree(
-        store._catalog, store._files, scanned, options=tree_in.TreeOptions(), progress=None
+        store._catalog, store._blobs, scanned, options=tree_in.TreeOptions(), progress=None
     )
 
 

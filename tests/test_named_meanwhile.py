@@ -135,7 +135,7 @@ def test_a_recorder_ends_with_its_collection(filled: LocalCasStore) -> None:
 
 def test_a_recorder_of_a_dead_process_is_tidied_by_the_next_open(location: Path) -> None:
     with LocalCasStore(location) as store:
-        lease = Lease(store._catalog, store._files)
+        lease = Lease(store._catalog, store._blobs)
         lease.record()
     with LocalCasStore(location) as store:
         assert store._catalog.read(lambda tx: tx.leases()) == frozenset()

@@ -132,7 +132,7 @@ def kill_writers(start: Start, location: Path, rounds: int, seed: int) -> None:
             assert store.audit_file_index().is_sound()
             assert [entry.name for entry in (location / "tmp").iterdir() if entry.suffix != ".lock"] in (
                 [],
-                [store._files.session()],
+                [store._blobs.session()],
             )
 
 

@@ -140,7 +140,7 @@ def test_a_large_content_that_is_overwritten_and_collected_while_it_is_read_is_a
     store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write_file("a", LARGE)
-    opened = store._files.open
+    opened = store._blobs.open
 
     def open_late(content_hash: str) -> object:
         if store.read_file("b") == b"":
@@ -150,7 +150,7 @@ def test_a_large_content_that_is_overwritten_and_collected_while_it_is_read_is_a
         return opened(content_hash)
 
     store.write_file("b", b"")
-    monkeypatch.setattr(store._files, "open", open_late)
+    monkeypatch.setattr(store._blobs, "open", open_late)
     with pytest.raises(TransactionConflictError), store.transaction() as tx:
         tx.read_file("a")
 

@@ -53,7 +53,7 @@ def test_a_store_that_has_moved_opens_although_a_dead_process_left_a_lease(
         """
         from agent_world_distfs.engine.leases import Lease
         store = LocalCasStore(location)
-        lease = Lease(store._catalog, store._files)
+        lease = Lease(store._catalog, store._blobs)
         import io
         lease.put_stream(io.BytesIO(b"leased"))
         say("leased")

@@ -157,7 +157,7 @@ def test_an_idle_watch_keeps_no_snapshot(store: LocalCasStore, location: Path) -
         store.write_file("a", b"1" * 5_000)
         deadline = time.monotonic() + 30
         while (location / "catalog.db-wal").stat().st_size:
-            store._catalog.cut_log()  # as a prune does: it works only while no snapshot needs the log
+            store._catalog.truncate_wal()  # as a prune does: it works only while no snapshot needs the log
             assert time.monotonic() < deadline
         watch.close()
         thread.join(30)

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
-from agent_world_distfs.engine.kept import kept_hashes
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.orphans import SHARDS
+from agent_world_distfs.engine.retained import kept_hashes
 from agent_world_distfs.errors import (
     BlobHashMismatchError,
     BlobMissingError,
@@ -59,7 +59,7 @@ class _Tally:
 
 def copy_store(
     catalog: SqliteCatalog,
-    files: DirectoryBlobs,
+    blobs: DirectoryBlobs,
     target: str,
     *,
     mark: str = MARK,
@@ -77,12 +77,12 @@ def copy_store(
         there = DirectoryBlobs(target)
         stack.callback(there.close)
         there.tidy()
-        lease = lease_where_writable(catalog, files, stack)
-        copy, missing = _copy_catalog(catalog, files, place, lease)
+        lease = lease_where_writable(catalog, blobs, stack)
+        copy, missing = _copy_catalog(catalog, blobs, place, lease)
         stack.callback(copy.close)
         tally = _Tally(missing=missing)
-        _Carrier(files, there, copy, tally, verify=verify).carry(progress)
-        named = _named(copy, files, tally.missing | tally.corrupt)
+        _Carrier(blobs, there, copy, tally, verify=verify).carry(progress)
+        named = _named(copy, blobs, tally.missing | tally.corrupt)
         total_files, state = copy.read(lambda tx: (tx.count_files(), _state_of(tx)))
         transaction_id = copy.read(lambda tx: tx.last_commit().transaction_id)
         copy.close()
@@ -246,7 +246,7 @@ def _state_of(tx: CatalogReader) -> str:
 
 
 def _copy_catalog(
-    catalog: SqliteCatalog, files: DirectoryBlobs, place: _Target, lease: Lease | None
+    catalog: SqliteCatalog, blobs: DirectoryBlobs, place: _Target, lease: Lease | None
 ) -> tuple[SqliteCatalog, set[str]]:
     """The copy of one snapshot, whose blobs are kept here; and those that are lost here.
 
@@ -259,7 +259,7 @@ def _copy_catalog(
         try:
             _require_sound(copy)
             missing = _keep_all(copy, lease)
-            if not _named(copy, files, missing) or attempt == _ATTEMPTS:
+            if not _named(copy, blobs, missing) or attempt == _ATTEMPTS:
                 return copy, missing
         except BaseException:
             copy.close()

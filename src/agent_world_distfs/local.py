@@ -160,8 +160,8 @@ class LocalCasStore(CasStore):
         place = as_host_path(target)
         require_apart(place, self.location)
         assert isinstance(self._catalog, SqliteCatalog)
-        assert isinstance(self._files, DirectoryBlobs)
-        return copy_store(self._catalog, self._files, place, verify=verify, progress=progress)
+        assert isinstance(self._blobs, DirectoryBlobs)
+        return copy_store(self._catalog, self._blobs, place, verify=verify, progress=progress)
 
     def fork(
         self, target: str | os.PathLike[str], snapshot: str, *, progress: Progress | None = None
@@ -182,10 +182,10 @@ class LocalCasStore(CasStore):
             StorageError: the disk of the target failed.
         """
         assert isinstance(self._catalog, SqliteCatalog)
-        assert isinstance(self._files, DirectoryBlobs)
+        assert isinstance(self._blobs, DirectoryBlobs)
         name = check_name(snapshot)
         with open_place(target, self.location, replace=False) as place:
-            return fork_store(self._catalog, self._files, name, place, progress)
+            return fork_store(self._catalog, self._blobs, name, place, progress)
 
     def _open_beside(self, location: str) -> LocalCasStore:
         return LocalCasStore(location, create=False, read_only=True)

@@ -50,15 +50,15 @@ _LEASE = "fork.0"
 
 
 def fork_store(
-    catalog: SqliteCatalog, files: DirectoryBlobs, name: str, place: Place, progress: Progress | None
+    catalog: SqliteCatalog, blobs: DirectoryBlobs, name: str, place: Place, progress: Progress | None
 ) -> ForkReport:
     """Make the store at ``place``; progress in files."""
-    with opened_snapshot(catalog, files, name) as snapshot, translated(place.path):
+    with opened_snapshot(catalog, blobs, name) as snapshot, translated(place.path):
         require_lockable(os.path.dirname(place.path))
         with staged(place) as (staging, directory), opened_below(directory, (TREE,)) as root:
             location = os.path.join(os.path.dirname(place.path), os.fsdecode(staging), os.fsdecode(TREE))
             with reading(catalog, snapshot.snapshot):
-                fork = _Fork(catalog, files, location)
+                fork = _Fork(catalog, blobs, location)
                 fork.fill(snapshot, progress)
             _flush(root, place)
             swap_in(place, staging)
@@ -75,8 +75,8 @@ def _flush(root: int, place: Place) -> None:
 class _Fork:
     """The new store while it is made; nobody else knows of it."""
 
-    def __init__(self, catalog: SqliteCatalog, files: DirectoryBlobs, location: str) -> None:
-        self._from, self._source = catalog, files
+    def __init__(self, catalog: SqliteCatalog, blobs: DirectoryBlobs, location: str) -> None:
+        self._from, self._source = catalog, blobs
         self._algorithm = catalog.hash_algorithm
         self._hash_bytes = hash_function(self._algorithm)
         self._location = location

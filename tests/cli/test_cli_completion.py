@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent_world_distfs.faces.cli.completion import MOST_OFFERS
+from agent_world_distfs.faces.cli.completion import MAX_OFFERS
 from cli.running import Distfs
 
 
@@ -70,8 +70,8 @@ def test_the_store_before_or_after_the_command_is_asked(filled: Distfs) -> None:
 def test_a_directory_of_many_files_costs_little(distfs: Distfs) -> None:
     with distfs.store() as store:
         content_hash = store.put_bytes(b"")
-        for number in range(MOST_OFFERS * 2):
+        for number in range(MAX_OFFERS * 2):
             store.link_file(f"many/{number:04}", content_hash)
             store.link_file(f"{number:04}/file", content_hash)
-    assert len(offers(distfs, "read", incomplete="many/")) == MOST_OFFERS
+    assert len(offers(distfs, "read", incomplete="many/")) == MAX_OFFERS
     assert offers(distfs, "read", incomplete="")[0] == "0000/"

@@ -40,7 +40,7 @@ COPY_LOG = """
     end = time.monotonic() + float(sys.argv[2])
     with LocalCasStore(location, durability="relaxed") as store:
         while time.monotonic() < end:
-            store._catalog._shorten_log()
+            store._catalog._shorten_wal()
             time.sleep(random.random() / 50)
     say("done")
 """

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterable
 
 from agent_world_distfs.errors import ForkedStoreError, StorageReadOnlyError, StoreClosedError
-from agent_world_distfs.forks import watch_forks
+from agent_world_distfs.process_forks import watch_forks
 
 _FORK_WAIT_S = 10.0
 

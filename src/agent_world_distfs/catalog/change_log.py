@@ -1,97 +1,186 @@
-"""The change log: what each commit did to the index, as bytes in its row.
-
-The changes of a commit stand in the order in which they were made, one behind the other:
-
-    length of the path in UTF-8   2 bytes
-    sides                         1 byte: 1, there was an entry before; 2, there is one after; 3, both
-    path
-    for each side, before first   content hash (32), size in bytes (8), updated_at_ms (8)
-
-Integers are little-endian, the last two signed. The row of the commit holds the first part of them,
-at most PART_BYTES long and of whole changes; what is more stands in rows of ``changes``, in order.
-"""
+"""The change log in the SQLite catalog: what each transaction did, read and written."""
 
 from __future__ import annotations
 
-import struct
+import os
 from collections.abc import Iterator
+from typing import Any
 
-from agent_world_distfs.protocols import PathChange
-from agent_world_distfs.records import FileMetadata
+import apsw
 
-PART_BYTES = 1 << 17
+from agent_world_distfs.catalog.change_format import ChangeLog, check_changes, decode_changes
+from agent_world_distfs.catalog.checksums import Checksums
+from agent_world_distfs.catalog.commits import (
+    BLANK_DEEDS,
+    IMPORT,
+    KEPT_COMMITS,
+    KEPT_PARTS,
+    NO_DEED,
+    SELECT_DEEDS,
+    SELECT_IMPORTS,
+    Commit,
+    Deed,
+    transaction_id,
+)
+from agent_world_distfs.catalog.read_transaction import ReadTransaction
+from agent_world_distfs.clock import now_ms
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.protocols import LoggedTransaction, LogState, PathChange
 
-_head = struct.Struct("<HB")
-_side = struct.Struct("<32sqq")
-
-
-Side = tuple[bytes, int, int]
-"""An entry before or after a change: content hash, size in bytes, updated_at_ms."""
-
-
-def encode_change(path: str, before: Side | None, after: Side | None) -> bytes:
-    """One change as bytes."""
-    raw = path.encode()
-    sides = (before is not None) + 2 * (after is not None)
-    encoded = _head.pack(len(raw), sides) + raw
-    if before is not None:
-        encoded += _side.pack(*before)
-    if after is not None:
-        encoded += _side.pack(*after)
-    return encoded
-
-
-def decode_changes(part: bytes) -> Iterator[PathChange]:
-    """The changes of one part.
-
-    Raises:
-        struct.error, ValueError: it is none.
-    """
-    at = 0
-    while at < len(part):
-        length, sides = _head.unpack_from(part, at)
-        at += _head.size
-        path = part[at : at + length].decode()
-        at += length
-        files: list[FileMetadata | None] = [None, None]
-        for side in (0, 1):
-            if sides & (1 << side):
-                raw, size_bytes, updated_at_ms = _side.unpack_from(part, at)
-                files[side] = FileMetadata(path, raw.hex(), size_bytes, updated_at_ms)
-                at += _side.size
-        yield PathChange(path, files[0], files[1])
+_ADD_PART = "INSERT INTO changes VALUES (?, ?, ?, ?)"
+_COUNT_PARTS = "SELECT count(*) FROM changes"
 
 
-def check_changes(part: bytes) -> None:
-    """Go through the changes of one part, and make nothing of them: for a sixth of the time.
+class LogReader(ReadTransaction):
+    """The part of a ``CatalogReader`` that reads the log."""
 
-    Raises:
-        struct.error, ValueError: it is none.
-    """
-    at = 0
-    while at < len(part):
-        length, sides = _head.unpack_from(part, at)
-        at += _head.size
-        part[at : at + length].decode()
-        at += length + _side.size * ((sides & 1) + (sides >> 1 & 1))
-    if at != len(part):
-        raise ValueError("it ends within a change")
+    def log_state(self) -> LogState:
+        commit = self.last_commit()
+        return LogState(commit.sequence, commit.log_floor, commit.history_from)
+
+    def iter_transactions(self, after: int, up_to: int) -> Iterator[LoggedTransaction]:
+        for row in self._execute(SELECT_DEEDS, (after, up_to)):
+            deed, sequence, nonce = self._checked_deed(row), row[0], row[1]
+            yield LoggedTransaction(
+                sequence,
+                transaction_id(sequence, nonce),
+                deed.at_ms,
+                deed.actor,
+                deed.message,
+                deed.session,
+                deed.imported,
+                deed.replaced,
+                self._iter_changes(sequence, deed.changes),
+            )
+
+    def _checked_deed(self, row: tuple[Any, ...]) -> Deed:
+        deed = Deed(*row[2:-2])
+        if deed.checksum(self._checksums, row[0], row[-1]) != row[-2]:
+            raise CatalogError(f"what transaction {row[0]} did contradicts its checksum")
+        return deed
+
+    def _iter_changes(self, sequence: int, first: bytes) -> Iterator[PathChange]:
+        for part in self._iter_parts(sequence, first):
+            yield from decode_changes(part)
+
+    def _iter_parts(self, sequence: int, first: bytes) -> Iterator[bytes]:
+        yield first
+        sql = "SELECT part, changes, checksum FROM changes WHERE sequence = ? ORDER BY part"
+        for part, changes, checksum in self._execute(sql, (sequence,)):
+            if self._checksums.part(sequence, part, changes) != checksum:
+                raise CatalogError(f"what transaction {sequence} changed contradicts its checksum")
+            yield changes
+
+    def kept_manifests(self) -> list[str]:
+        state = self.log_state()
+        if state.history_from is None:
+            return []
+        rows = self._execute(SELECT_IMPORTS, (state.kept_after, state.last))
+        deeds = map(self._checked_deed, rows)
+        return list(dict.fromkeys(ref for deed in deeds for ref in (deed.imported, deed.replaced) if ref))
+
+    def settings(self) -> dict[str, str]:
+        return dict(self._execute("SELECT name, value FROM settings"))
+
+    def _find_log_damage(self) -> Iterator[str]:
+        state = self.log_state()
+        count = self._scalar("SELECT count(*) FROM commits WHERE sequence > ?", state.floor)
+        if count != state.last - state.floor:
+            yield f"of {state.last - state.floor} transactions in the log {count} are there"
+        try:
+            for row in self._execute(SELECT_DEEDS, (state.floor, state.last)):
+                for part in self._iter_parts(row[0], self._checked_deed(row).changes):
+                    check_changes(part)
+        except CatalogError as error:
+            yield error.reason
+
+    def has_committed(self, transaction_id: str) -> bool | None:
+        number, _, nonce = transaction_id.partition("-")
+        sequence = int(number)
+        found = self._row("SELECT nonce FROM commits WHERE sequence = ?", sequence)
+        if found is not None:
+            return bool(found[0].hex() == nonce)
+        return None if sequence <= self.last_commit().sequence else False
 
 
-class ChangeLog:
-    """The changes of the transaction that is under way."""
+class LogWriter(LogReader):
+    """The part of a ``CatalogWriter`` that writes it: one entry, for the transaction that is under way."""
 
-    def __init__(self) -> None:
-        self.parts: list[bytearray] = [bytearray()]
+    _state: Commit
 
-    def add(self, path: str, before: Side | None, after: Side | None) -> None:
-        """Note what became of one path."""
-        encoded = encode_change(path, before, after)
-        if len(self.parts[-1]) + len(encoded) > PART_BYTES:
-            self.parts.append(bytearray())
-        self.parts[-1] += encoded
+    def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
+        super().__init__(connection, checksums)
+        self.has_changed = False
+        self._log = ChangeLog()
+        self._description = ("", "", "")
+        self._imported: str | None = None
+        self._nonce = b""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing was noted."""
-        return not self.parts[0]
+    def sequence(self) -> int:
+        """The number of this transaction, once it has committed."""
+        return self._state.sequence + 1
+
+    @property
+    def transaction_id(self) -> str:
+        self._nonce = self._nonce or os.urandom(8)
+        return transaction_id(self.sequence, self._nonce)
+
+    def describe(self, *, actor: str = "", message: str = "", session: str = "") -> None:
+        self._description = (actor, message, session)
+
+    def keep_history(self, *, is_kept: bool) -> None:
+        if is_kept is (self._state.history_from is None):
+            self._state.history_from = self.sequence if is_kept else None
+            self.has_changed = True
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        self._cursor.execute("DELETE FROM settings WHERE name = ?", (name,))
+        if value is not None:
+            self._cursor.execute("INSERT INTO settings VALUES (?, ?)", (name, value))
+        self.has_changed = True
+
+    def _log_import(self, imported: str | None) -> None:
+        self._imported = imported or IMPORT
+
+    def _log_replaced(self, sequence: int, replaced: str) -> None:
+        if sequence <= self._state.log_floor:
+            return
+        for row in self._execute(SELECT_DEEDS, (sequence - 1, sequence)):
+            deed = self._checked_deed(row)
+            deed.replaced = replaced
+            sql = "UPDATE commits SET replaced = ?, deed_checksum = ? WHERE sequence = ?"
+            checksum = deed.checksum(self._checksums, sequence, row[-1])
+            self._cursor.execute(sql, (replaced, checksum, sequence))
+            self.has_changed = True
+
+    def _deed(self) -> tuple[apsw.SQLiteValue, ...]:
+        if self._log.is_empty and self._imported is None:
+            return NO_DEED
+        sequence, (first, *rest) = self._state.sequence, map(bytes, self._log.parts)
+        for part, changes in enumerate(rest, 1):
+            checksum = self._checksums.part(sequence, part, changes)
+            self._cursor.execute(_ADD_PART, (sequence, part, changes, checksum))
+        deed = Deed(now_ms(), *self._description, self._imported, None, first)
+        return deed.row(self._checksums, sequence, len(rest))
+
+    def _trim_log(self) -> None:
+        """Without a history: what was done is known for a while, for those who watch."""
+        state, last = self._state, self._state.sequence - KEPT_COMMITS
+        if state.sequence % KEPT_COMMITS == 0:
+            self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (last,))
+            self.forget_changes(last)
+        if len(self._log.parts) > 1 and self._scalar(_COUNT_PARTS) + len(self._log.parts) > KEPT_PARTS:
+            self.forget_changes(state.sequence - 1)
+
+    def forget_changes(self, last: int) -> None:
+        if last > self._state.log_floor:
+            self._cursor.execute("DELETE FROM changes WHERE sequence <= ?", (last,))
+            self._state.log_floor = last
+            self.has_changed = True
+
+    def expire_log(self, last: int) -> None:
+        floor, oldest = self._state.log_floor, self._state.sequence - KEPT_COMMITS
+        self.forget_changes(last)
+        self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (min(last, oldest),))
+        self._cursor.execute(BLANK_DEEDS, (floor, last))

@@ -71,6 +71,6 @@ def open_connection(
     return connection
 
 
-def keep_log(connection: apsw.Connection) -> None:
+def keep_wal(connection: apsw.Connection) -> None:
     """Do not copy the log into the database when this connection is the last to close."""
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 
 from agent_world_distfs.catalog.connections import as_uri
-from agent_world_distfs.catalog.schema import empty_log
+from agent_world_distfs.catalog.schema import empty_wal
 
 PAGES_AT_ONCE = 1_000
 
@@ -26,6 +26,6 @@ def copy_catalog(connection: apsw.Connection, generation: int, path: str) -> Non
             for table in ("leases", "recorders", "generations"):
                 target.execute(f"DELETE FROM {table}")  # noqa: S608  # constants only
             target.execute("DELETE FROM files WHERE generation <> ?", (generation,))
-        empty_log(target)
+        empty_wal(target)
     finally:
         target.close()

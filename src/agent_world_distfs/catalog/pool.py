@@ -13,7 +13,7 @@ import weakref
 
 import apsw
 
-from agent_world_distfs.catalog.connections import keep_log, open_connection
+from agent_world_distfs.catalog.connections import keep_wal, open_connection
 from agent_world_distfs.catalog.lookup import Lookup
 from agent_world_distfs.errors import ForkedStoreError
 
@@ -108,16 +108,16 @@ class ReaderPool:
         self._may_lend.set()
         self._pid = os.getpid()
 
-    def close(self, *, may_copy_log: bool) -> None:
+    def close(self, *, may_checkpoint: bool) -> None:
         """Close the idle connections; those that are out close when they come back or are forgotten.
 
-        ``may_copy_log``: whether the last connection of all may copy the log into the database.
+        ``may_checkpoint``: whether the last connection of all may copy the log into the database.
         """
         self._is_closed = True
-        if not may_copy_log:
+        if not may_checkpoint:
             for loan in self._idle:
                 if loan.is_open:
-                    keep_log(loan.connection)
+                    keep_wal(loan.connection)
         self._close_idle()
 
     def _close_idle(self) -> None:

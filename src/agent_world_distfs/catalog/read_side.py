@@ -40,7 +40,7 @@ class ReadSide:
         try:
             self.hash_algorithm, self._checksums = self._recognise()
         except BaseException:
-            self._readers.close(may_copy_log=True)
+            self._readers.close(may_checkpoint=True)
             raise
 
     def _recognise(self) -> tuple[HashAlgorithm, Checksums]:

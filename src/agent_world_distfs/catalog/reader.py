@@ -10,7 +10,7 @@ from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, sum_as_d
 from agent_world_distfs.catalog.commits import Commit
 from agent_world_distfs.catalog.copying import copy_catalog
 from agent_world_distfs.catalog.lookup import as_blob_row, check_entry, check_found
-from agent_world_distfs.catalog.named import NamedReader
+from agent_world_distfs.catalog.snapshots import SnapshotReader
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import (
@@ -49,7 +49,7 @@ _UNNAMED = (
 )
 
 
-class SqliteReader(NamedReader):
+class SqliteReader(SnapshotReader):
     """A ``CatalogReader``; its connection has a read transaction open."""
 
     # --- files ---------------------------------------------------------------------------------

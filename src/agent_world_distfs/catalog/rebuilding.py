@@ -10,10 +10,10 @@ import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
-from agent_world_distfs.catalog.named import ADD_SNAPSHOT, snapshot_row
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Salvage, payload_of
 from agent_world_distfs.catalog.schema import write_catalog
+from agent_world_distfs.catalog.snapshots import ADD_SNAPSHOT, snapshot_row
 from agent_world_distfs.records import HashAlgorithm
 
 _FIRST_GENERATION = 1

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from agent_world_distfs.catalog.change_log import PART_BYTES, decode_changes
+from agent_world_distfs.catalog.change_format import PART_BYTES, decode_changes
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import Commit, Deed
-from agent_world_distfs.catalog.named import snapshot_of, snapshot_row
 from agent_world_distfs.catalog.pages import PageFile, Record
+from agent_world_distfs.catalog.snapshots import snapshot_of, snapshot_row
 from agent_world_distfs.paths import is_path
 from agent_world_distfs.protocols import PathChange
 from agent_world_distfs.records import FileMetadata, HashAlgorithm, Snapshot

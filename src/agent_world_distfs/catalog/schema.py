@@ -154,12 +154,12 @@ def _create_tables(path: str, fill: Callable[[apsw.Connection], None]) -> None:
                 connection.execute(statement)
             fill(connection)
             connection.execute(f"PRAGMA user_version = {FORMAT}")
-        empty_log(connection)
+        empty_wal(connection)
     finally:
         connection.close()
 
 
-def empty_log(connection: apsw.Connection) -> None:
+def empty_wal(connection: apsw.Connection) -> None:
     """Copy the log into the database, all of it, and cut it: the file can be moved without it then.
 
     Closing does so, too, but tells nobody if it could not: half a catalog would take its name.

@@ -10,22 +10,22 @@ from __future__ import annotations
 import contextlib
 import os
 
-from agent_world_distfs.catalog.connections import keep_log
-from agent_world_distfs.catalog.groups import Queue
-from agent_world_distfs.catalog.together import WriteTogether
+from agent_world_distfs.catalog.commit_queue import Queue
+from agent_world_distfs.catalog.connections import keep_wal
+from agent_world_distfs.catalog.group_commit import GroupCommit
 from agent_world_distfs.catalog.turns import Turns
 from agent_world_distfs.errors import (
     StorageError,
     UnavailableError,
     WorldError,
 )
-from agent_world_distfs.forks import watch_forks
+from agent_world_distfs.process_forks import watch_forks
 from agent_world_distfs.protocols import Turn
 
 _FORK_WAIT_S = 10.0
 
 
-class SqliteCatalog(WriteTogether):
+class SqliteCatalog(GroupCommit):
     """A ``Catalog`` in one SQLite database, shared by the processes of one machine."""
 
     def __init__(
@@ -69,7 +69,7 @@ class SqliteCatalog(WriteTogether):
             if self.read(lambda tx: tx.has_committed(transaction_id)) is False:
                 self._settle()
             else:
-                self._flush_log()  # a yes is for good, too
+                self._flush_wal()  # a yes is for good, too
             return self.read(lambda tx: tx.has_committed(transaction_id))
 
         try:
@@ -81,16 +81,16 @@ class SqliteCatalog(WriteTogether):
         """See ``Catalog.close``."""
         if self._is_closed or self._pid != os.getpid():
             return
-        may_copy = self._read_only or self._has_flushed_log()
+        may_copy = self._read_only or self._has_flushed_wal()
         self._is_closed = True
         if self._gate.hold(self._timeout_s):
-            self._readers.close(may_copy_log=may_copy)
+            self._readers.close(may_checkpoint=may_copy)
             if self._writer is not None and not may_copy:
-                keep_log(self._writer)
+                keep_wal(self._writer)
             self._drop_writer()
             self._gate.let_go()
 
-    def _has_flushed_log(self) -> bool:
+    def _has_flushed_wal(self) -> bool:
         """Before closing: the last connection copies the log, and tells nobody where its flush has failed."""
         try:
             self._flush_log_file()
@@ -105,7 +105,7 @@ class SqliteCatalog(WriteTogether):
         self._is_held_for_fork = self._gate.hold(_FORK_WAIT_S)
         if self._is_held_for_fork and self._readers.hold_for_fork(_FORK_WAIT_S):
             if self._writer is not None:
-                keep_log(self._writer)
+                keep_wal(self._writer)
             self._drop_writer()
             self._is_fork_prepared = True
 

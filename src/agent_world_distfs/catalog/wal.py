@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def opened_log(catalog: str, flags: int) -> Iterator[int]:
+def opened_wal(catalog: str, flags: int) -> Iterator[int]:
     """A descriptor of the log of the database ``catalog``.
 
     Raises:
@@ -29,13 +29,13 @@ def opened_log(catalog: str, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def write_log_again(catalog: str) -> None:
+def rewrite_wal(catalog: str) -> None:
     """Put the same bytes to the same places, which readers do not notice, and flush them.
 
     Under the write lock. Where a flush has failed, the system may take for clean what is not on the
     disk, and the next flush leaves it out.
     """
-    with contextlib.suppress(FileNotFoundError), opened_log(catalog, os.O_RDWR) as fd:
+    with contextlib.suppress(FileNotFoundError), opened_wal(catalog, os.O_RDWR) as fd:
         position = 0
         while part := os.pread(fd, _CHUNK_BYTES, position):
             position += os.pwrite(fd, part, position)

@@ -23,13 +23,13 @@ from typing import TypeVar
 import apsw
 
 from agent_world_distfs.catalog.connections import BUSY_MS, open_connection
+from agent_world_distfs.catalog.database_room import DatabaseRoom
 from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
-from agent_world_distfs.catalog.log_room import LogRoom
 from agent_world_distfs.catalog.read_side import ReadSide
-from agent_world_distfs.catalog.room import Room
-from agent_world_distfs.catalog.wal import opened_log, write_log_again
+from agent_world_distfs.catalog.wal import opened_wal, rewrite_wal
+from agent_world_distfs.catalog.wal_room import WalRoom
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
     ForkedStoreError,
@@ -66,8 +66,8 @@ class WriteSide(ReadSide):
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
         self._left: LeftState | None = None  # by the last commit of this writer
-        self._log_pages = 0
-        self._log_room = LogRoom(path)
+        self._wal_pages = 0
+        self._wal_room = WalRoom(path)
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write``."""
@@ -81,10 +81,10 @@ class WriteSide(ReadSide):
         try:
             result = self._locked(work, waited_s)
         except StorageFullError:
-            self._shorten_log()  # a second try may find room in it
+            self._shorten_wal()  # a second try may find room in it
             raise
-        if self._log_pages >= CHECKPOINT_PAGES:
-            self._shorten_log()
+        if self._wal_pages >= CHECKPOINT_PAGES:
+            self._shorten_wal()
         return result
 
     def write_then(self, change: Callable[[SqliteWriter], T], then: Callable[[T], None]) -> T:
@@ -97,11 +97,11 @@ class WriteSide(ReadSide):
 
         return self._locked(change_then)
 
-    def cut_log(self) -> None:
-        """See ``Catalog.cut_log``."""
-        self._locked(self._cut_log)
+    def truncate_wal(self) -> None:
+        """See ``Catalog.truncate_wal``."""
+        self._locked(self._truncate_wal)
 
-    def _cut_log(self) -> None:
+    def _truncate_wal(self) -> None:
         connection = self._writer_connection("FULL")
         connection.set_busy_timeout(0)  # readers are not waited for
         try:
@@ -139,7 +139,7 @@ class WriteSide(ReadSide):
         connection = self._writer_connection(synchronous)
         writer = SqliteWriter(connection, self._checksums)
         try:
-            if self._log_pages >= BLOCKING_CHECKPOINT_PAGES:
+            if self._wal_pages >= BLOCKING_CHECKPOINT_PAGES:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             left, self._left = self._left, None
             writer.begin(left)
@@ -159,18 +159,18 @@ class WriteSide(ReadSide):
         return result
 
     def _make_room(self, synchronous: str) -> None:
-        self._room.before_commit()
+        self._database_room.before_commit()
         if synchronous == "FULL":
-            self._log_room.before_commit(self._log_pages)
+            self._wal_room.before_commit(self._wal_pages)
 
     def _commit_nothing(self, connection: apsw.Connection, synchronous: str) -> None:
         connection.execute("ROLLBACK")
         if synchronous == "FULL":
-            self._flush_log()
+            self._flush_wal()
 
     def _after_commit(self, writer: SqliteWriter) -> None:
         self._left = writer.leave()
-        self._room.after_commit(self._log_pages)
+        self._database_room.after_commit(self._wal_pages)
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
         if self._pid != os.getpid():  # forked by a signal handler meanwhile: it is the parent's to commit
@@ -183,7 +183,7 @@ class WriteSide(ReadSide):
             self._gate.set_suspect(suspect=True)
             raise OutcomeUnknownError(transaction_id) from error
 
-    def _flush_log(self) -> None:
+    def _flush_wal(self) -> None:
         """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit."""
         try:
             self._flush_log_file()
@@ -192,7 +192,7 @@ class WriteSide(ReadSide):
             raise
 
     def _flush_log_file(self) -> None:
-        with contextlib.suppress(FileNotFoundError), opened_log(self._path, os.O_RDONLY) as fd:
+        with contextlib.suppress(FileNotFoundError), opened_wal(self._path, os.O_RDONLY) as fd:
             flush(fd)
 
     def _leave(self) -> None:
@@ -211,8 +211,8 @@ class WriteSide(ReadSide):
     def _writer_connection(self, synchronous: str) -> apsw.Connection:
         if self._writer is None:
             writer = open_connection(self._path, synchronous=synchronous, read_only=False)
-            writer.set_wal_hook(self._note_log_pages)
-            self._room = Room(writer, self._extending)
+            writer.set_wal_hook(self._note_wal_pages)
+            self._database_room = DatabaseRoom(writer, self._extending)
             self._writer_synchronous = synchronous
             self._writer = writer  # last: an interrupt before leaves none, not half of one
         if self._writer_synchronous != synchronous:
@@ -227,22 +227,22 @@ class WriteSide(ReadSide):
             with contextlib.suppress(apsw.Error):
                 writer.close()
 
-    def _note_log_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
-        self._log_pages = pages
+    def _note_wal_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._wal_pages = pages
         return apsw.SQLITE_OK
 
-    def _shorten_log(self) -> None:
+    def _shorten_wal(self) -> None:
         """Copy the log into the database. The commit before it holds already: a failure here only delays."""
-        self._log_pages = 0  # one attempt per threshold; the next commit says how long the log is
+        self._wal_pages = 0  # one attempt per threshold; the next commit says how long the log is
         with contextlib.suppress(apsw.Error, OSError, WorldError):
             try:
                 with self._extending.if_free() as is_free:
                     if is_free:
-                        self._copy_log()
+                        self._checkpoint_wal()
             except apsw.IOError:  # perhaps a flush of the log: relaxed commits in it are in doubt from now on
                 self._locked(lambda: self._gate.set_suspect(suspect=True))
 
-    def _copy_log(self) -> None:
+    def _checkpoint_wal(self) -> None:
         loan = self._readers.take()
         try:
             loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -258,7 +258,7 @@ class WriteSide(ReadSide):
         Raises:
             UnavailableError: readers keep the log in use.
         """
-        write_log_again(self._path)
+        rewrite_wal(self._path)
         self._drop_writer()  # it may hold what never reached the disk
         connection = self._writer_connection("FULL")
         result = connection.execute(_CUT).fetchone()

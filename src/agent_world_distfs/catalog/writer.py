@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from agent_world_distfs.catalog.change_log import Side
+from agent_world_distfs.catalog.change_format import Side
+from agent_world_distfs.catalog.change_log import LogWriter
 from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
-from agent_world_distfs.catalog.log import LogWriter
-from agent_world_distfs.catalog.named import NamedWriter
 from agent_world_distfs.catalog.reader import ENTRY, SqliteReader
+from agent_world_distfs.catalog.snapshots import SnapshotWriter
 from agent_world_distfs.errors import CatalogError, LeaseExpiredError, StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata
@@ -33,7 +33,7 @@ class LeftState(NamedTuple):
     state: Commit
 
 
-class SqliteWriter(LogWriter, NamedWriter, SqliteReader):
+class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
     """A ``CatalogWriter``; its connection holds SQLite's write lock."""
 
     def begin(self, left: LeftState | None) -> None:

@@ -41,8 +41,8 @@ class Write(Protocol):
 class Bulk:
     """Contents on their way in, each stored once however often it comes; empty again after ``store``."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, *, full_blobs: int = FULL_BLOBS) -> None:
-        self._files = files
+    def __init__(self, catalog: Catalog, blobs: BlobFiles, *, full_blobs: int = FULL_BLOBS) -> None:
+        self._blobs = blobs
         self._full_blobs = full_blobs
         self._algorithm = catalog.hash_algorithm
         self._hash_bytes = hash_function(self._algorithm)
@@ -84,7 +84,7 @@ class Bulk:
 
     def _add_large(self, head: bytes, rest: Readable, expected: str | None) -> BlobStat:
         if self._batch is None:
-            self._batch = self._files.batch()
+            self._batch = self._blobs.batch()
         incoming = self._batch.incoming()
         try:
             stat = copy_stream(head, rest, incoming, self._algorithm)

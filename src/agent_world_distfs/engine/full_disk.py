@@ -11,7 +11,7 @@ from agent_world_distfs.protocols import BlobFiles, Catalog
 T = TypeVar("T")
 
 
-def removing(catalog: Catalog, files: BlobFiles, remove: Callable[[], T]) -> T:
+def removing(catalog: Catalog, blobs: BlobFiles, remove: Callable[[], T]) -> T:
     """Run ``remove``, a short step; on a full disk once more, with the reserve free and the log empty.
 
     What the log holds by then has its room in the database already, so that it can be copied there.
@@ -19,6 +19,6 @@ def removing(catalog: Catalog, files: BlobFiles, remove: Callable[[], T]) -> T:
     try:
         return remove()
     except StorageFullError:
-        with files.spare_space():
-            catalog.cut_log()
+        with blobs.spare_space():
+            catalog.truncate_wal()
             return remove()

@@ -23,7 +23,7 @@ from agent_world_distfs.records import BlobStat, HashAlgorithm, Readable
 
 T = TypeVar("T")
 
-Change = Callable[[CatalogWriter, BlobRow], T]
+OnStored = Callable[[CatalogWriter, BlobRow], T]
 """What to do, inside the transaction, with the blob that was stored."""
 
 INLINE_MAX_BYTES = 8192
@@ -37,13 +37,13 @@ class _GoneMeanwhileError(Exception):
 class Intake:
     """The way in of one store."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, *, is_lazy: bool = False) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles, *, is_lazy: bool = False) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._write = catalog.write_lazily if is_lazy else catalog.write
         self.hash_bytes = hash_function(catalog.hash_algorithm)
 
-    def store(self, data: bytes, change: Change[T], content_hash: str = "") -> T:
+    def store(self, data: bytes, change: OnStored[T], content_hash: str = "") -> T:
         """Store ``data`` and run ``change`` in the transaction that records it.
 
         ``content_hash``, if given, is known to be the right one.
@@ -55,14 +55,14 @@ class Intake:
         if identity is not None:
             with contextlib.suppress(_GoneMeanwhileError):
                 return self._write(lambda tx: change(tx, self._settle_copy(tx, content_hash, identity)))
-        incoming = self._files.incoming()
+        incoming = self._blobs.incoming()
         try:
             incoming.write(data)
             return self._finish(incoming, BlobStat(content_hash, len(data)), change)
         finally:
             incoming.discard()
 
-    def store_stream(self, reader: Readable, change: Change[T], expected: str | None = None) -> T:
+    def store_stream(self, reader: Readable, change: OnStored[T], expected: str | None = None) -> T:
         """The same for all that ``reader`` gives, in bounded memory; the reader is not closed.
 
         Raises:
@@ -73,7 +73,7 @@ class Intake:
             content_hash = self.hash_bytes(head)
             require_hash(expected or content_hash, content_hash)
             return self.store(head, change, content_hash)
-        incoming = self._files.incoming()
+        incoming = self._blobs.incoming()
         try:
             stat = copy_stream(head, reader, incoming, self._catalog.hash_algorithm)
             require_hash(expected or stat.content_hash, stat.content_hash)
@@ -81,7 +81,7 @@ class Intake:
         finally:
             incoming.discard()
 
-    def _finish(self, incoming: Incoming, stat: BlobStat, change: Change[T]) -> T:
+    def _finish(self, incoming: Incoming, stat: BlobStat, change: OnStored[T]) -> T:
         incoming.publish(stat.content_hash)
         return self._write(lambda tx: change(tx, _settle_incoming(tx, stat, incoming)))
 
@@ -90,18 +90,18 @@ class Intake:
         if self._catalog.read(lambda tx: tx.find_brief(content_hash)) is None:
             return None
         try:
-            stored = self._files.open(content_hash)
+            stored = self._blobs.open(content_hash)
         except (FileNotFoundError, CatalogError):
             return None
         with stored, translated(f"blob {content_hash}"):
-            form = self._files.stat(content_hash)
+            form = self._blobs.stat(content_hash)
             hasher = new_hasher(self._catalog.hash_algorithm)
             while chunk := stored.read(CHUNK_BYTES):
                 hasher.update(chunk)
         return form.identity if form is not None and hasher.hexdigest() == content_hash else None
 
     def _settle_copy(self, tx: CatalogWriter, content_hash: str, identity: int) -> BlobRow:
-        row, form = tx.find_blob(content_hash), self._files.stat(content_hash)
+        row, form = tx.find_blob(content_hash), self._blobs.stat(content_hash)
         if row is None or row.payload is not None or form is None or form.identity != identity:
             raise _GoneMeanwhileError
         return row

@@ -34,11 +34,11 @@ END_BATCH = 2_000
 class Lease:
     """Stores blobs and keeps them, and keeps stored ones, until ``end``."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles) -> None:
         self._catalog = catalog
-        self._files = files
-        self._intake = Intake(catalog, files, is_lazy=True)  # what only a lease keeps nobody relies on
-        self.name = f"{files.session()}.{secrets.token_hex(4)}"
+        self._blobs = blobs
+        self._intake = Intake(catalog, blobs, is_lazy=True)  # what only a lease keeps nobody relies on
+        self.name = f"{blobs.session()}.{secrets.token_hex(4)}"
         self._pid = os.getpid()
 
     def put_stream(self, reader: Readable, expected: str | None = None) -> BlobStat:
@@ -74,7 +74,7 @@ class Lease:
         def change(tx: CatalogWriter) -> list[str]:
             missing = []
             for content_hash in content_hashes:
-                row = find_stored(tx, self._files, content_hash)
+                row = find_stored(tx, self._blobs, content_hash)
                 if row is None:
                     missing.append(content_hash)
                 else:
@@ -95,7 +95,7 @@ class Lease:
         """Keep nothing any more, in short transactions."""
         if self._pid != os.getpid():
             return  # a forked child that leaves the block leaves the lease to its parent
-        removing(self._catalog, self._files, lambda: _end(self._catalog, self.name))
+        removing(self._catalog, self._blobs, lambda: _end(self._catalog, self.name))
 
     def __enter__(self) -> Self:
         return self
@@ -108,26 +108,26 @@ class Lease:
             self.end()
 
 
-def lease_where_writable(catalog: Catalog, files: BlobFiles, stack: ExitStack) -> Lease | None:
+def lease_where_writable(catalog: Catalog, blobs: BlobFiles, stack: ExitStack) -> Lease | None:
     """A lease that ends with ``stack``; None where the store may not be written, and nothing can be kept."""
     try:
         catalog.write(lambda _: None)  # tells before a session is begun, which leaves files in the store
     except (StorageReadOnlyError, StoreMovedError):
         return None
-    return stack.enter_context(Lease(catalog, files))
+    return stack.enter_context(Lease(catalog, blobs))
 
 
-def dead_leases(catalog: Catalog, files: BlobFiles) -> frozenset[str]:
+def dead_leases(catalog: Catalog, blobs: BlobFiles) -> frozenset[str]:
     """Leases whose process is dead. What is dead stays so; of all others nothing is said."""
     leases = catalog.read(lambda tx: tx.leases())
-    live = files.live_sessions(lease.partition(".")[0] for lease in leases)
+    live = blobs.live_sessions(lease.partition(".")[0] for lease in leases)
     return frozenset(lease for lease in leases if lease.partition(".")[0] not in live)
 
 
-def tidy(catalog: Catalog, files: BlobFiles) -> None:
+def tidy(catalog: Catalog, blobs: BlobFiles) -> None:
     """Remove what dead processes left: temporary files, leases, generations of the index. Never blobs."""
-    files.tidy()
-    for lease in dead_leases(catalog, files):
+    blobs.tidy()
+    for lease in dead_leases(catalog, blobs):
         _end(catalog, lease)
     if catalog.read(lambda tx: tx.has_dead_rows()):
         while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):

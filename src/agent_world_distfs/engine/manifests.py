@@ -30,9 +30,9 @@ def check_ref(ref: FileIndexManifestRef) -> FileIndexManifestRef:
     return ref
 
 
-def open_manifest(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
+def open_manifest(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
     """The bytes of a manifest, verified as a whole, to be read as often as needed."""
-    reader = open_hash(catalog, files, check_ref(ref).content_hash)
+    reader = open_hash(catalog, blobs, check_ref(ref).content_hash)
     try:
         _verify(reader, ref)
     except BaseException:
@@ -61,12 +61,12 @@ class _OtherIndexError(Exception):
 class Expectation:
     """That the index is the one of a manifest, or nothing."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, expected: FileIndexManifestRef | None) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles, expected: FileIndexManifestRef | None) -> None:
         self._catalog = catalog
         self._expected = expected
         self._state: IndexState | None = None
         if expected is not None:
-            with open_manifest(catalog, files, expected) as reader:
+            with open_manifest(catalog, blobs, expected) as reader:
                 self._state = catalog.digest_of(entries_of(reader))
 
     def require(self, tx: CatalogReader) -> None:

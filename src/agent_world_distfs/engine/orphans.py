@@ -29,8 +29,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent_world_distfs.engine.kept import history_hashes, snapshot_hashes
 from agent_world_distfs.engine.leases import dead_leases
+from agent_world_distfs.engine.retained import history_hashes, snapshot_hashes
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader, Doubted, StoredForm
 
@@ -58,22 +58,22 @@ class Unnamed(NamedTuple):
     in_snapshots: list[Orphan]
 
 
-def find_orphans(catalog: Catalog, files: BlobFiles) -> list[Orphan]:
+def find_orphans(catalog: Catalog, blobs: BlobFiles) -> list[Orphan]:
     """All orphans of one moment, each checked twice; ascending by hash."""
-    return find_unnamed(catalog, files).orphans
+    return find_unnamed(catalog, blobs).orphans
 
 
-def find_unnamed(catalog: Catalog, files: BlobFiles) -> Unnamed:
+def find_unnamed(catalog: Catalog, blobs: BlobFiles) -> Unnamed:
     """The same, and apart from them what is kept without a name."""
-    dead = dead_leases(catalog, files)
+    dead = dead_leases(catalog, blobs)
     rows = catalog.read(lambda tx: tx.list_unnamed_blobs(dead))
     found = [Orphan(row.content_hash, row.size_bytes, row) for row in rows]
     for shard in SHARDS:
-        found.extend(find_strays(catalog, files, shard, files.list_shard(shard)))
-    first = _sorted_out(catalog, files, found)
+        found.extend(find_strays(catalog, blobs, shard, blobs.list_shard(shard)))
+    first = _sorted_out(catalog, blobs, found)
     if not first.orphans:
         return first
-    second = _sorted_out(catalog, files, _confirmed(catalog, first.orphans, dead))
+    second = _sorted_out(catalog, blobs, _confirmed(catalog, first.orphans, dead))
     in_history, in_snapshots = (_by_hash([*first[which], *second[which]]) for which in (1, 2))
     return Unnamed(second.orphans, in_history, in_snapshots)
 
@@ -82,10 +82,10 @@ def _by_hash(found: Iterable[Orphan]) -> list[Orphan]:
     return sorted(found, key=lambda orphan: orphan.content_hash)
 
 
-def _sorted_out(catalog: Catalog, files: BlobFiles, found: list[Orphan]) -> Unnamed:
+def _sorted_out(catalog: Catalog, blobs: BlobFiles, found: list[Orphan]) -> Unnamed:
     left = {orphan.content_hash for orphan in found}
-    in_history = _taken_out(left, history_hashes(catalog, files))
-    in_snapshots = _taken_out(left, snapshot_hashes(catalog, files))
+    in_history = _taken_out(left, history_hashes(catalog, blobs))
+    in_snapshots = _taken_out(left, snapshot_hashes(catalog, blobs))
     found = _by_hash(found)
     return Unnamed(
         *([each for each in found if each.content_hash in x] for x in (left, in_history, in_snapshots))
@@ -128,16 +128,16 @@ def _confirmed(catalog: Catalog, found: list[Orphan], dead: frozenset[str]) -> l
     ]
 
 
-def find_strays(catalog: Catalog, files: BlobFiles, shard: str, forms: dict[str, StoredForm]) -> list[Orphan]:
+def find_strays(catalog: Catalog, blobs: BlobFiles, shard: str, forms: dict[str, StoredForm]) -> list[Orphan]:
     """The stray files among ``forms``, which is what the shard held a moment ago."""
     rows = catalog.read(lambda tx: {row.content_hash for row in tx.list_shard(shard)})
     candidates = [name for name in forms if name not in rows and forms[name].is_regular]
     if not candidates:
         return []
-    in_flight = files.in_flight()  # before the rows: what is named in between has a row by then
+    in_flight = blobs.in_flight()  # before the rows: what is named in between has a row by then
     strays = []
     for name in candidates:
-        form = files.stat(name)
+        form = blobs.stat(name)
         if form is None or form.identity != forms[name].identity:
             continue  # a live writer has been there since
         if is_stray(_row(catalog, name), form, in_flight):
@@ -154,9 +154,9 @@ def is_stray(row: BlobBrief | None, form: StoredForm, in_flight: frozenset[int])
     return row is None and form.is_regular and form.identity not in in_flight
 
 
-def still_stray(tx: CatalogReader, files: BlobFiles, orphan: Orphan, in_flight: frozenset[int]) -> bool:
+def still_stray(tx: CatalogReader, blobs: BlobFiles, orphan: Orphan, in_flight: frozenset[int]) -> bool:
     """Under the write lock: whether the very file that was found is still a stray one."""
-    form = files.stat(orphan.content_hash)
+    form = blobs.stat(orphan.content_hash)
     if form is None or form.identity != orphan.identity:
         return False
     return is_stray(tx.find_brief(orphan.content_hash), form, in_flight)

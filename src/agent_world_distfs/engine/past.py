@@ -10,39 +10,39 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from agent_world_distfs.engine.changes import changes_of, check_seq, iter_changes, require_known
-from agent_world_distfs.engine.kept import manifest_entries
+from agent_world_distfs.engine.retained import manifest_entries
 from agent_world_distfs.errors import HistoryExpiredError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import Change, FileDifference, FileMetadata
 
-State = dict[str, FileMetadata]
+Entries = dict[str, FileMetadata]
 
 
-def file_at(catalog: Catalog, files: BlobFiles, path: str, seq: int) -> FileMetadata | None:
+def file_at(catalog: Catalog, blobs: BlobFiles, path: str, seq: int) -> FileMetadata | None:
     """The entry of a path after transaction ``seq``."""
 
     def current(tx: CatalogReader) -> list[FileMetadata]:
         file = tx.stat_file(path)
         return [] if file is None else [file]
 
-    return _state_at(catalog, files, seq, lambda each: each == path, current).get(path)
+    return _state_at(catalog, blobs, seq, lambda each: each == path, current).get(path)
 
 
-def files_at(catalog: Catalog, files: BlobFiles, seq: int, prefix: str) -> list[FileMetadata]:
+def files_at(catalog: Catalog, blobs: BlobFiles, seq: int, prefix: str) -> list[FileMetadata]:
     """The entries with a prefix after transaction ``seq``, ascending by the bytes of the path."""
     state = _state_at(
-        catalog, files, seq, lambda each: each.startswith(prefix), lambda tx: tx.iter_files(prefix)
+        catalog, blobs, seq, lambda each: each.startswith(prefix), lambda tx: tx.iter_files(prefix)
     )
     return sorted(state.values(), key=lambda file: file.path.encode())
 
 
 def _state_at(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     seq: int,
     is_wanted: Callable[[str], bool],
     current: Callable[[CatalogReader], Iterable[FileMetadata]],
-) -> State:
+) -> Entries:
     before: dict[str, FileMetadata | None] = {}
 
     def take_back(changes: Iterable[Change]) -> Change | None:
@@ -53,7 +53,7 @@ def _state_at(
             before.setdefault(change.path, change.before)
         return None
 
-    def take_back_rest(tx: CatalogReader) -> Change | State:
+    def take_back_rest(tx: CatalogReader) -> Change | Entries:
         """In one snapshot what has happened since, and what is there now."""
         state = tx.log_state()
         require_known(state, last)
@@ -67,7 +67,7 @@ def _state_at(
     rows = iter_changes(catalog, seq, last, lambda each: each.is_import or is_wanted(each.path))
     found = take_back(rows) or catalog.read(take_back_rest)
     if isinstance(found, Change):
-        found = _replaced_by(catalog, files, found, seq, is_wanted)
+        found = _replaced_by(catalog, blobs, found, seq, is_wanted)
     return _by_path(file for path in found | before for file in [before.get(path, found.get(path))] if file)
 
 
@@ -81,26 +81,26 @@ def known_last(catalog: Catalog, *seqs: int) -> int:
     return state.last
 
 
-def _by_path(files: Iterable[FileMetadata]) -> State:
+def _by_path(files: Iterable[FileMetadata]) -> Entries:
     return {file.path: file for file in files}
 
 
 def _replaced_by(
-    catalog: Catalog, files: BlobFiles, change: Change, seq: int, is_wanted: Callable[[str], bool]
-) -> State:
+    catalog: Catalog, blobs: BlobFiles, change: Change, seq: int, is_wanted: Callable[[str], bool]
+) -> Entries:
     if change.replaced is None:
         raise HistoryExpiredError(seq, change.seq)
-    entries = manifest_entries(catalog, files, change.replaced)
+    entries = manifest_entries(catalog, blobs, change.replaced)
     return _by_path(file for file in entries if is_wanted(file.path))
 
 
 def differences(
-    catalog: Catalog, files: BlobFiles, seq_a: int, seq_b: int, prefix: str = ""
+    catalog: Catalog, blobs: BlobFiles, seq_a: int, seq_b: int, prefix: str = ""
 ) -> list[FileDifference]:
     """The paths whose content differs between two states, either of which may be the older."""
     known_last(catalog, seq_a, seq_b)
     if seq_a > seq_b:
-        turned = differences(catalog, files, seq_b, seq_a, prefix)
+        turned = differences(catalog, blobs, seq_b, seq_a, prefix)
         return [FileDifference(each.path, each.after, each.before) for each in turned]
     old: dict[str, FileMetadata | None] = {}
     new: dict[str, FileMetadata | None] = {}
@@ -108,8 +108,8 @@ def differences(
         catalog, seq_a, seq_b, lambda each: each.is_import or each.path.startswith(prefix)
     ):
         if change.is_import:
-            old = dict(_by_path(files_at(catalog, files, seq_a, prefix)))
-            new = dict(_by_path(files_at(catalog, files, seq_b, prefix)))
+            old = dict(_by_path(files_at(catalog, blobs, seq_a, prefix)))
+            new = dict(_by_path(files_at(catalog, blobs, seq_b, prefix)))
             break
         old.setdefault(change.path, change.before)
         new[change.path] = change.after

@@ -22,19 +22,19 @@ Find = Callable[[str], tuple[FileMetadata, BlobRow] | None]
 """Looks a path up, each time in a new snapshot."""
 
 
-def open_path(catalog: Catalog, files: BlobFiles, path: str) -> BlobReader:
+def open_path(catalog: Catalog, blobs: BlobFiles, path: str) -> BlobReader:
     """The content of ``path`` as a stream, with the metadata of the same snapshot."""
-    return _open_found(catalog, files, path, catalog.find_file)
+    return _open_found(catalog, blobs, path, catalog.find_file)
 
 
-def _open_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> BlobReader:
+def _open_found(catalog: Catalog, blobs: BlobFiles, path: str, find: Find) -> BlobReader:
     lost: BlobRow | None = None
     while True:
         found = find(path)
         if found is None:
             raise PathNotFoundError(path)
         metadata, row = found
-        source = _open_row(files, row)
+        source = _open_row(blobs, row)
         if source is not None:
             return _reader(catalog, source, row, metadata)
         if lost is not None and lost.blob_id == row.blob_id:
@@ -42,14 +42,14 @@ def _open_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> Bl
         lost = row
 
 
-def open_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> BlobReader:
+def open_hash(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> BlobReader:
     """The blob as a stream."""
     lost: BlobRow | None = None
     while True:
         row = catalog.read(lambda tx: tx.find_blob(content_hash))
         if row is None:
             raise BlobNotFoundError(content_hash)
-        source = _open_row(files, row)
+        source = _open_row(blobs, row)
         if source is not None:
             return _reader(catalog, source, row, None)
         if lost is not None and lost.blob_id == row.blob_id:
@@ -66,11 +66,11 @@ def _loss(catalog: Catalog, row: BlobRow) -> WorldError:
     return BlobNotFoundError(row.content_hash)
 
 
-def _open_row(files: BlobFiles, row: BlobRow) -> BinaryIO | None:
+def _open_row(blobs: BlobFiles, row: BlobRow) -> BinaryIO | None:
     if row.payload is not None:
         return io.BytesIO(row.payload)
     try:
-        return files.open(row.content_hash)
+        return blobs.open(row.content_hash)
     except FileNotFoundError:
         return None
 
@@ -79,12 +79,12 @@ def _reader(catalog: Catalog, source: BinaryIO, row: BlobRow, metadata: FileMeta
     return BlobReader(source, row.content_hash, row.size_bytes, catalog.hash_algorithm, metadata)
 
 
-def read_path(catalog: Catalog, files: BlobFiles, path: str) -> tuple[FileMetadata, bytes]:
+def read_path(catalog: Catalog, blobs: BlobFiles, path: str) -> tuple[FileMetadata, bytes]:
     """The content of ``path``, verified, with the metadata of the same snapshot."""
-    return read_found(catalog, files, path, catalog.find_file)
+    return read_found(catalog, blobs, path, catalog.find_file)
 
 
-def read_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> tuple[FileMetadata, bytes]:
+def read_found(catalog: Catalog, blobs: BlobFiles, path: str, find: Find) -> tuple[FileMetadata, bytes]:
     """The same where ``find`` looks ``path`` up, in as many snapshots as that takes."""
     found = find(path)
     if found is None:
@@ -93,42 +93,42 @@ def read_found(catalog: Catalog, files: BlobFiles, path: str, find: Find) -> tup
     if row.payload is not None:
         require_hash(row.content_hash, hash_function(catalog.hash_algorithm)(row.payload))
         return metadata, row.payload
-    with _open_found(catalog, files, path, find) as reader:
+    with _open_found(catalog, blobs, path, find) as reader:
         assert reader.metadata is not None  # opened by path
         return reader.metadata, reader.read()
 
 
-def read_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> bytes:
+def read_hash(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> bytes:
     """The blob, verified."""
-    with open_hash(catalog, files, content_hash) as reader:
+    with open_hash(catalog, blobs, content_hash) as reader:
         return reader.read()
 
 
-def verify_hash(catalog: Catalog, files: BlobFiles, content_hash: str) -> None:
+def verify_hash(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> None:
     """Read the whole blob, in bounded memory, to see whether it still is what was stored.
 
     Raises:
         BlobHashMismatchError: it is not.
         BlobNotFoundError, BlobMissingError: it is not there.
     """
-    with open_hash(catalog, files, content_hash) as reader:
+    with open_hash(catalog, blobs, content_hash) as reader:
         while reader.read1():
             pass
 
 
-def is_stored(catalog: Catalog, files: BlobFiles, content_hash: str) -> bool:
+def is_stored(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> bool:
     """Whether the blob has a row and its bytes are there; they are not read."""
-    return catalog.read(lambda tx: find_stored(tx, files, content_hash)) is not None
+    return catalog.read(lambda tx: find_stored(tx, blobs, content_hash)) is not None
 
 
-def find_stored(tx: CatalogReader, files: BlobFiles, content_hash: str) -> BlobBrief | None:
+def find_stored(tx: CatalogReader, blobs: BlobFiles, content_hash: str) -> BlobBrief | None:
     """The blob's row if its bytes are there, too; under the write lock they stay until the row is named."""
     row = tx.find_brief(content_hash)
-    return row if row is not None and _has_bytes(files, row) else None
+    return row if row is not None and _has_bytes(blobs, row) else None
 
 
-def _has_bytes(files: BlobFiles, row: BlobBrief) -> bool:
+def _has_bytes(blobs: BlobFiles, row: BlobBrief) -> bool:
     if row.is_inline:
         return True
-    form = files.stat(row.content_hash)
+    form = blobs.stat(row.content_hash)
     return form is not None and form.is_regular and form.size_bytes == row.size_bytes

@@ -44,7 +44,7 @@ CHUNK = 300
 
 def replace_index(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     entries: Entries,
     state: IndexState,
     before_flip: Callable[[CatalogWriter], None],
@@ -59,15 +59,15 @@ def replace_index(
         BlobNotFoundError, BlobHashMismatchError: a blob that an entry names is not stored, or rotten.
         ManifestError: a blob has another size than its entry says.
     """
-    with Lease(catalog, files) as lease:
+    with Lease(catalog, blobs) as lease:
         generation = catalog.write_lazily(lambda tx: tx.stage_generation(lease.name))
         for chunk in chunks(entries()):
-            _stage(catalog, files, generation, chunk)
-            verify_blobs(catalog, files, chunk)
+            _stage(catalog, blobs, generation, chunk)
+            verify_blobs(catalog, blobs, chunk)
 
         def flip(tx: CatalogWriter) -> _Flipped:
             before_flip(tx)
-            tx.note_import(find_stored(tx, files, manifest_hash) if manifest_hash else None)
+            tx.note_import(find_stored(tx, blobs, manifest_hash) if manifest_hash else None)
             total, is_kept = tx.count_files(), tx.log_state().history_from is not None
             return _Flipped(tx.switch_generation(generation, state), total, tx.sequence, is_kept)
 
@@ -76,7 +76,7 @@ def replace_index(
         # is not known later, and what is not swept the next tidying sweeps.
         if flipped.is_kept:
             with suppress(OutcomeUnknownError, StorageError, UnavailableError):
-                _write_down(catalog, files, flipped)
+                _write_down(catalog, blobs, flipped)
         report = compare(list_generation(catalog, flipped.previous), entries())
     with suppress(OutcomeUnknownError, StorageError, UnavailableError):
         while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):
@@ -93,7 +93,7 @@ class _Flipped(NamedTuple):
     is_kept: bool
 
 
-def _write_down(catalog: Catalog, files: BlobFiles, flipped: _Flipped) -> None:
+def _write_down(catalog: Catalog, blobs: BlobFiles, flipped: _Flipped) -> None:
     """Store what the index was as a manifest, and log it, in one transaction."""
 
     def note(tx: CatalogWriter, row: BlobRow) -> None:
@@ -101,7 +101,7 @@ def _write_down(catalog: Catalog, files: BlobFiles, flipped: _Flipped) -> None:
 
     entries = list_generation(catalog, flipped.previous)
     with spool_chunks(encode_manifest(entries, flipped.total_files)) as spool:
-        Intake(catalog, files).store_stream(spool, note)
+        Intake(catalog, blobs).store_stream(spool, note)
 
 
 def chunks(entries: Iterable[FileMetadata]) -> Iterator[list[FileMetadata]]:
@@ -111,16 +111,16 @@ def chunks(entries: Iterable[FileMetadata]) -> Iterator[list[FileMetadata]]:
         yield chunk
 
 
-def _stage(catalog: Catalog, files: BlobFiles, generation: int, chunk: list[FileMetadata]) -> None:
+def _stage(catalog: Catalog, blobs: BlobFiles, generation: int, chunk: list[FileMetadata]) -> None:
     def change(tx: CatalogWriter) -> None:
-        tx.stage_files(generation, [(file, blob_of(tx, files, file)) for file in chunk])
+        tx.stage_files(generation, [(file, blob_of(tx, blobs, file)) for file in chunk])
 
     catalog.write_lazily(change)
 
 
-def blob_of(tx: CatalogReader, files: BlobFiles, file: FileMetadata) -> int:
+def blob_of(tx: CatalogReader, blobs: BlobFiles, file: FileMetadata) -> int:
     """The id of the blob that an entry names, which is stored and of the size that it says."""
-    row = find_stored(tx, files, file.content_hash)
+    row = find_stored(tx, blobs, file.content_hash)
     if row is None:
         raise BlobNotFoundError(file.content_hash)
     if row.size_bytes != file.size_bytes:
@@ -128,12 +128,12 @@ def blob_of(tx: CatalogReader, files: BlobFiles, file: FileMetadata) -> int:
     return row.blob_id
 
 
-def verify_blobs(catalog: Catalog, files: BlobFiles, chunk: list[FileMetadata]) -> None:
+def verify_blobs(catalog: Catalog, blobs: BlobFiles, chunk: list[FileMetadata]) -> None:
     """Hash every byte that the entries name."""
     hash_bytes = hash_function(catalog.hash_algorithm)
     for content_hash, payload in catalog.read(lambda tx: _payloads(tx, chunk)):
         if payload is None:
-            verify_hash(catalog, files, content_hash)
+            verify_hash(catalog, blobs, content_hash)
         else:
             require_hash(content_hash, hash_bytes(payload))
 

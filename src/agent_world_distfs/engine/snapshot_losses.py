@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-from agent_world_distfs.engine.kept import manifest_entries
 from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.engine.retained import manifest_entries
 from agent_world_distfs.engine.states import merged
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
@@ -22,7 +22,7 @@ WINDOW = 500
 
 
 def named_by(
-    catalog: Catalog, files: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
+    catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
 ) -> Iterator[BlobStat]:
     """A snapshot's manifest, and what it names that ``previous`` does not name in the same place.
 
@@ -30,33 +30,33 @@ def named_by(
         BlobMissingError, BlobHashMismatchError: one of the two manifests is gone, or rotten.
     """
     yield BlobStat(snapshot.manifest.content_hash, snapshot.manifest.size_bytes)
-    before = () if previous is None else manifest_entries(catalog, files, previous.manifest)
-    for each in merged(before, manifest_entries(catalog, files, snapshot.manifest)):
+    before = () if previous is None else manifest_entries(catalog, blobs, previous.manifest)
+    for each in merged(before, manifest_entries(catalog, blobs, snapshot.manifest)):
         if each.after is not None:
             yield BlobStat(each.after.content_hash, each.after.size_bytes)
 
 
-def not_stored(catalog: Catalog, files: BlobFiles, names: Iterable[str]) -> set[str]:
+def not_stored(catalog: Catalog, blobs: BlobFiles, names: Iterable[str]) -> set[str]:
     """Those that have no row, or no bytes."""
     left, missing = iter(names), set[str]()
     while window := set(islice(left, WINDOW)):
-        missing.update(catalog.read(partial(_without_bytes, files, window)))
+        missing.update(catalog.read(partial(_without_bytes, blobs, window)))
     return missing
 
 
-def _without_bytes(files: BlobFiles, names: set[str], tx: CatalogReader) -> list[str]:
-    return [name for name in names if find_stored(tx, files, name) is None]
+def _without_bytes(blobs: BlobFiles, names: set[str], tx: CatalogReader) -> list[str]:
+    return [name for name in names if find_stored(tx, blobs, name) is None]
 
 
-def lost_in_snapshots(catalog: Catalog, files: BlobFiles) -> tuple[set[str], set[str]]:
+def lost_in_snapshots(catalog: Catalog, blobs: BlobFiles) -> tuple[set[str], set[str]]:
     """Hashes that snapshots name, each looked for twice: those not stored, and rotten manifests."""
     lost, rotten = set[str](), set[str]()
     previous: Snapshot | None = None
     for snapshot in catalog.read(lambda tx: tx.list_snapshots()):
         try:
-            found = _lost_in(catalog, files, snapshot, previous)
+            found = _lost_in(catalog, blobs, snapshot, previous)
             if found:
-                found &= _lost_in(catalog, files, snapshot, None)
+                found &= _lost_in(catalog, blobs, snapshot, None)
             is_there = not found or _is_there(catalog, snapshot)  # else it was dropped meanwhile
             lost.update(found if is_there else ())
         except BlobHashMismatchError as error:
@@ -70,26 +70,26 @@ def _is_there(catalog: Catalog, snapshot: Snapshot) -> bool:
     return catalog.read(lambda tx: tx.find_snapshot(snapshot.name)) == snapshot
 
 
-def _lost_in(catalog: Catalog, files: BlobFiles, snapshot: Snapshot, previous: Snapshot | None) -> set[str]:
-    names = (blob.content_hash for blob in named_by(catalog, files, snapshot, previous))
+def _lost_in(catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, previous: Snapshot | None) -> set[str]:
+    names = (blob.content_hash for blob in named_by(catalog, blobs, snapshot, previous))
     try:
-        return not_stored(catalog, files, names)
+        return not_stored(catalog, blobs, names)
     except BlobMissingError as error:
         if previous is not None and error.content_hash != snapshot.manifest.content_hash:
-            return _lost_in(catalog, files, snapshot, None)  # the previous one was dropped meanwhile
+            return _lost_in(catalog, blobs, snapshot, None)  # the previous one was dropped meanwhile
         return {error.content_hash}
 
 
-def snapshots_naming(catalog: Catalog, files: BlobFiles, hashes: set[str]) -> tuple[str, ...]:
+def snapshots_naming(catalog: Catalog, blobs: BlobFiles, hashes: set[str]) -> tuple[str, ...]:
     """The names of snapshots that name one of the blobs, or whose manifest is one; oldest first."""
     if not hashes:
         return ()
     snapshots = catalog.read(lambda tx: tx.list_snapshots())
-    return tuple(each.name for each in snapshots if _names_any(catalog, files, each, hashes))
+    return tuple(each.name for each in snapshots if _names_any(catalog, blobs, each, hashes))
 
 
-def _names_any(catalog: Catalog, files: BlobFiles, snapshot: Snapshot, hashes: set[str]) -> bool:
+def _names_any(catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, hashes: set[str]) -> bool:
     try:
-        return any(blob.content_hash in hashes for blob in named_by(catalog, files, snapshot, None))
+        return any(blob.content_hash in hashes for blob in named_by(catalog, blobs, snapshot, None))
     except (BlobMissingError, BlobHashMismatchError):
         return _is_there(catalog, snapshot)

@@ -78,7 +78,7 @@ class OpenSnapshot:
 
 
 @contextmanager
-def opened_snapshot(catalog: Catalog, files: BlobFiles, name: str) -> Iterator[OpenSnapshot]:
+def opened_snapshot(catalog: Catalog, blobs: BlobFiles, name: str) -> Iterator[OpenSnapshot]:
     """A snapshot to read.
 
     Raises:
@@ -87,6 +87,6 @@ def opened_snapshot(catalog: Catalog, files: BlobFiles, name: str) -> Iterator[O
     """
     snapshot = find_snapshot(catalog, name)
     with reading(catalog, snapshot):
-        manifest = open_manifest(catalog, files, snapshot.manifest)
+        manifest = open_manifest(catalog, blobs, snapshot.manifest)
     with manifest:
         yield OpenSnapshot(snapshot, manifest)

@@ -19,24 +19,24 @@ from agent_world_distfs.protocols import BlobFiles, Catalog
 from agent_world_distfs.records import FileDifference, FileMetadata, State
 
 
-def file_at(catalog: Catalog, files: BlobFiles, path: str, state: State) -> FileMetadata | None:
+def file_at(catalog: Catalog, blobs: BlobFiles, path: str, state: State) -> FileMetadata | None:
     """The entry of a path in a state."""
     if not isinstance(state, str):
-        return past.file_at(catalog, files, path, state)
-    with opened_snapshot(catalog, files, check_name(state)) as snapshot:
+        return past.file_at(catalog, blobs, path, state)
+    with opened_snapshot(catalog, blobs, check_name(state)) as snapshot:
         return snapshot.find(path)
 
 
-def files_at(catalog: Catalog, files: BlobFiles, state: State, prefix: str) -> list[FileMetadata]:
+def files_at(catalog: Catalog, blobs: BlobFiles, state: State, prefix: str) -> list[FileMetadata]:
     """The entries with a prefix in a state, ascending by the bytes of the path."""
     if not isinstance(state, str):
-        return past.files_at(catalog, files, state, prefix)
-    with opened_snapshot(catalog, files, check_name(state)) as snapshot:
+        return past.files_at(catalog, blobs, state, prefix)
+    with opened_snapshot(catalog, blobs, check_name(state)) as snapshot:
         return list(snapshot.entries(prefix))
 
 
 def differences(
-    catalog: Catalog, files: BlobFiles, state_a: State, state_b: State | None, prefix: str
+    catalog: Catalog, blobs: BlobFiles, state_a: State, state_b: State | None, prefix: str
 ) -> Iterator[FileDifference]:
     """The paths whose content differs between two states, ascending; None: the index of now.
 
@@ -49,14 +49,14 @@ def differences(
     numbers = [check_seq(state) for state in (state_a, state_b) if not isinstance(state, str | None)]
     if isinstance(state_a, str) or isinstance(state_b, str):
         past.known_last(catalog, *numbers)
-        return _merged(catalog, files, state_a, state_b, prefix)
+        return _merged(catalog, blobs, state_a, state_b, prefix)
     last = past.known_last(catalog, *numbers)
     until = last if state_b is None else state_b
-    return iter(past.differences(catalog, files, state_a, until, prefix))
+    return iter(past.differences(catalog, blobs, state_a, until, prefix))
 
 
 def _merged(
-    catalog: Catalog, files: BlobFiles, state_a: State, state_b: State | None, prefix: str
+    catalog: Catalog, blobs: BlobFiles, state_a: State, state_b: State | None, prefix: str
 ) -> Iterator[FileDifference]:
     with ExitStack() as stack:
 
@@ -64,8 +64,8 @@ def _merged(
             if state is None:
                 return stack.enter_context(FileSpool(catalog, prefix))
             if isinstance(state, str):
-                return stack.enter_context(opened_snapshot(catalog, files, state)).entries(prefix)
-            return past.files_at(catalog, files, state, prefix)
+                return stack.enter_context(opened_snapshot(catalog, blobs, state)).entries(prefix)
+            return past.files_at(catalog, blobs, state, prefix)
 
         yield from merged(entries(state_a), entries(state_b))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent_world_distfs.engine.kept import history_hashes
 from agent_world_distfs.engine.orphans import SHARDS, Orphan, Unnamed, find_unnamed
 from agent_world_distfs.engine.reading import verify_hash
+from agent_world_distfs.engine.retained import history_hashes
 from agent_world_distfs.engine.scrubbing import Budget, Portion, Rounds, read_rounds, write_rounds
 from agent_world_distfs.engine.snapshot_losses import lost_in_snapshots, not_stored, snapshots_naming
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, BlobNotFoundError, CatalogError
@@ -35,7 +35,7 @@ class _Findings:
 
 
 def audit(
-    catalog: Catalog, files: BlobFiles, budget: Budget | None, progress: Progress | None
+    catalog: Catalog, blobs: BlobFiles, budget: Budget | None, progress: Progress | None
 ) -> FileIndexAuditReport:
     """Compare index and bytes; with a ``budget`` also hash bytes (progress in bytes), all if it has no limit.
 
@@ -45,28 +45,28 @@ def audit(
     if budget is not None and budget.is_limited:
         catalog.write(lambda _: None)  # where nothing may be remembered this says so, before any work is done
     try:
-        return _audit(catalog, files, budget, progress)
+        return _audit(catalog, blobs, budget, progress)
     except CatalogError as error:
         damage, is_verified = (error.reason,), budget is not None and not budget.is_limited
         return FileIndexAuditReport(0, 0, (), (), (), index_damage=damage, is_verified=is_verified)
 
 
 def _audit(
-    catalog: Catalog, files: BlobFiles, budget: Budget | None, progress: Progress | None
+    catalog: Catalog, blobs: BlobFiles, budget: Budget | None, progress: Progress | None
 ) -> FileIndexAuditReport:
     rounds = Rounds() if budget is None or not budget.is_limited else read_rounds(catalog)
     checks_pages = budget is not None and rounds.after == 0  # which reads all of the catalog: once a round
     total_files, total_pins, damage = catalog.read(lambda tx: _look_at_catalog(tx, verify=checks_pages))
     found, gone = _Findings(), list[BlobBrief]()
     for shard in SHARDS:
-        gone.extend(_look_at_shard(catalog, files, shard, found))
+        gone.extend(_look_at_shard(catalog, blobs, shard, found))
     if gone:
         catalog.read(lambda tx: _confirm_missing(tx, gone, found))
     if budget is not None:
-        _hash(catalog, files, budget, rounds, found, progress)
-    unnamed = Unnamed([], [], []) if damage else _look_at_unnamed(catalog, files, found)
+        _hash(catalog, blobs, budget, rounds, found, progress)
+    unnamed = Unnamed([], [], []) if damage else _look_at_unnamed(catalog, blobs, found)
     bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots
-    damaged_snapshots = () if damage else snapshots_naming(catalog, files, bad)
+    damaged_snapshots = () if damage else snapshots_naming(catalog, blobs, bad)
     return FileIndexAuditReport(
         total_files,
         total_pins,
@@ -101,16 +101,16 @@ def _look_at_catalog(tx: CatalogReader, *, verify: bool) -> tuple[int, int, tupl
 # --- what no path names -------------------------------------------------------------------------
 
 
-def _look_at_unnamed(catalog: Catalog, files: BlobFiles, found: _Findings) -> Unnamed:
+def _look_at_unnamed(catalog: Catalog, blobs: BlobFiles, found: _Findings) -> Unnamed:
     """Orphans, and what is kept without a name; none of it if what keeps cannot be read: a finding."""
-    lost, rotten = lost_in_snapshots(catalog, files)
+    lost, rotten = lost_in_snapshots(catalog, blobs)
     found.lost_in_snapshots.update(lost)
     found.corrupt.update(rotten)
     try:
-        if forgotten := not_stored(catalog, files, history_hashes(catalog, files)):
+        if forgotten := not_stored(catalog, blobs, history_hashes(catalog, blobs)):
             # Or taken, since it has expired?
-            found.forgotten.update(forgotten & not_stored(catalog, files, history_hashes(catalog, files)))
-        return find_unnamed(catalog, files)
+            found.forgotten.update(forgotten & not_stored(catalog, blobs, history_hashes(catalog, blobs)))
+        return find_unnamed(catalog, blobs)
     except BlobMissingError as error:  # a manifest
         if error.content_hash not in lost:
             found.forgotten.add(error.content_hash)
@@ -122,19 +122,19 @@ def _look_at_unnamed(catalog: Catalog, files: BlobFiles, found: _Findings) -> Un
 # --- rows and files -----------------------------------------------------------------------------
 
 
-def _look_at_shard(catalog: Catalog, files: BlobFiles, shard: str, found: _Findings) -> list[BlobBrief]:
+def _look_at_shard(catalog: Catalog, blobs: BlobFiles, shard: str, found: _Findings) -> list[BlobBrief]:
     """Returns the rows whose file seems to be gone."""
     rows = catalog.read(lambda tx: tx.list_shard(shard))
-    forms = files.list_shard(shard)
+    forms = blobs.list_shard(shard)
     gone = []
     for row in rows:
         form = forms.get(row.content_hash)
         if form is None:
             # The file before the row, which is looked at later: a row that is there then was there now.
-            if files.stat(row.content_hash) is None:
+            if blobs.stat(row.content_hash) is None:
                 gone.append(row)
         elif not form.is_regular or form.size_bytes != row.size_bytes:
-            _confirm_damaged(catalog, files, row, found)
+            _confirm_damaged(catalog, blobs, row, found)
     known = {row.content_hash for row in rows}
     found.damaged.update(name for name, form in forms.items() if not form.is_regular and name not in known)
     return gone
@@ -151,10 +151,10 @@ def _confirm_missing(tx: CatalogReader, rows: list[BlobBrief], found: _Findings)
             found.dangling.add(row.content_hash)
 
 
-def _confirm_damaged(catalog: Catalog, files: BlobFiles, row: BlobBrief, found: _Findings) -> None:
+def _confirm_damaged(catalog: Catalog, blobs: BlobFiles, row: BlobBrief, found: _Findings) -> None:
     if catalog.read(lambda tx: tx.find_brief(row.content_hash)) != row:
         return
-    form = files.stat(row.content_hash)
+    form = blobs.stat(row.content_hash)
     if form is not None and (not form.is_regular or form.size_bytes != row.size_bytes):
         found.damaged.add(row.content_hash)
 
@@ -164,7 +164,7 @@ def _confirm_damaged(catalog: Catalog, files: BlobFiles, row: BlobBrief, found: 
 
 def _hash(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     budget: Budget,
     rounds: Rounds,
     found: _Findings,
@@ -176,7 +176,7 @@ def _hash(
     for row in portion:
         is_whole = row.payload is None or hash_bytes(row.payload) == row.content_hash
         if row.payload is None or not is_whole:
-            _confirm_corrupt(catalog, files, row.content_hash, found)
+            _confirm_corrupt(catalog, blobs, row.content_hash, found)
         done += row.size_bytes
         if progress is not None:
             progress(min(done, portion.total_bytes), portion.total_bytes)
@@ -186,9 +186,9 @@ def _hash(
         found.verified_since_ms = rounds.verified_since_ms
 
 
-def _confirm_corrupt(catalog: Catalog, files: BlobFiles, content_hash: str, found: _Findings) -> None:
+def _confirm_corrupt(catalog: Catalog, blobs: BlobFiles, content_hash: str, found: _Findings) -> None:
     try:
-        verify_hash(catalog, files, content_hash)
+        verify_hash(catalog, blobs, content_hash)
     except BlobHashMismatchError:
         found.corrupt.add(content_hash)
     except (BlobNotFoundError, BlobMissingError, CatalogError):

@@ -34,42 +34,42 @@ SPACE_BATCH = 500
 """Pages of the catalog given back to the disk in one transaction."""
 
 
-def plan_collection(catalog: Catalog, files: BlobFiles) -> PruneReport:
+def plan_collection(catalog: Catalog, blobs: BlobFiles) -> PruneReport:
     """What ``collect`` would take now."""
-    return _report(find_orphans(catalog, files))
+    return _report(find_orphans(catalog, blobs))
 
 
-def collect(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> PruneReport:
+def collect(catalog: Catalog, blobs: BlobFiles, progress: Progress | None) -> PruneReport:
     """Take all orphans of this moment; progress in blobs."""
     catalog.write(lambda _: None)  # where nothing may be changed this says so, before anything is
-    removing(catalog, files, lambda: tidy(catalog, files))
-    with removing(catalog, files, lambda: _recorder(catalog, files)) as lease:
-        orphans = find_orphans(catalog, files)
+    removing(catalog, blobs, lambda: tidy(catalog, blobs))
+    with removing(catalog, blobs, lambda: _recorder(catalog, blobs)) as lease:
+        orphans = find_orphans(catalog, blobs)
         taken = []
         for batch in _batches(orphans):
-            take = partial(_take, catalog, files, batch, lease.name)
-            taken.extend(removing(catalog, files, take))
+            take = partial(_take, catalog, blobs, batch, lease.name)
+            taken.extend(removing(catalog, blobs, take))
             if progress is not None:
                 progress(len(taken), len(orphans))
     if taken:
-        _return_space(catalog, files)
+        _return_space(catalog, blobs)
     return _report(taken)
 
 
-def _recorder(catalog: Catalog, files: BlobFiles) -> Lease:
-    lease = Lease(catalog, files)
+def _recorder(catalog: Catalog, blobs: BlobFiles) -> Lease:
+    lease = Lease(catalog, blobs)
     lease.record()
     return lease
 
 
-def _return_space(catalog: Catalog, files: BlobFiles) -> None:
+def _return_space(catalog: Catalog, blobs: BlobFiles) -> None:
     def return_some() -> bool:
         return catalog.write_lazily(lambda tx: tx.return_space(SPACE_BATCH))
 
-    while not removing(catalog, files, return_some):
+    while not removing(catalog, blobs, return_some):
         pass
-    with files.spare_space():  # and the reserve, if it was used, is filled again
-        catalog.cut_log()  # the database file gets shorter only by what is copied into it
+    with blobs.spare_space():  # and the reserve, if it was used, is filled again
+        catalog.truncate_wal()  # the database file gets shorter only by what is copied into it
 
 
 def _batches(orphans: Sequence[Orphan]) -> Iterator[Sequence[Orphan]]:
@@ -77,25 +77,25 @@ def _batches(orphans: Sequence[Orphan]) -> Iterator[Sequence[Orphan]]:
         yield orphans[start : start + BATCH]
 
 
-def _take(catalog: Catalog, files: BlobFiles, batch: Sequence[Orphan], recorder: str) -> list[Orphan]:
+def _take(catalog: Catalog, blobs: BlobFiles, batch: Sequence[Orphan], recorder: str) -> list[Orphan]:
     free: list[Callable[[], None]] = []
 
     def change(tx: CatalogWriter) -> list[Orphan]:
         tx.mark_epoch()
         has_strays = any(orphan.row is None for orphan in batch)
-        in_flight = files.in_flight() if has_strays else frozenset[int]()
+        in_flight = blobs.in_flight() if has_strays else frozenset[int]()
         return [
             orphan
             for orphan in batch
             if (
-                still_stray(tx, files, orphan, in_flight)
+                still_stray(tx, blobs, orphan, in_flight)
                 if orphan.row is None
                 else tx.drop_blob(orphan.row.blob_id, recorder)
             )
         ]
 
     def take_away(taken: list[Orphan]) -> None:
-        free.append(files.remove(o.content_hash for o in taken if o.row is None or not o.row.is_inline))
+        free.append(blobs.remove(o.content_hash for o in taken if o.row is None or not o.row.is_inline))
 
     taken = catalog.write_then(change, take_away)
     for finish in free:

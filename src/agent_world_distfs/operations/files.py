@@ -32,41 +32,41 @@ def remove_paths(tx: CatalogWriter, paths: Iterable[str]) -> int:
 
 
 def link_path(
-    tx: CatalogWriter, files: BlobFiles, path: str, content_hash: str, expected: Expected
+    tx: CatalogWriter, blobs: BlobFiles, path: str, content_hash: str, expected: Expected
 ) -> FileMetadata:
     """Make ``path`` name a stored blob by its hash."""
-    return name_blob(tx, path, expected, _stored(tx, files, content_hash))
+    return name_blob(tx, path, expected, _stored(tx, blobs, content_hash))
 
 
 def copy_path(
-    tx: CatalogWriter, files: BlobFiles, source: str, target: str, expected: Expected
+    tx: CatalogWriter, blobs: BlobFiles, source: str, target: str, expected: Expected
 ) -> FileMetadata:
     """Make ``target`` hold what ``source`` holds; the condition is on ``target``."""
     held = tx.stat_file(source)
     if held is None:
         raise PathNotFoundError(source)
-    if find_stored(tx, files, held.content_hash) is None:
+    if find_stored(tx, blobs, held.content_hash) is None:
         raise BlobMissingError(held.content_hash, source)
-    return link_path(tx, files, target, held.content_hash, expected)
+    return link_path(tx, blobs, target, held.content_hash, expected)
 
 
 def move_path(
-    tx: CatalogWriter, files: BlobFiles, source: str, target: str, expected: Expected
+    tx: CatalogWriter, blobs: BlobFiles, source: str, target: str, expected: Expected
 ) -> FileMetadata:
     """The same, and ``source`` is gone; onto itself it only counts as a write."""
-    moved = copy_path(tx, files, source, target, expected)
+    moved = copy_path(tx, blobs, source, target, expected)
     if source != target:
         tx.remove_file(source)
     return moved
 
 
-def pin_blob(tx: CatalogWriter, files: BlobFiles, content_hash: str) -> None:
+def pin_blob(tx: CatalogWriter, blobs: BlobFiles, content_hash: str) -> None:
     """Pin a stored blob."""
-    tx.add_pin(_stored(tx, files, content_hash))
+    tx.add_pin(_stored(tx, blobs, content_hash))
 
 
-def _stored(tx: CatalogReader, files: BlobFiles, content_hash: str) -> BlobBrief:
-    row = find_stored(tx, files, content_hash)
+def _stored(tx: CatalogReader, blobs: BlobFiles, content_hash: str) -> BlobBrief:
+    row = find_stored(tx, blobs, content_hash)
     if row is None:
         raise BlobNotFoundError(content_hash)
     return row

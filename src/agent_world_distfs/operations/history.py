@@ -34,24 +34,24 @@ def path_history(catalog: Catalog, path: str) -> Iterator[Change]:
     return iter_changes(catalog, since, last, lambda change: change.is_import or change.path == path)
 
 
-def read_at(catalog: Catalog, files: BlobFiles, path: str, state: State) -> bytes:
+def read_at(catalog: Catalog, blobs: BlobFiles, path: str, state: State) -> bytes:
     """The content that a path had in a state, verified."""
     if not isinstance(state, str):
-        return _read_after(catalog, files, path, state)
-    file = file_at(catalog, files, path, state)
+        return _read_after(catalog, blobs, path, state)
+    file = file_at(catalog, blobs, path, state)
     if file is None:
         raise PathNotFoundError(path)
     with reading(catalog, find_snapshot(catalog, check_name(state))):
-        return read_hash(catalog, files, file.content_hash)
+        return read_hash(catalog, blobs, file.content_hash)
 
 
-def _read_after(catalog: Catalog, files: BlobFiles, path: str, seq: int) -> bytes:
+def _read_after(catalog: Catalog, blobs: BlobFiles, path: str, seq: int) -> bytes:
     require_kept(catalog.read(lambda tx: tx.log_state()), seq)
-    file = file_at(catalog, files, path, seq)
+    file = file_at(catalog, blobs, path, seq)
     if file is None:
         raise PathNotFoundError(path)
     try:
-        return read_hash(catalog, files, file.content_hash)
+        return read_hash(catalog, blobs, file.content_hash)
     except BlobNotFoundError as error:
         require_kept(catalog.read(lambda tx: tx.log_state()), seq)  # expired meanwhile?
         raise BlobMissingError(file.content_hash, path) from error

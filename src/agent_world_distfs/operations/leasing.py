@@ -23,9 +23,9 @@ class BlobLease:
     Outside of the block every call is InvalidInputError; in a forked child, ForkedStoreError.
     """
 
-    def __init__(self, catalog: Catalog, files: BlobFiles) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._lease: Lease | None = None
         self._pid = os.getpid()
 
@@ -62,7 +62,7 @@ class BlobLease:
     def __enter__(self) -> Self:
         if self._lease is not None:
             raise InvalidInputError("the lease has begun already")
-        self._lease = Lease(self._catalog, self._files)
+        self._lease = Lease(self._catalog, self._blobs)
         return self
 
     def __exit__(

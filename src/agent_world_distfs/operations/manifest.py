@@ -22,7 +22,7 @@ from agent_world_distfs.records import (
 )
 
 
-def export_manifest(catalog: Catalog, files: BlobFiles, *, pin: bool) -> FileIndexManifestRef:
+def export_manifest(catalog: Catalog, blobs: BlobFiles, *, pin: bool) -> FileIndexManifestRef:
     """Store the manifest of one snapshot of the index; with ``pin`` also pin it, in the same transaction."""
 
     def change(tx: CatalogWriter, row: BlobRow) -> FileIndexManifestRef:
@@ -31,51 +31,51 @@ def export_manifest(catalog: Catalog, files: BlobFiles, *, pin: bool) -> FileInd
         return FileIndexManifestRef(row.content_hash, row.size_bytes)
 
     with spool_manifest(catalog) as spool:
-        return Intake(catalog, files).store_stream(spool, change)
+        return Intake(catalog, blobs).store_stream(spool, change)
 
 
-def read_manifest(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> FileIndexManifest:
+def read_manifest(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestRef) -> FileIndexManifest:
     """Decode and check a manifest; nothing is imported."""
-    with open_manifest(catalog, files, ref) as reader:
+    with open_manifest(catalog, blobs, ref) as reader:
         return FileIndexManifest(MANIFEST_VERSION, tuple(entries_of(reader)))
 
 
 def import_manifest(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     ref: FileIndexManifestRef,
     expected: Expectation,
 ) -> ManifestImportReport:
     """Replace the index by what a manifest says, after everything in it was checked."""
-    with open_manifest(catalog, files, ref) as reader:
+    with open_manifest(catalog, blobs, ref) as reader:
         state = catalog.digest_of(entries_of(reader))
         with expected.told():
             return replace_index(
-                catalog, files, lambda: entries_of(reader), state, expected.require, ref.content_hash
+                catalog, blobs, lambda: entries_of(reader), state, expected.require, ref.content_hash
             )
 
 
 def try_manifest(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     ref: FileIndexManifestRef,
     expected: Expectation,
 ) -> ManifestImportReport:
     """What ``import_manifest`` would do, after the same checks."""
-    with open_manifest(catalog, files, ref) as reader:
+    with open_manifest(catalog, blobs, ref) as reader:
         catalog.digest_of(entries_of(reader))
         with expected.told():
             catalog.read(expected.require)
         for chunk in chunks(entries_of(reader)):
-            _check_blobs(catalog, files, chunk)
+            _check_blobs(catalog, blobs, chunk)
         with spool_manifest(catalog) as current:
             return compare(decode_manifest(current), entries_of(reader))
 
 
-def _check_blobs(catalog: Catalog, files: BlobFiles, chunk: list[FileMetadata]) -> None:
+def _check_blobs(catalog: Catalog, blobs: BlobFiles, chunk: list[FileMetadata]) -> None:
     def check(tx: CatalogReader) -> None:
         for file in chunk:
-            blob_of(tx, files, file)
+            blob_of(tx, blobs, file)
 
     catalog.read(check)
-    verify_blobs(catalog, files, chunk)
+    verify_blobs(catalog, blobs, chunk)

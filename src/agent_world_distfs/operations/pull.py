@@ -49,28 +49,28 @@ def fetch_blob(lease: Lease, source: BlobStore, content_hash: str) -> None:
 
 def pull(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     source: BlobStore,
     ref: FileIndexManifestRef,
     progress: Progress | None,
     import_manifest: Callable[[], ManifestImportReport],
 ) -> ManifestImportReport:
     """Bring a manifest and what it names, then import it while all of it is kept."""
-    with Lease(catalog, files) as lease:
+    with Lease(catalog, blobs) as lease:
         fetch_blob(lease, source, ref.content_hash)
-        with open_hash(catalog, files, ref.content_hash) as manifest:
+        with open_hash(catalog, blobs, ref.content_hash) as manifest:
 
             def entries() -> Iterator[FileMetadata]:
                 manifest.seek(0)
                 return decode_manifest(manifest)
 
-            _fetch_entries(catalog, files, lease, source, entries, progress)
+            _fetch_entries(catalog, blobs, lease, source, entries, progress)
         return import_manifest()
 
 
 def pull_snapshots(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     source: BlobStore,
     snapshots: Sequence[Snapshot],
     progress: Progress | None,
@@ -78,12 +78,12 @@ def pull_snapshots(
     """Bring those that are not here, each in a transaction; what they name is leased until then."""
     wanted = catalog.read(lambda tx: [each for each in snapshots if not _is_here(tx, each)])
     for snapshot in wanted:
-        with Lease(catalog, files) as lease:
+        with Lease(catalog, blobs) as lease:
             fetch_blob(lease, source, snapshot.manifest.content_hash)
-            with open_manifest(catalog, files, snapshot.manifest) as manifest:
+            with open_manifest(catalog, blobs, snapshot.manifest) as manifest:
                 entries = partial(entries_of, manifest)
-                _fetch_entries(catalog, files, lease, source, entries, progress)
-            catalog.write(partial(_add_leased, files=files, lease=lease.name, snapshot=snapshot))
+                _fetch_entries(catalog, blobs, lease, source, entries, progress)
+            catalog.write(partial(_add_leased, blobs=blobs, lease=lease.name, snapshot=snapshot))
     return wanted
 
 
@@ -94,8 +94,8 @@ def _is_here(tx: CatalogReader, snapshot: Snapshot) -> bool:
     return held is not None
 
 
-def _add_leased(tx: CatalogWriter, files: BlobFiles, lease: str, snapshot: Snapshot) -> None:
-    manifest = find_stored(tx, files, snapshot.manifest.content_hash)
+def _add_leased(tx: CatalogWriter, blobs: BlobFiles, lease: str, snapshot: Snapshot) -> None:
+    manifest = find_stored(tx, blobs, snapshot.manifest.content_hash)
     if manifest is None or lease not in tx.leases():
         raise LeaseExpiredError  # somebody took this process for dead
     if not _is_here(tx, snapshot):
@@ -104,7 +104,7 @@ def _add_leased(tx: CatalogWriter, files: BlobFiles, lease: str, snapshot: Snaps
 
 def _fetch_entries(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     lease: Lease,
     source: BlobStore,
     entries: Entries,
@@ -113,7 +113,7 @@ def _fetch_entries(
     """Make sure that every blob that the entries name is stored here, and keep it; progress in files."""
     total = sum(1 for _ in entries())
     done = 0
-    with Bulk(catalog, files) as bulk:
+    with Bulk(catalog, blobs) as bulk:
         fetch = _Fetch(source, bulk, hash_function(catalog.hash_algorithm))
         for chunk in chunks(entries()):
             sizes = {file.content_hash: file.size_bytes for file in chunk}
@@ -162,7 +162,7 @@ def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
 
 
 @contextmanager
-def kept_index(catalog: Catalog, files: BlobFiles) -> Iterator[IO[bytes]]:
+def kept_index(catalog: Catalog, blobs: BlobFiles) -> Iterator[IO[bytes]]:
     """The manifest of one snapshot of a store's index, whose blobs stay there meanwhile.
 
     A store that may not be written cannot keep them: then a blob may turn out to be gone.
@@ -171,7 +171,7 @@ def kept_index(catalog: Catalog, files: BlobFiles) -> Iterator[IO[bytes]]:
         BlobNotFoundError: a blob that the index names is lost.
     """
     with ExitStack() as stack:
-        lease = lease_where_writable(catalog, files, stack)
+        lease = lease_where_writable(catalog, blobs, stack)
         missing = [""]
         for _ in range(SNAPSHOT_ATTEMPTS):
             with spool_manifest(catalog) as spool:
@@ -189,7 +189,7 @@ def _keep_entries(lease: Lease, entries: Iterable[FileMetadata]) -> Iterator[str
 
 
 def pull_entries(
-    catalog: Catalog, files: BlobFiles, source: BlobStore, manifest: IO[bytes], progress: Progress | None
+    catalog: Catalog, blobs: BlobFiles, source: BlobStore, manifest: IO[bytes], progress: Progress | None
 ) -> ManifestImportReport:
     """Bring what a manifest names and make it the index; the manifest itself is only stored for a history."""
 
@@ -198,10 +198,10 @@ def pull_entries(
         return decode_manifest(manifest)
 
     state = catalog.digest_of(entries())
-    with Lease(catalog, files) as lease:
-        _fetch_entries(catalog, files, lease, source, entries, progress)
+    with Lease(catalog, blobs) as lease:
+        _fetch_entries(catalog, blobs, lease, source, entries, progress)
         manifest_hash = _keep_for_history(catalog, lease, manifest)
-        return replace_index(catalog, files, entries, state, lambda _: None, manifest_hash)
+        return replace_index(catalog, blobs, entries, state, lambda _: None, manifest_hash)
 
 
 def _keep_for_history(catalog: Catalog, lease: Lease, manifest: IO[bytes]) -> str | None:

@@ -47,7 +47,7 @@ def read_settings(tx: CatalogReader) -> StoreSettings:
     return StoreSettings(tx.log_state().history_from is not None, *numbers)
 
 
-def change_setting(catalog: Catalog, files: BlobFiles, name: str, value: int | None) -> StoreSettings:
+def change_setting(catalog: Catalog, blobs: BlobFiles, name: str, value: int | None) -> StoreSettings:
     """Set one setting and return all.
 
     Raises:
@@ -60,7 +60,7 @@ def change_setting(catalog: Catalog, files: BlobFiles, name: str, value: int | N
         was_kept = catalog.read(read_settings).keep_history
         catalog.write(lambda tx: tx.keep_history(is_kept=is_kept))
         if was_kept and not is_kept:  # in short steps what else the next commits would do in a long one
-            expire(catalog, files, Bounds(max_transactions=LEFT_TRANSACTIONS))
+            expire(catalog, blobs, Bounds(max_transactions=LEFT_TRANSACTIONS))
     elif name in LIMITS:
         text = None if value is None else str(check_limit(name, value))
         catalog.write(lambda tx: tx.set_setting(name, text))
@@ -85,13 +85,13 @@ def bounds_of(settings: StoreSettings) -> Bounds:
     return Bounds(settings.history_max_age_ms, settings.history_max_transactions, settings.history_max_bytes)
 
 
-def expire(catalog: Catalog, files: BlobFiles, bounds: Bounds | None) -> ExpiryReport:
+def expire(catalog: Catalog, blobs: BlobFiles, bounds: Bounds | None) -> ExpiryReport:
     """Forget the oldest transactions until the rest is within bounds, those of the settings by default."""
     chosen = catalog.read(lambda tx: bounds_of(read_settings(tx))) if bounds is None else bounds
     floor, expired = _settled_floor(catalog, chosen)
     while floor > (state := catalog.read(lambda tx: tx.log_state())).floor:
         step = min(floor, state.floor + STEP)
-        removing(catalog, files, partial(catalog.write, partial(_forget, last=step)))
+        removing(catalog, blobs, partial(catalog.write, partial(_forget, last=step)))
     return ExpiryReport(expired, catalog.read(lambda tx: tx.log_state()).floor)
 
 

@@ -59,14 +59,14 @@ def _conflict(step: _Step, actual: FileMetadata | None) -> FileConflictError:
 
 
 def undo_transaction(
-    catalog: Catalog, files: BlobFiles, transaction_id: str, actor: str, message: str
+    catalog: Catalog, blobs: BlobFiles, transaction_id: str, actor: str, message: str
 ) -> UndoReport:
     """Restore what the paths held that one transaction changed."""
     seq = _find(catalog, transaction_id)
     plan = _Plan()
-    for difference in differences(catalog, files, seq - 1, seq):
+    for difference in differences(catalog, blobs, seq - 1, seq):
         plan.add(difference)
-    return catalog.write(lambda tx: _restore(tx, files, plan, actor, message))
+    return catalog.write(lambda tx: _restore(tx, blobs, plan, actor, message))
 
 
 def _find(catalog: Catalog, transaction_id: str) -> int:
@@ -85,7 +85,7 @@ def _find(catalog: Catalog, transaction_id: str) -> int:
     return seq
 
 
-def undo_session(catalog: Catalog, files: BlobFiles, session_id: str, actor: str, message: str) -> UndoReport:
+def undo_session(catalog: Catalog, blobs: BlobFiles, session_id: str, actor: str, message: str) -> UndoReport:
     """The same for all that the transactions of a session changed, as far back as the history is kept."""
     state = catalog.read(lambda tx: tx.log_state())
     if state.history_from is None:
@@ -97,15 +97,15 @@ def undo_session(catalog: Catalog, files: BlobFiles, session_id: str, actor: str
         is_known = True
         made: Iterable[Change | FileDifference] = [change]
         if change.is_import:
-            made = differences(catalog, files, change.seq - 1, change.seq)
+            made = differences(catalog, blobs, change.seq - 1, change.seq)
         for each in made:
             plan.add(each)
     if not is_known:
         raise NotFoundError(session_id, "no transaction of this session is known")
-    return catalog.write(lambda tx: _restore(tx, files, plan, actor, message))
+    return catalog.write(lambda tx: _restore(tx, blobs, plan, actor, message))
 
 
-def _restore(tx: CatalogWriter, files: BlobFiles, plan: _Plan, actor: str, message: str) -> UndoReport:
+def _restore(tx: CatalogWriter, blobs: BlobFiles, plan: _Plan, actor: str, message: str) -> UndoReport:
     now = {path: tx.stat_file(path) for path in plan.steps}
     steps = [step for path, step in plan.steps.items() if content_of(now[path]) != content_of(step.target)]
     still = {step.path for step in steps}
@@ -116,17 +116,17 @@ def _restore(tx: CatalogWriter, files: BlobFiles, plan: _Plan, actor: str, messa
     if conflicts:
         raise TransactionConflictError(tuple(conflicts))
     for step in steps:
-        _restore_path(tx, files, step)
+        _restore_path(tx, blobs, step)
     tx.describe(actor=actor, message=message)
     paths = tuple(sorted((step.path for step in steps), key=str.encode))
     return UndoReport(tx.transaction_id, tx.sequence, paths) if paths else UndoReport(None, None, ())
 
 
-def _restore_path(tx: CatalogWriter, files: BlobFiles, step: _Step) -> None:
+def _restore_path(tx: CatalogWriter, blobs: BlobFiles, step: _Step) -> None:
     if step.target is None:
         tx.remove_file(step.path)
         return
-    blob = find_stored(tx, files, step.target.content_hash)
+    blob = find_stored(tx, blobs, step.target.content_hash)
     if blob is None:
         raise BlobMissingError(step.target.content_hash, step.path)
     tx.set_file(step.path, blob, now_ms())

@@ -18,7 +18,7 @@ from agent_world_distfs.hashing import as_bytes
 from agent_world_distfs.protocols import BlobFiles, Catalog
 from agent_world_distfs.records import ABSENT, Absent, Data, Expected, FileMetadata, Retry
 
-Change = Callable[[bytes | None], Data | Absent]
+Edit = Callable[[bytes | None], Data | Absent]
 """From what a path holds, None if there is no file, to what it shall hold; ABSENT: no file."""
 
 
@@ -38,9 +38,9 @@ class Writer(Protocol):
 class Update:
     """One call of ``update_file``, which may take several attempts."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, path: str, change: Change, write: Writer) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles, path: str, change: Edit, write: Writer) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._path = path
         self._change = change
         self._write = write
@@ -75,7 +75,7 @@ class Update:
 
     def _read(self) -> tuple[FileMetadata | None, bytes | None]:
         try:
-            return reading.read_path(self._catalog, self._files, self._path)
+            return reading.read_path(self._catalog, self._blobs, self._path)
         except PathNotFoundError:
             return None, None
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent_world_distfs.engine.kept import snapshot_hashes
 from agent_world_distfs.engine.orphans import find_unnamed
+from agent_world_distfs.engine.retained import snapshot_hashes
 from agent_world_distfs.protocols import BlobFiles, Catalog
 from agent_world_distfs.records import FileMetadata, UsageReport
 
@@ -17,7 +17,7 @@ PAGE = 1_000
 """Entries looked at in one snapshot."""
 
 
-def usage(catalog: Catalog, files: BlobFiles, prefix: str) -> UsageReport:
+def usage(catalog: Catalog, blobs: BlobFiles, prefix: str) -> UsageReport:
     """What the files below a string prefix take, and what else the store holds."""
     inside: dict[str, int] = {}
     outside: set[str] = set()
@@ -29,8 +29,8 @@ def usage(catalog: Catalog, files: BlobFiles, prefix: str) -> UsageReport:
         else:
             outside.add(file.content_hash)
     pins = {pin.content_hash: pin.size_bytes for pin in catalog.read(lambda tx: tx.list_pins())}
-    exclusive = (inside.keys() - outside - pins.keys()).difference(snapshot_hashes(catalog, files))
-    orphans, in_history, in_snapshots = find_unnamed(catalog, files)
+    exclusive = (inside.keys() - outside - pins.keys()).difference(snapshot_hashes(catalog, blobs))
+    orphans, in_history, in_snapshots = find_unnamed(catalog, blobs)
     return UsageReport(
         prefix,
         total_files,

@@ -14,9 +14,9 @@ from itertools import islice
 from agent_world_distfs.clock import now_ms
 from agent_world_distfs.engine.bulk import Bulk, Rows
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
-from agent_world_distfs.engine.keeping import keep_whole
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.engine.stored_copies import keep_whole
 from agent_world_distfs.errors import LeaseExpiredError
 from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogWriter
@@ -30,11 +30,11 @@ Item = tuple[str, bytes | Readable]
 
 
 def write_files(
-    catalog: Catalog, files: BlobFiles, items: Iterable[Item], total: int | None, progress: Progress | None
+    catalog: Catalog, blobs: BlobFiles, items: Iterable[Item], total: int | None, progress: Progress | None
 ) -> int:
     """Make each path hold its content; returns how many items there were. ``total``: if it is known."""
     source, done = iter(items), 0
-    while written := _write_chunk(catalog, files, islice(source, CHUNK_FILES)):
+    while written := _write_chunk(catalog, blobs, islice(source, CHUNK_FILES)):
         done += written
         if progress is not None:
             progress(done, total)
@@ -43,9 +43,9 @@ def write_files(
     return done
 
 
-def _write_chunk(catalog: Catalog, files: BlobFiles, items: Iterator[Item]) -> int:
-    with Bulk(catalog, files) as bulk, ExitStack() as stack:
-        chunk = _Chunk(catalog, files, bulk, stack)
+def _write_chunk(catalog: Catalog, blobs: BlobFiles, items: Iterator[Item]) -> int:
+    with Bulk(catalog, blobs) as bulk, ExitStack() as stack:
+        chunk = _Chunk(catalog, blobs, bulk, stack)
         written = [(path, chunk.bring(content)) for path, content in items]
         if written:
             bulk.store(catalog.write, lambda tx, rows: chunk.name(tx, rows, written))
@@ -55,9 +55,9 @@ def _write_chunk(catalog: Catalog, files: BlobFiles, items: Iterator[Item]) -> i
 class _Chunk:
     """What one commit is to write."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, bulk: Bulk, stack: ExitStack) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles, bulk: Bulk, stack: ExitStack) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._bulk = bulk
         self._stack = stack
         self._lease: Lease | None = None
@@ -79,8 +79,8 @@ class _Chunk:
         if self._catalog.read(lambda tx: tx.find_brief(content_hash)) is None:
             return False
         if self._lease is None:
-            self._lease = self._stack.enter_context(Lease(self._catalog, self._files))
-        return keep_whole(self._catalog, self._files, self._lease, content_hash)
+            self._lease = self._stack.enter_context(Lease(self._catalog, self._blobs))
+        return keep_whole(self._catalog, self._blobs, self._lease, content_hash)
 
     def name(self, tx: CatalogWriter, rows: Rows, written: list[tuple[str, str]]) -> None:
         """Name everything, in the order in which it came."""
@@ -89,7 +89,7 @@ class _Chunk:
             tx.set_file(path, rows.get(content_hash) or self._stored(tx, content_hash), now)
 
     def _stored(self, tx: CatalogWriter, content_hash: str) -> BlobRow | BlobBrief:
-        row = find_stored(tx, self._files, content_hash)
+        row = find_stored(tx, self._blobs, content_hash)
         if row is None:
             raise LeaseExpiredError
         return row

@@ -383,7 +383,7 @@ class Catalog(Protocol):
         """Equal to an earlier mark only if nothing was committed in between, by anybody; cheap."""
         ...
 
-    def cut_log(self) -> None:
+    def truncate_wal(self) -> None:
         """Give back the space that only commits take up which are settled, as far as readers allow."""
         ...
 

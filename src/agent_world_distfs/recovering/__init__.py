@@ -93,9 +93,9 @@ def restore_backup(
     place = as_host_path(target)
     with LocalCasStore(backup, create=False, read_only=True) as store:
         require_apart(place, store.location)
-        catalog, files = catalog_of(store), DirectoryBlobs(store.location, read_only=True)
+        catalog, blobs = catalog_of(store), DirectoryBlobs(store.location, read_only=True)
         assert isinstance(catalog, SqliteCatalog)
-        report = copy_store(catalog, files, place, mark=RESTORING, verify=True, progress=progress)
+        report = copy_store(catalog, blobs, place, mark=RESTORING, verify=True, progress=progress)
     with LocalCasStore(place, create=False, read_only=True) as store:
         found = store.audit_file_index(verify=True)
     if found.index_damage:

@@ -30,7 +30,7 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
-from agent_world_distfs.catalog.schema import empty_log
+from agent_world_distfs.catalog.schema import empty_wal
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import CatalogError
@@ -110,14 +110,14 @@ def _exchange(place: str, new: str, kept_as: str) -> str | None:
 
 def build(place: str, new: str, sources: list[RepairSource]) -> tuple[Salvage, tuple[str, ...]]:
     """A new catalog in ``new``; what was found, and which stored bytes nothing names any more."""
-    files = DirectoryBlobs(place, read_only=True)
+    blobs = DirectoryBlobs(place, read_only=True)
     with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
-        present = _list_files(files)
-        pages = PageFile(_with_log(_find_catalog(place, files, present), own))
+        present = _list_files(blobs)
+        pages = PageFile(_with_log(_find_catalog(place, blobs, present), own))
         try:
             found = salvage(pages, _hints(sources, present), hash_raw)
-            algorithm = found.algorithm or _algorithm_of(files, present)
-            stored = _whole_files(files, present, found, algorithm)
+            algorithm = found.algorithm or _algorithm_of(blobs, present)
+            stored = _whole_files(blobs, present, found, algorithm)
             rebuild_catalog(new, Materials(found, pages, algorithm, stored))
         finally:
             pages.close()
@@ -126,10 +126,10 @@ def build(place: str, new: str, sources: list[RepairSource]) -> tuple[Salvage, t
     return found, tuple(sorted(adopted))
 
 
-def _find_catalog(place: str, files: DirectoryBlobs, present: dict[str, int]) -> str:
+def _find_catalog(place: str, blobs: DirectoryBlobs, present: dict[str, int]) -> str:
     """Where it is: under its name or, if what is there is something else, under that of a blob."""
     catalog = os.path.join(place, "catalog.db")
-    paths = [catalog, *map(files.path_of, present)]
+    paths = [catalog, *map(blobs.path_of, present)]
     return next((path for path in paths if os.path.isfile(path) and _is_database(path)), catalog)
 
 
@@ -152,7 +152,7 @@ def _with_log(catalog: str, own: str) -> str:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(as_uri(copy), flags=flags)
         with contextlib.closing(connection):
-            empty_log(connection)
+            empty_wal(connection)
     except apsw.Error as error:
         failure = translate(error, copy, 0)
         if not isinstance(failure, CatalogError):  # of the place of the copy: the log must not count as empty
@@ -174,10 +174,10 @@ def hash_raw(algorithm: HashAlgorithm, data: bytes) -> bytes:
 # --- what others know ---------------------------------------------------------------------------
 
 
-def _list_files(files: DirectoryBlobs) -> dict[str, int]:
+def _list_files(blobs: DirectoryBlobs) -> dict[str, int]:
     found: dict[str, int] = {}
     for shard in SHARDS:
-        forms = files.list_shard(shard)
+        forms = blobs.list_shard(shard)
         found |= {name: form.size_bytes for name, form in forms.items() if form.is_regular}
     return found
 
@@ -205,23 +205,23 @@ def _as_store(source: RepairSource, stack: ExitStack) -> LocalCasStore | None:
     return None
 
 
-def _algorithm_of(files: DirectoryBlobs, present: dict[str, int]) -> HashAlgorithm:
+def _algorithm_of(blobs: DirectoryBlobs, present: dict[str, int]) -> HashAlgorithm:
     for name in sorted(present, key=present.__getitem__):
         for algorithm in HashAlgorithm:
-            if _is_whole(files, name, algorithm):
+            if _is_whole(blobs, name, algorithm):
                 return algorithm
     return HashAlgorithm.BLAKE3
 
 
 def _whole_files(
-    files: DirectoryBlobs, present: dict[str, int], found: Salvage, algorithm: HashAlgorithm
+    blobs: DirectoryBlobs, present: dict[str, int], found: Salvage, algorithm: HashAlgorithm
 ) -> dict[bytes, int]:
     """Those without a row whose bytes are right, made durable: a row says that they are."""
     whole = {}
     for name, size_bytes in present.items():
         raw = bytes.fromhex(name)
-        if raw not in found.blobs and _is_whole(files, name, algorithm):
-            path = files.path_of(name)
+        if raw not in found.blobs and _is_whole(blobs, name, algorithm):
+            path = blobs.path_of(name)
             with translated(path):
                 _flush_file(path)
                 flush_directory(os.path.dirname(path))
@@ -229,9 +229,9 @@ def _whole_files(
     return whole
 
 
-def _is_whole(files: DirectoryBlobs, name: str, algorithm: HashAlgorithm) -> bool:
+def _is_whole(blobs: DirectoryBlobs, name: str, algorithm: HashAlgorithm) -> bool:
     hasher = new_hasher(algorithm)
-    with files.open(name) as stored, translated(name):
+    with blobs.open(name) as stored, translated(name):
         while chunk := stored.read(CHUNK_BYTES):
             hasher.update(chunk)
     return hasher.hexdigest() == name

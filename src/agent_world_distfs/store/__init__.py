@@ -45,7 +45,7 @@ class CasStore(
     def close(self) -> None:
         """Give everything back; closed already is fine. Open readers stay readable."""
         self._catalog.close()
-        self._files.close()
+        self._blobs.close()
 
     def __enter__(self) -> Self:
         return self

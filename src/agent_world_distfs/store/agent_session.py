@@ -37,7 +37,7 @@ class AgentSession:
         actor: str,
     ) -> None:
         self._catalog = catalog
-        self._files = blob_files
+        self._blobs = blob_files
         self._intake = intake
         self._remove = remove
         self._seen: dict[str, str | Absent] = {}
@@ -58,7 +58,7 @@ class AgentSession:
         """As ``read_file``, with the entry."""
         path = normalize_path(path)
         try:
-            file, data = reading.read_path(self._catalog, self._files, path)
+            file, data = reading.read_path(self._catalog, self._blobs, path)
         except PathNotFoundError:
             self._seen[path] = ABSENT
             raise
@@ -127,7 +127,7 @@ class AgentSession:
         def move(tx: CatalogWriter) -> FileMetadata:
             self._sign(tx)
             check_expected(source, expected_source, tx.stat_file(source))
-            return files.move_path(tx, self._files, source, target, expected_target)
+            return files.move_path(tx, self._blobs, source, target, expected_target)
 
         file = self._catalog.write(move)
         self._seen[source] = ABSENT

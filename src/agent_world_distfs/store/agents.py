@@ -10,7 +10,7 @@ from agent_world_distfs.errors import InvalidInputError, TransactionForgottenErr
 from agent_world_distfs.operations import files
 from agent_world_distfs.operations.leasing import BlobLease
 from agent_world_distfs.operations.transactions import Transaction, running
-from agent_world_distfs.operations.updating import Change, Update
+from agent_world_distfs.operations.updating import Edit, Update
 from agent_world_distfs.paths import normalize_path
 from agent_world_distfs.protocols import BlobRow, CatalogWriter
 from agent_world_distfs.records import Expected, FileMetadata, Retry
@@ -33,7 +33,7 @@ class AgentMethods(StoreBase):
         """
         return Transaction(
             self._catalog,
-            self._files,
+            self._blobs,
             actor=check_text(actor, "actor"),
             message=check_text(message, "message"),
         )
@@ -64,7 +64,7 @@ class AgentMethods(StoreBase):
             _check_retry(retry),
         )
 
-    def update_file(self, path: str, change: Change, *, retry: Retry = _DEFAULT_RETRY) -> FileMetadata | None:
+    def update_file(self, path: str, change: Edit, *, retry: Retry = _DEFAULT_RETRY) -> FileMetadata | None:
         """Make ``path`` hold what ``change`` makes of its content, once more after each conflict.
 
         ``change`` gets the content, None where there is no file, and returns the new one, or ABSENT to
@@ -94,17 +94,17 @@ class AgentMethods(StoreBase):
             else:
                 self._intake.store(data, name)
 
-        return Update(self._catalog, self._files, path, change, write).run(self.location, retry)
+        return Update(self._catalog, self._blobs, path, change, write).run(self.location, retry)
 
     def session(self, *, actor: str = "") -> AgentSession:
         """For one agent: each write is checked against what it has read; see ``AgentSession``."""
         return AgentSession(
-            self._catalog, self._files, self._intake, self._remove, check_text(actor, "actor")
+            self._catalog, self._blobs, self._intake, self._remove, check_text(actor, "actor")
         )
 
     def lease(self) -> BlobLease:
         """Keeps blobs that nothing names yet until its ``with`` block ends: see ``BlobLease``."""
-        return BlobLease(self._catalog, self._files)
+        return BlobLease(self._catalog, self._blobs)
 
     def was_committed(self, transaction_id: str) -> bool:
         """Whether a transaction holds, as ``OutcomeUnknownError`` asks; the answer is for good.

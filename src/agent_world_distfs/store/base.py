@@ -20,7 +20,7 @@ class StoreBase:
     def __init__(self, location: str, catalog: Catalog, blob_files: BlobFiles) -> None:
         self.location = location
         self._catalog = catalog
-        self._files = blob_files
+        self._blobs = blob_files
         self._intake = Intake(catalog, blob_files)
 
     @property
@@ -29,7 +29,7 @@ class StoreBase:
         return self._catalog.hash_algorithm
 
     def _remove(self, change: Callable[[CatalogWriter], T]) -> T:
-        return removing(self._catalog, self._files, lambda: self._catalog.write(change))
+        return removing(self._catalog, self._blobs, lambda: self._catalog.write(change))
 
 
 def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:

@@ -43,7 +43,7 @@ class BlobMethods(StoreBase):
         Raises:
             BlobMissingError: a path or pin names the blob, and its bytes are gone.
         """
-        return reading.read_hash(self._catalog, self._files, check_hash(content_hash))
+        return reading.read_hash(self._catalog, self._blobs, check_hash(content_hash))
 
     def get_verified(self, content_hash: str) -> bytes:
         """The same as ``get``: both verify."""
@@ -51,11 +51,11 @@ class BlobMethods(StoreBase):
 
     def has(self, content_hash: str) -> bool:
         """See ``BlobStore.has``."""
-        return reading.is_stored(self._catalog, self._files, check_hash(content_hash))
+        return reading.is_stored(self._catalog, self._blobs, check_hash(content_hash))
 
     def open_blob(self, content_hash: str) -> BlobReader:
         """The blob as a seekable stream. Read to its end it is verified before its last bytes come out."""
-        return reading.open_hash(self._catalog, self._files, check_hash(content_hash))
+        return reading.open_hash(self._catalog, self._blobs, check_hash(content_hash))
 
     # --- pins ----------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ class BlobMethods(StoreBase):
             BlobNotFoundError: it is not stored.
         """
         check_hash(content_hash)
-        self._catalog.write(lambda tx: files.pin_blob(tx, self._files, content_hash))
+        self._catalog.write(lambda tx: files.pin_blob(tx, self._blobs, content_hash))
 
     def unpin(self, content_hash: str) -> bool:
         """Remove a pin; False if there was none."""

@@ -26,7 +26,7 @@ class ExchangeMethods(BlobMethods):
 
     def export_file_index_manifest(self, *, pin: bool = False) -> FileIndexManifestRef:
         """Store the index, as it is now, as a manifest: a blob that a prune takes unless it is pinned."""
-        return manifest.export_manifest(self._catalog, self._files, pin=pin)
+        return manifest.export_manifest(self._catalog, self._blobs, pin=pin)
 
     def read_file_index_manifest(self, ref: FileIndexManifestRef) -> FileIndexManifest:
         """Check and decode a manifest; nothing is imported.
@@ -35,7 +35,7 @@ class ExchangeMethods(BlobMethods):
             BlobNotFoundError, BlobHashMismatchError: it is not stored, or rotten.
             ManifestError: it is not in the one canonical form.
         """
-        return manifest.read_manifest(self._catalog, self._files, ref)
+        return manifest.read_manifest(self._catalog, self._blobs, ref)
 
     def import_file_index_manifest(
         self,
@@ -55,10 +55,10 @@ class ExchangeMethods(BlobMethods):
             BlobNotFoundError, BlobHashMismatchError: the manifest or a blob of it is not stored, or rotten.
         """
         check_ref(ref)
-        expected = Expectation(self._catalog, self._files, expected_current)
+        expected = Expectation(self._catalog, self._blobs, expected_current)
         if dry_run:
-            return manifest.try_manifest(self._catalog, self._files, ref, expected)
-        return manifest.import_manifest(self._catalog, self._files, ref, expected)
+            return manifest.try_manifest(self._catalog, self._blobs, ref, expected)
+        return manifest.import_manifest(self._catalog, self._blobs, ref, expected)
 
     def pull_manifest(
         self, source: BlobStore, ref: FileIndexManifestRef, *, progress: Progress | None = None
@@ -74,7 +74,7 @@ class ExchangeMethods(BlobMethods):
         """
         self._check_algorithm(source)
         importing = partial(self.import_file_index_manifest, ref)
-        return pull.pull(self._catalog, self._files, source, check_ref(ref), progress, importing)
+        return pull.pull(self._catalog, self._blobs, source, check_ref(ref), progress, importing)
 
     def pull_index(
         self, source: ExchangeMethods, *, snapshots: bool = False, progress: Progress | None = None
@@ -86,8 +86,8 @@ class ExchangeMethods(BlobMethods):
         self._check_open_store(source)
         if snapshots:
             self.pull_snapshots(source, progress=progress)
-        with pull.kept_index(source._catalog, source._files) as index:
-            return pull.pull_entries(self._catalog, self._files, source, index, progress)
+        with pull.kept_index(source._catalog, source._blobs) as index:
+            return pull.pull_entries(self._catalog, self._blobs, source, index, progress)
 
     def pull_snapshots(self, source: ExchangeMethods, *, progress: Progress | None = None) -> list[Snapshot]:
         """Bring the snapshots of another store, with all that they name; returns those that were not here.
@@ -103,7 +103,7 @@ class ExchangeMethods(BlobMethods):
         """
         self._check_open_store(source)
         theirs = source._catalog.read(lambda tx: tx.list_snapshots())
-        return pull.pull_snapshots(self._catalog, self._files, source, theirs, progress)
+        return pull.pull_snapshots(self._catalog, self._blobs, source, theirs, progress)
 
     def _check_open_store(self, source: ExchangeMethods) -> None:
         if not isinstance(source, ExchangeMethods):
@@ -135,4 +135,4 @@ class ExchangeMethods(BlobMethods):
         """
         directory = as_host_path(directory)
         snapshot = original.read_snapshot(directory)
-        return original.adopt(self._catalog, self._files, directory, snapshot, progress)
+        return original.adopt(self._catalog, self._blobs, directory, snapshot, progress)

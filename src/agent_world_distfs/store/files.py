@@ -52,7 +52,7 @@ class FileMethods(StoreBase):
         memory, large ones on the disk. Readers are not closed. Progress in files, after each commit.
         """
         total = len(items) if isinstance(items, Sized) else None
-        return writing_many.write_files(self._catalog, self._files, map(_check_item, items), total, progress)
+        return writing_many.write_files(self._catalog, self._blobs, map(_check_item, items), total, progress)
 
     def link_file(
         self, path: str, content_hash: str, *, expected_content_hash: Expected = None
@@ -65,7 +65,7 @@ class FileMethods(StoreBase):
         """
         path, expected = normalize_path(path), check_form(expected_content_hash)
         check_hash(content_hash)
-        return self._catalog.write(lambda tx: files.link_path(tx, self._files, path, content_hash, expected))
+        return self._catalog.write(lambda tx: files.link_path(tx, self._blobs, path, content_hash, expected))
 
     def copy_file(self, source: str, target: str, *, expected_content_hash: Expected = None) -> FileMetadata:
         """Make ``target`` hold what ``source`` holds; no bytes are copied. The condition is on ``target``.
@@ -77,7 +77,7 @@ class FileMethods(StoreBase):
         """
         source, target = normalize_path(source), normalize_path(target)
         expected = check_form(expected_content_hash)
-        return self._catalog.write(lambda tx: files.copy_path(tx, self._files, source, target, expected))
+        return self._catalog.write(lambda tx: files.copy_path(tx, self._blobs, source, target, expected))
 
     def rename_file(
         self, source: str, target: str, *, expected_content_hash: Expected = None
@@ -85,7 +85,7 @@ class FileMethods(StoreBase):
         """As ``copy_file``, and in the same step ``source`` is gone."""
         source, target = normalize_path(source), normalize_path(target)
         expected = check_form(expected_content_hash)
-        return self._catalog.write(lambda tx: files.move_path(tx, self._files, source, target, expected))
+        return self._catalog.write(lambda tx: files.move_path(tx, self._blobs, source, target, expected))
 
     def delete_file(self, path: str) -> bool:
         """See ``FileStore.delete_file``."""
@@ -121,11 +121,11 @@ class FileMethods(StoreBase):
             BlobMissingError: its bytes are gone.
             BlobHashMismatchError: its bytes are rotten.
         """
-        return reading.read_path(self._catalog, self._files, normalize_path(path))
+        return reading.read_path(self._catalog, self._blobs, normalize_path(path))
 
     def open_file(self, path: str) -> BlobReader:
         """The content as a stream like ``open_blob``'s, with ``.metadata`` of the same snapshot."""
-        return reading.open_path(self._catalog, self._files, normalize_path(path))
+        return reading.open_path(self._catalog, self._blobs, normalize_path(path))
 
     def stat_file(self, path: str) -> FileMetadata | None:
         """See ``FileStore.stat_file``."""

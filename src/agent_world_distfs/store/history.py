@@ -67,7 +67,7 @@ class HistoryMethods(StoreBase):
         Raises:
             SnapshotNotFoundError: there is no such snapshot; also at the first difference, if it was dropped.
         """
-        return states.differences(self._catalog, self._files, state_a, state_b, check_prefix(prefix))
+        return states.differences(self._catalog, self._blobs, state_a, state_b, check_prefix(prefix))
 
     def watch(self, *, prefix: str = "", since: int | None = None, timeout_s: float | None = None) -> Watch:
         """Changes as they are committed, by any process: an iterator that waits, and a context manager.
@@ -99,7 +99,7 @@ class HistoryMethods(StoreBase):
             BlobMissingError: the bytes to restore are gone.
         """
         actor, message = check_text(actor, "actor"), check_text(message, "message")
-        return undo.undo_transaction(self._catalog, self._files, transaction_id, actor, message)
+        return undo.undo_transaction(self._catalog, self._blobs, transaction_id, actor, message)
 
     def undo_session(self, session_id: str, *, actor: str = "", message: str = "") -> UndoReport:
         """As ``undo_transaction``, for all transactions of a session since the history is kept.
@@ -111,17 +111,17 @@ class HistoryMethods(StoreBase):
         """
         session_id = check_text(session_id, "session_id")
         actor, message = check_text(actor, "actor"), check_text(message, "message")
-        return undo.undo_session(self._catalog, self._files, session_id, actor, message)
+        return undo.undo_session(self._catalog, self._blobs, session_id, actor, message)
 
     # --- what was ------------------------------------------------------------------------------
 
     def list_files_at(self, state: State, *, prefix: str = "") -> list[FileMetadata]:
         """The entries that the index had, as ``list_files`` gives them."""
-        return states.files_at(self._catalog, self._files, state, check_prefix(prefix))
+        return states.files_at(self._catalog, self._blobs, state, check_prefix(prefix))
 
     def stat_file_at(self, path: str, state: State) -> FileMetadata | None:
         """The entry that ``path`` had, None if there was none."""
-        return states.file_at(self._catalog, self._files, normalize_path(path), state)
+        return states.file_at(self._catalog, self._blobs, normalize_path(path), state)
 
     def read_file_at(self, path: str, state: State) -> bytes:
         """The content that ``path`` had, verified.
@@ -131,7 +131,7 @@ class HistoryMethods(StoreBase):
             PathNotFoundError: there was no file.
             BlobMissingError: its bytes are gone.
         """
-        return history.read_at(self._catalog, self._files, normalize_path(path), state)
+        return history.read_at(self._catalog, self._blobs, normalize_path(path), state)
 
     # --- how much is remembered ----------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class HistoryMethods(StoreBase):
         Raises:
             InvalidInputError: there is no such setting, or it cannot have this value.
         """
-        return retention.change_setting(self._catalog, self._files, name, value)
+        return retention.change_setting(self._catalog, self._blobs, name, value)
 
     def expire_history(
         self,
@@ -173,4 +173,4 @@ class HistoryMethods(StoreBase):
         given = {
             name: retention.check_limit(name, each) for name, each in numbers.items() if each is not None
         }
-        return retention.expire(self._catalog, self._files, retention.Bounds(**given) if given else None)
+        return retention.expire(self._catalog, self._blobs, retention.Bounds(**given) if given else None)

@@ -43,7 +43,7 @@ class RecoveryMethods(StoreBase):
             InvalidInputError: a source names its blobs by another algorithm, or is this store.
         """
         with self._opened_sources(sources) as opened:
-            return repair.repair(self._catalog, self._files, opened, dry_run=dry_run, progress=progress)
+            return repair.repair(self._catalog, self._blobs, opened, dry_run=dry_run, progress=progress)
 
     def _open_beside(self, location: str) -> AbstractContextManager[BlobStore]:
         """Another store of this kind, to read."""

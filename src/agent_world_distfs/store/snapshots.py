@@ -32,7 +32,7 @@ class SnapshotMethods(StoreBase):
             UnavailableError: the index changes too fast to be kept.
         """
         name, message = check_name(name), check_text(message, "message")
-        return snapshots.create_snapshot(self._catalog, self._files, name, message)
+        return snapshots.create_snapshot(self._catalog, self._blobs, name, message)
 
     def list_snapshots(self) -> list[Snapshot]:
         """All snapshots, oldest first; those of one millisecond by name."""
@@ -60,15 +60,15 @@ class SnapshotMethods(StoreBase):
         """
         check_name(name)
         if prefix:
-            return snapshots.restore_part(self._catalog, self._files, name, prefix, expected_current)
+            return snapshots.restore_part(self._catalog, self._blobs, name, prefix, expected_current)
         kept = find_snapshot(self._catalog, name)
-        expected = Expectation(self._catalog, self._files, expected_current)
+        expected = Expectation(self._catalog, self._blobs, expected_current)
         with reading(self._catalog, kept):
-            return manifest.import_manifest(self._catalog, self._files, kept.manifest, expected)
+            return manifest.import_manifest(self._catalog, self._blobs, kept.manifest, expected)
 
     def drop_snapshot(self, name: str) -> None:
         """Keep a snapshot no longer: what nothing else keeps are orphans then, for a prune to take."""
-        snapshots.drop_snapshot(self._catalog, self._files, check_name(name))
+        snapshots.drop_snapshot(self._catalog, self._blobs, check_name(name))
 
     def prune_snapshots(
         self,
@@ -90,4 +90,4 @@ class SnapshotMethods(StoreBase):
             InvalidInputError: no rule is given, or a number is negative.
         """
         rule = snapshots.Keep(keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly).check()
-        return snapshots.prune_snapshots(self._catalog, self._files, rule, dry_run=dry_run)
+        return snapshots.prune_snapshots(self._catalog, self._blobs, rule, dry_run=dry_run)

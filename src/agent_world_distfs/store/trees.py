@@ -37,7 +37,7 @@ class TreeMethods(StoreBase):
         """
         tree = tree_in.scan_tree(directory, prefix, self.location)
         options = tree_in.TreeOptions(mirror, read_all)
-        return tree_in.import_tree(self._catalog, self._files, tree, options=options, progress=progress)
+        return tree_in.import_tree(self._catalog, self._blobs, tree, options=options, progress=progress)
 
     def checkout(
         self,
@@ -72,4 +72,4 @@ class TreeMethods(StoreBase):
         if link not in LINKS:
             raise InvalidInputError(f"link is one of {', '.join(LINKS)}, not {link!r}")
         with tree_out.open_place(target, self.location, replace=replace) as place:
-            return tree_out.checkout(self._catalog, self._files, place, prefix, link=link, progress=progress)
+            return tree_out.checkout(self._catalog, self._blobs, place, prefix, link=link, progress=progress)

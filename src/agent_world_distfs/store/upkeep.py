@@ -32,17 +32,17 @@ class UpkeepMethods(StoreBase):
         """
         budget = Budget(max_bytes, max_seconds)
         _check_budget(budget, verify=verify)
-        return audit.audit(self._catalog, self._files, budget if verify else None, progress)
+        return audit.audit(self._catalog, self._blobs, budget if verify else None, progress)
 
     def prune_orphan_blobs(self, *, dry_run: bool = False, progress: Progress | None = None) -> PruneReport:
         """Take away the blobs that nothing names (progress in blobs); ``dry_run`` only says which."""
         if dry_run:
-            return collect.plan_collection(self._catalog, self._files)
-        return collect.collect(self._catalog, self._files, progress)
+            return collect.plan_collection(self._catalog, self._blobs)
+        return collect.collect(self._catalog, self._blobs, progress)
 
     def usage(self, prefix: str = "") -> UsageReport:
         """How many bytes are stored, and what names them: files below a string prefix, pins, the history."""
-        return usage.usage(self._catalog, self._files, check_prefix(prefix))
+        return usage.usage(self._catalog, self._blobs, check_prefix(prefix))
 
 
 def _check_budget(budget: Budget, *, verify: bool) -> None:

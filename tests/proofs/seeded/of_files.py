@@ -42,15 +42,15 @@ def trust_a_file_without_a_row() -> None:
 
     def find_whole_copy(self: Intake, content_hash: str) -> int | None:
         try:
-            with self._files.open(content_hash) as stored:
+            with self._blobs.open(content_hash) as stored:
                 is_whole = self.hash_bytes(stored.read(1 << 30)) == content_hash
         except FileNotFoundError:
             return None
-        form = self._files.stat(content_hash)
+        form = self._blobs.stat(content_hash)
         return form.identity if is_whole and form is not None else None
 
     def settle_copy(self: Intake, tx: CatalogWriter, content_hash: str, identity: int) -> BlobRow:
-        form = self._files.stat(content_hash)
+        form = self._blobs.stat(content_hash)
         if form is not None and form.identity == identity:
             added = tx.add_blob(content_hash, form.size_bytes, None)
             if added is not None:

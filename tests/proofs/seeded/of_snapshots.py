@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from agent_world_distfs.catalog.named import NamedReader
+from agent_world_distfs.catalog.snapshots import SnapshotReader
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import orphans
 from agent_world_distfs.operations.snapshots import creating, restoring
@@ -36,10 +36,10 @@ def collect_without_snapshots() -> None:
 def miss_lost_rows() -> None:
     """Nobody counts the rows of snapshots."""
 
-    def find_no_damage(_: NamedReader, __: Any) -> Iterator[str]:
+    def find_no_damage(_: SnapshotReader, __: Any) -> Iterator[str]:
         return iter(())
 
-    replace(NamedReader, "_find_snapshot_damage", find_no_damage)
+    replace(SnapshotReader, "_find_snapshot_damage", find_no_damage)
 
 
 def restore_by_letters() -> None:

@@ -12,13 +12,13 @@ import seeded_races
 
 from agent_world_distfs.catalog import lookup, reader
 from agent_world_distfs.catalog.checksums import Checksums
+from agent_world_distfs.catalog.commit_queue import Fate
 from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.gate import Gate
-from agent_world_distfs.catalog.groups import Fate
-from agent_world_distfs.catalog.log_room import LogRoom
+from agent_world_distfs.catalog.group_commit import GroupCommit
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
-from agent_world_distfs.catalog.together import WriteTogether
-from agent_world_distfs.catalog.wal import opened_log
+from agent_world_distfs.catalog.wal import opened_wal
+from agent_world_distfs.catalog.wal_room import WalRoom
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import leases, orphans
 from agent_world_distfs.engine.intake import Intake
@@ -83,12 +83,12 @@ def trust_a_rotten_row() -> None:
 def tell_before_the_commit() -> None:
     """Who shares a commit is told as soon as its change is made."""
 
-    def end(self: WriteTogether, connection: apsw.Connection, writer: SqliteWriter, members: Any) -> None:
+    def end(self: GroupCommit, connection: apsw.Connection, writer: SqliteWriter, members: Any) -> None:
         for member in members[1:]:
             member.settle(Fate.IS_DONE)
         honest(self, connection, writer, members)
 
-    honest = replace(WriteTogether, "_end", end)
+    honest = replace(GroupCommit, "_end", end)
 
 
 def keep_what_a_conflict_left_in_a_group() -> None:
@@ -99,11 +99,11 @@ def keep_what_a_conflict_left_in_a_group() -> None:
 def write_the_room_of_the_log_over_it() -> None:
     """The zeros ahead of the commits are put where the log was thought to end."""
 
-    def before_commit(self: LogRoom, log_pages: int) -> None:
-        with contextlib.suppress(FileNotFoundError), opened_log(self._catalog, os.O_WRONLY) as fd:
-            os.pwrite(fd, bytes(1 << 16), 32 + log_pages * 4120)
+    def before_commit(self: WalRoom, wal_pages: int) -> None:
+        with contextlib.suppress(FileNotFoundError), opened_wal(self._catalog, os.O_WRONLY) as fd:
+            os.pwrite(fd, bytes(1 << 16), 32 + wal_pages * 4120)
 
-    replace(LogRoom, "before_commit", before_commit)
+    replace(WalRoom, "before_commit", before_commit)
 
 
 def make_room_beside_a_checkpoint() -> None:

@@ -142,7 +142,7 @@ SEEDED: dict[str, Seeded] = {
     ),
     "the room of the log is written over it": Seeded(
         of_the_catalog.write_the_room_of_the_log_over_it,
-        _test("test_log_room.py::test_room_is_never_made_where_something_is"),
+        _test("test_wal_room.py::test_room_is_never_made_where_something_is"),
         "assert b",
     ),
     "room is made beside a checkpoint": Seeded(

@@ -7,7 +7,7 @@ Where things are:
   prune upgrade), ``exchange`` (export import pull adopt), ``trees`` (import-tree checkout), ``tour``: the
   commands. ``findings`` and ``tour_words``: what an audit and the tour have to tell.
 - ``options``: what several commands take. ``completion``: what the shell offers for it.
-- ``session``: which store, text or JSON. ``output``: how both are written. ``failures``: how errors are.
+- ``invocation``: which store, text or JSON. ``output``: how both are written. ``failures``: how errors are.
 - ``streams``: SOURCE and TARGET. ``progress``: the bar on a terminal.
 
 ``docs/commands.md`` is the reference for users.

@@ -26,9 +26,9 @@ from agent_world_distfs.faces.cli import (
     upkeep,
 )
 from agent_world_distfs.faces.cli.failures import ExitCode, report
+from agent_world_distfs.faces.cli.invocation import Invocation
 from agent_world_distfs.faces.cli.options import StoreCommand, StoreGroup, shared_options, write_examples
 from agent_world_distfs.faces.cli.output import discard
-from agent_world_distfs.faces.cli.session import Session
 
 PROGRAM = "distfs"
 COMPLETE_VARIABLE = "_DISTFS_COMPLETE"
@@ -118,27 +118,27 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
-    session = Session()
+    invocation = Invocation()
     try:
-        code = _complete_or_invoke(list(arguments), session)
+        code = _complete_or_invoke(list(arguments), invocation)
         if sys.stdout is not None:
             sys.stdout.flush()  # what did not arrive was not done
         return code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - reported, each with its exit code
         # Parsing may have stopped before it came to --json.
         is_early = isinstance(error, click.UsageError) and "--json" in _before_double_dash(arguments)
-        failure = report(error, as_json=session.wants_json or is_early)
+        failure = report(error, as_json=invocation.wants_json or is_early)
         _end_output(is_wanted=failure not in (ExitCode.INTERRUPTED, ExitCode.CLOSED_PIPE))
         return failure
 
 
-def _complete_or_invoke(arguments: list[str], session: Session) -> int:
+def _complete_or_invoke(arguments: list[str], invocation: Invocation) -> int:
     if instruction := os.environ.get(COMPLETE_VARIABLE):
-        return shell_complete(cli, {"obj": session}, PROGRAM, COMPLETE_VARIABLE, instruction)
+        return shell_complete(cli, {"obj": invocation}, PROGRAM, COMPLETE_VARIABLE, instruction)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a character is no failure
     try:
-        with cli.make_context(PROGRAM, arguments, obj=session) as context:
+        with cli.make_context(PROGRAM, arguments, obj=invocation) as context:
             return cli.invoke(context) or ExitCode.OK
     except click.exceptions.Exit as done:  # --help and --version
         return done.exit_code

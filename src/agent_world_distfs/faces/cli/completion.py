@@ -9,15 +9,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from agent_world_distfs import LocalCasStore, WorldError, open_store
-from agent_world_distfs.faces.cli.session import Session
+from agent_world_distfs.faces.cli.invocation import Invocation
 
-MOST_OFFERS = 100
+MAX_OFFERS = 100
 _AFTER_ALL_OF_IT = "\U0010ffff"
 
 
 def complete_path(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Paths of the store that begin with ``incomplete``; nothing if there is no store to ask."""
-    location = context.find_root().ensure_object(Session).location
+    location = context.find_root().ensure_object(Invocation).location
     if not location:
         return []
     try:
@@ -29,9 +29,9 @@ def complete_path(context: click.Context, _: click.Parameter, incomplete: str) -
 
 def _offers(store: LocalCasStore, incomplete: str) -> list[str]:
     """The next steps from ``incomplete``; a lone directory is walked into."""
-    offers = list(islice(_next_steps(store, incomplete), MOST_OFFERS))
+    offers = list(islice(_next_steps(store, incomplete), MAX_OFFERS))
     while len(offers) == 1 and offers[0].endswith("/"):
-        offers = list(islice(_next_steps(store, offers[0]), MOST_OFFERS))
+        offers = list(islice(_next_steps(store, offers[0]), MAX_OFFERS))
     return offers
 
 

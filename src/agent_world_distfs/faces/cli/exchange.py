@@ -16,41 +16,41 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command, takes_hash_algorithm, takes_place, takes_ref
-from agent_world_distfs.faces.cli.session import Session, pass_session
 
 
 @command("export", "distfs export", "distfs export --pin > yesterday.ref")
 @click.option("--pin", is_flag=True, help="Also pin the manifest, so that no prune takes it.")
-@pass_session
-def export(session: Session, *, pin: bool) -> None:
+@pass_invocation
+def export(invocation: Invocation, *, pin: bool) -> None:
     """Write the whole index down as a manifest.
 
     Prints its reference, HASH:SIZE. A manifest is a blob that lists every path with its content hash, size
     and time. The same index gives the same reference. It names the bytes but does not keep them: files
     removed later are gone with the next prune.
     """
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         ref = store.export_file_index_manifest(pin=pin)
-    session.answer({"ref": str(ref), **output.fields(ref), "is_pinned": pin}, [str(ref)])
+    invocation.answer({"ref": str(ref), **output.fields(ref), "is_pinned": pin}, [str(ref)])
 
 
 @command("import", "distfs import $(cat yesterday.ref)", "distfs import $REF --dry-run")
 @takes_ref("ref")
 @click.option("--dry-run", is_flag=True, help="Check all and say what would change, but change nothing.")
 @takes_ref("--expect", help="Only if the index is still this one.")
-@pass_session
+@pass_invocation
 def import_(
-    session: Session, *, ref: FileIndexManifestRef, dry_run: bool, expect: FileIndexManifestRef | None
+    invocation: Invocation, *, ref: FileIndexManifestRef, dry_run: bool, expect: FileIndexManifestRef | None
 ) -> None:
     """Replace the whole index by the manifest REF, in one step.
 
     REF is HASH:SIZE as printed by export. The manifest and every blob that it names must be in this store,
     and are verified first; `distfs pull` fetches them from another store.
     """
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         report = store.import_file_index_manifest(ref, dry_run=dry_run, expected_current=expect)
-    session.answer(output.fields(report) | {"dry_run": dry_run}, _changes(report, dry_run=dry_run))
+    invocation.answer(output.fields(report) | {"dry_run": dry_run}, _changes(report, dry_run=dry_run))
 
 
 @command(
@@ -62,8 +62,8 @@ def import_(
 @takes_place("source")
 @takes_ref("ref", required=False)
 @click.option("--snapshots", is_flag=True, help="First bring the snapshots of SOURCE, too.")
-@pass_session
-def pull(session: Session, *, source: str, ref: FileIndexManifestRef | None, snapshots: bool) -> None:
+@pass_invocation
+def pull(invocation: Invocation, *, source: str, ref: FileIndexManifestRef | None, snapshots: bool) -> None:
     """Make the index the one of another store.
 
     SOURCE is the directory of the other store; REF one of its manifests, HASH:SIZE; without it, the index
@@ -75,8 +75,8 @@ def pull(session: Session, *, source: str, ref: FileIndexManifestRef | None, sna
     # The index that the other store has now is leased there, which writes; a manifest is only read.
     with (
         open_store(source, create=False, read_only=ref is not None) as there,
-        session.make_store(there.hash_algorithm if session.is_missing() else None) as here,
-        session.watching("pull", "files") as progress,
+        invocation.make_store(there.hash_algorithm if invocation.is_missing() else None) as here,
+        invocation.watching("pull", "files") as progress,
     ):
         if snapshots:
             here.pull_snapshots(there, progress=progress)
@@ -84,7 +84,7 @@ def pull(session: Session, *, source: str, ref: FileIndexManifestRef | None, sna
             report = here.pull_index(there, progress=progress)
         else:
             report = here.pull_manifest(there, ref, progress=progress)
-    session.answer(report, _changes(report))
+    invocation.answer(report, _changes(report))
 
 
 def _changes(report: ManifestImportReport, *, dry_run: bool = False) -> Iterator[str]:
@@ -100,17 +100,19 @@ def _changes(report: ManifestImportReport, *, dry_run: bool = False) -> Iterator
 )
 @takes_place("directory")
 @takes_hash_algorithm("The algorithm of DIRECTORY; found from its blobs by default.")
-@pass_session
-def adopt(session: Session, directory: str, hash_algorithm: HashAlgorithm | None) -> int:
+@pass_invocation
+def adopt(invocation: Invocation, directory: str, hash_algorithm: HashAlgorithm | None) -> int:
     """Take over a store of the original, Rust implementation.
 
     DIRECTORY holds files_index.json, pins.json and blobs/. It is never changed. Paths, times and pins are
     kept, every blob is verified. The store here must have no files; it is made if it is missing. What is
     damaged there is left out and reported, and the exit code is 5. Interrupted, run it again.
     """
-    with session.watching("adopt", "blobs") as progress:
-        report = adopt_original(directory, session.place(), hash_algorithm=hash_algorithm, progress=progress)
-    session.answer(output.fields(report) | {"is_whole": report.is_whole()}, _adopted(report))
+    with invocation.watching("adopt", "blobs") as progress:
+        report = adopt_original(
+            directory, invocation.place(), hash_algorithm=hash_algorithm, progress=progress
+        )
+    invocation.answer(output.fields(report) | {"is_whole": report.is_whole()}, _adopted(report))
     return ExitCode.OK if report.is_whole() else ExitCode.CORRUPT
 
 

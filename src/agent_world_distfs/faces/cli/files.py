@@ -8,6 +8,7 @@ import click
 
 from agent_world_distfs import ABSENT, FileMetadata, LocalCasStore, PathNotFoundError
 from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import (
     command,
     expected,
@@ -17,7 +18,6 @@ from agent_world_distfs.faces.cli.options import (
     takes_source,
     takes_target,
 )
-from agent_world_distfs.faces.cli.session import Session, pass_session
 from agent_world_distfs.faces.cli.streams import STANDARD, copy, open_source, open_target, watched
 from agent_world_distfs.records import Expected
 
@@ -31,8 +31,8 @@ from agent_world_distfs.records import Expected
 @takes_path("path")
 @takes_source()
 @takes_condition("PATH")
-@pass_session
-def write(session: Session, *, path: str, source: str, if_match: str | None, if_absent: bool) -> None:
+@pass_invocation
+def write(invocation: Invocation, *, path: str, source: str, if_match: str | None, if_absent: bool) -> None:
     """Store SOURCE under PATH and print its content hash.
 
     SOURCE is a file; without it, or as -, standard input. What PATH held before is replaced, unless a
@@ -42,39 +42,39 @@ def write(session: Session, *, path: str, source: str, if_match: str | None, if_
     condition = expected(if_match, if_absent)
     with (
         open_source(source) as reader,
-        session.make_store() as store,
-        session.watching("write", beside=reader) as progress,
+        invocation.make_store() as store,
+        invocation.watching("write", beside=reader) as progress,
     ):
         file = store.write_file_stream(path, watched(reader, progress), expected_content_hash=condition)
-    session.answer(file, [file.content_hash])
+    invocation.answer(file, [file.content_hash])
 
 
 @command("read", "distfs read notes/today.txt", "distfs read notes/today.txt copy.txt")
 @takes_path("path")
 @takes_target()
-@pass_session
-def read(session: Session, path: str, target: str) -> None:
+@pass_invocation
+def read(invocation: Invocation, path: str, target: str) -> None:
     """Write the content of PATH to TARGET.
 
     TARGET is a file; without it, or as -, standard output. The content is verified against its hash. A file
     is replaced in one step, and only after that; on any error it is untouched.
     """
-    require_target(session, target)
+    require_target(invocation, target)
     with (
-        session.read_store() as store,
+        invocation.read_store() as store,
         store.open_file(path) as reader,
         open_target(target) as writer,
-        session.watching("read", beside=writer) as progress,
+        invocation.watching("read", beside=writer) as progress,
     ):
         copy(reader, writer, progress, reader.size_bytes)
         file = reader.metadata
     if target != STANDARD:
-        session.answer(output.fields(file) | {"target": target})
+        invocation.answer(output.fields(file) | {"target": target})
 
 
-def require_target(session: Session, target: str) -> None:
+def require_target(invocation: Invocation, target: str) -> None:
     """Refuse ``--json`` beside content on standard output: there is room for one of the two."""
-    if session.wants_json and target == STANDARD:
+    if invocation.wants_json and target == STANDARD:
         raise click.UsageError("with --json, content needs a TARGET: standard output holds the document")
 
 
@@ -86,9 +86,14 @@ def require_target(session: Session, target: str) -> None:
 @takes_path("paths", nargs=-1, required=True, metavar="PATH...")
 @takes_condition("PATH")
 @click.option("--ignore-missing", is_flag=True, help="Do not mind paths that are not in the index.")
-@pass_session
+@pass_invocation
 def rm(
-    session: Session, *, paths: tuple[str, ...], if_match: str | None, if_absent: bool, ignore_missing: bool
+    invocation: Invocation,
+    *,
+    paths: tuple[str, ...],
+    if_match: str | None,
+    if_absent: bool,
+    ignore_missing: bool,
 ) -> None:
     """Remove each PATH from the index, all of them in one step.
 
@@ -99,11 +104,11 @@ def rm(
     condition = expected(if_match, if_absent)
     if condition is not None and len(paths) > 1:
         raise click.UsageError("a condition takes a single PATH")
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         removed = _remove(store, paths, condition, ignore_missing=ignore_missing)
     if removed == 0 and not (ignore_missing or condition is ABSENT):
         raise PathNotFoundError(paths[0])
-    session.answer({"removed": removed})
+    invocation.answer({"removed": removed})
 
 
 def _remove(
@@ -122,40 +127,40 @@ def _remove(
 @takes_path("source")
 @takes_path("target")
 @takes_condition("TARGET")
-@pass_session
-def mv(session: Session, *, source: str, target: str, if_match: str | None, if_absent: bool) -> None:
+@pass_invocation
+def mv(invocation: Invocation, *, source: str, target: str, if_match: str | None, if_absent: bool) -> None:
     """Rename the file SOURCE to TARGET and print its content hash.
 
     Both are paths of the index, each of one file; the change is one step. What TARGET held before is
     replaced, unless a condition says otherwise.
     """
     condition = expected(if_match, if_absent)
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         file = store.rename_file(source, target, expected_content_hash=condition)
-    session.answer(file, [file.content_hash])
+    invocation.answer(file, [file.content_hash])
 
 
 @command("cp", "distfs cp config.json config.old.json", "distfs cp draft.md final.md --if-absent")
 @takes_path("source")
 @takes_path("target")
 @takes_condition("TARGET")
-@pass_session
-def cp(session: Session, *, source: str, target: str, if_match: str | None, if_absent: bool) -> None:
+@pass_invocation
+def cp(invocation: Invocation, *, source: str, target: str, if_match: str | None, if_absent: bool) -> None:
     """Make TARGET hold what SOURCE holds, and print the content hash.
 
     Both are paths of the index. No bytes are copied: both name the same blob. What TARGET held before is
     replaced, unless a condition says otherwise.
     """
     condition = expected(if_match, if_absent)
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         file = store.copy_file(source, target, expected_content_hash=condition)
-    session.answer(file, [file.content_hash])
+    invocation.answer(file, [file.content_hash])
 
 
 @command("ls", "distfs ls", "distfs ls notes/", "distfs ls --json | jq -r '.files[].path'")
 @takes_prefix("prefix")
-@pass_session
-def ls(session: Session, prefix: str) -> None:
+@pass_invocation
+def ls(invocation: Invocation, prefix: str) -> None:
     """List the files whose path begins with PREFIX.
 
     The columns are size in bytes, time of the last write (UTC), content hash, path; ordered by the bytes of
@@ -163,9 +168,9 @@ def ls(session: Session, prefix: str) -> None:
     index, however long the list. A path that a terminal would not show as it is stands in double quotes, as
     in JSON.
     """
-    with session.read_store() as store:
+    with invocation.read_store() as store:
         files = store.iter_files(prefix=prefix)
-        if session.wants_json:
+        if invocation.wants_json:
             output.print_json_array("files", files)
             return
         for file in files:
@@ -174,14 +179,14 @@ def ls(session: Session, prefix: str) -> None:
 
 @command("stat", "distfs stat notes/today.txt", "distfs stat notes/today.txt --json | jq -r .content_hash")
 @takes_path("path")
-@pass_session
-def stat(session: Session, path: str) -> None:
+@pass_invocation
+def stat(invocation: Invocation, path: str) -> None:
     """Show content hash, size and time of PATH."""
-    with session.read_store() as store:
+    with invocation.read_store() as store:
         file = store.stat_file(path)
     if file is None:
         raise PathNotFoundError(path)
-    session.answer(file, _details(file))
+    invocation.answer(file, _details(file))
 
 
 def _details(file: FileMetadata) -> Iterator[str]:

@@ -8,8 +8,8 @@ import click
 
 from agent_world_distfs import Change, FileDifference, UndoReport
 from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command, takes_path
-from agent_world_distfs.faces.cli.session import Session, pass_session
 from agent_world_distfs.paths import check_prefix
 
 _seq = click.IntRange(min=0)
@@ -25,32 +25,32 @@ _takes_prefix = click.option(
 @command("log", "distfs log", "distfs log --since 120 --prefix notes/", "distfs log --json | jq .changes[-1]")
 @_takes_since
 @_takes_prefix
-@pass_session
-def log(session: Session, since: int | None, prefix: str) -> None:
+@pass_invocation
+def log(invocation: Invocation, since: int | None, prefix: str) -> None:
     """List the changes of the index that are known, oldest first.
 
     The columns are the id of the transaction, its time (UTC), what it did, the path; then who did it, and
     why, if that was said. The id begins with the number of the state after it, SEQ. A store remembers the
     last thousands of changes; `distfs settings keep_history on` makes it remember all, with their contents.
     """
-    with session.read_store() as store:
-        _print_changes(session, store.changes(since=since, prefix=prefix))
+    with invocation.read_store() as store:
+        _print_changes(invocation, store.changes(since=since, prefix=prefix))
 
 
 @command("history", "distfs history notes/today.txt")
 @takes_path("path")
-@pass_session
-def history(session: Session, path: str) -> None:
+@pass_invocation
+def history(invocation: Invocation, path: str) -> None:
     """List the known changes of PATH, oldest first.
 
     Every import of a whole index is among them, since it may have changed PATH.
     """
-    with session.read_store() as store:
-        _print_changes(session, store.history(path))
+    with invocation.read_store() as store:
+        _print_changes(invocation, store.history(path))
 
 
-def _print_changes(session: Session, changes: Iterable[Change]) -> None:
-    if session.wants_json:
+def _print_changes(invocation: Invocation, changes: Iterable[Change]) -> None:
+    if invocation.wants_json:
         output.print_json_array("changes", changes)
         return
     for change in changes:
@@ -78,18 +78,18 @@ def deed_of(change: Change | FileDifference) -> str:
 @click.argument("seq_a", type=_seq, metavar="SEQ")
 @click.argument("seq_b", type=_seq, metavar="[SEQ]", required=False)
 @_takes_prefix
-@pass_session
-def diff(session: Session, seq_a: int, seq_b: int | None, prefix: str) -> None:
+@pass_invocation
+def diff(invocation: Invocation, seq_a: int, seq_b: int | None, prefix: str) -> None:
     """List the paths whose content differs between two states of the index.
 
     A state is named by the number that the id of a transaction begins with: it is the one after it. Without
     the second SEQ it is the state of now.
     """
-    with session.read_store() as store:
+    with invocation.read_store() as store:
         until = store.last_seq() if seq_b is None else seq_b
         found = list(store.diff(seq_a, until, prefix=prefix))
     lines = (f"{deed_of(each):<8}  {output.shown_path(each.path)}" for each in found)
-    session.answer({"seq_a": seq_a, "seq_b": until, "differences": found}, lines)
+    invocation.answer({"seq_a": seq_a, "seq_b": until, "differences": found}, lines)
 
 
 @command("watch", "distfs watch", "distfs watch --prefix notes/ --json | while read -r change; do date; done")
@@ -98,19 +98,19 @@ def diff(session: Session, seq_a: int, seq_b: int | None, prefix: str) -> None:
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came so long."
 )
-@pass_session
-def watch(session: Session, *, since: int | None, prefix: str, timeout: float | None) -> None:
+@pass_invocation
+def watch(invocation: Invocation, *, since: int | None, prefix: str, timeout: float | None) -> None:
     """Print changes as they are committed, by whichever process, until Ctrl-C.
 
     Each change once, in order; all since SEQ, or from now on. With --json each is a line with one JSON
     document. A change that is not known any more when its turn comes is an error, never left out.
     """
     with (
-        session.read_store() as store,
+        invocation.read_store() as store,
         store.watch(prefix=prefix, since=since, timeout_s=timeout) as changes,
     ):
         for change in changes:
-            output.print_line(output.json_text(change) if session.wants_json else _row(change))
+            output.print_line(output.json_text(change) if invocation.wants_json else _row(change))
             output.standard_output().flush()
 
 
@@ -119,9 +119,9 @@ def watch(session: Session, *, since: int | None, prefix: str, timeout: float | 
 @click.option("--session", "session_id", metavar="ID", help="All that the transactions of a session changed.")
 @click.option("--actor", default="", help="Who undoes it, for the log.")
 @click.option("--message", default="", help="Why, for the log.")
-@pass_session
+@pass_invocation
 def undo(
-    session: Session, *, transaction: str | None, session_id: str | None, actor: str, message: str
+    invocation: Invocation, *, transaction: str | None, session_id: str | None, actor: str, message: str
 ) -> None:
     """Restore what TRANSACTION changed, in one transaction that can be undone itself.
 
@@ -130,12 +130,12 @@ def undo(
     """
     if (transaction is None) is (session_id is None):
         raise click.UsageError("one of the two: a TRANSACTION, or --session")
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         if transaction is not None:
             report = store.undo_transaction(transaction, actor=actor, message=message)
         else:
             report = store.undo_session(session_id or "", actor=actor, message=message)
-    session.answer(report, _undone(report))
+    invocation.answer(report, _undone(report))
 
 
 def _undone(report: UndoReport) -> Iterator[str]:

@@ -11,7 +11,7 @@ import click
 
 from agent_world_distfs import ABSENT, FileIndexManifestRef, HashAlgorithm, InvalidInputError
 from agent_world_distfs.faces.cli.completion import complete_path
-from agent_world_distfs.faces.cli.session import Session
+from agent_world_distfs.faces.cli.invocation import Invocation
 from agent_world_distfs.faces.cli.streams import STANDARD
 from agent_world_distfs.hashing import check_hash
 from agent_world_distfs.paths import check_prefix, normalize_path
@@ -72,18 +72,18 @@ def shared_options(*, envvar: str | None = None) -> list[click.Parameter]:
     ]
 
 
-def _session(context: click.Context) -> Session:
-    return context.find_root().ensure_object(Session)
+def _invocation(context: click.Context) -> Invocation:
+    return context.find_root().ensure_object(Invocation)
 
 
 def _remember_location(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
-        _session(context).location = value
+        _invocation(context).location = value
 
 
 def _remember_json(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        _session(context).wants_json = True
+        _invocation(context).wants_json = True
 
 
 # --- arguments --------------------------------------------------------------------------------

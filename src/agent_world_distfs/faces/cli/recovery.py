@@ -9,8 +9,8 @@ import click
 from agent_world_distfs import BackupReport, RepairReport, UsageReport, repair_store, restore_backup
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command, takes_place, takes_prefix
-from agent_world_distfs.faces.cli.session import Session, pass_session
 
 
 @command(
@@ -27,8 +27,8 @@ from agent_world_distfs.faces.cli.session import Session, pass_session
     help="A directory that may have the right bytes: a store, a backup, an original, plain files.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, but do nothing.")
-@pass_session
-def repair(session: Session, *, sources: tuple[str, ...], dry_run: bool) -> int:
+@pass_invocation
+def repair(invocation: Invocation, *, sources: tuple[str, ...], dry_run: bool) -> int:
     """Hash every byte, and mend what is wrong or gone.
 
     What is missing is fetched from the first SOURCE that has it; no source is trusted. Damaged bytes are
@@ -36,9 +36,9 @@ def repair(session: Session, *, sources: tuple[str, ...], dry_run: bool) -> int:
     that nobody may have the store open. What is lost is listed, and the exit code is 5. Interrupted, run
     it again.
     """
-    with session.watching("repair") as progress:
-        report = repair_store(session.place(), sources, dry_run=dry_run, progress=progress)
-    session.answer(output.fields(report) | {"is_whole": report.is_whole()}, _told(report))
+    with invocation.watching("repair") as progress:
+        report = repair_store(invocation.place(), sources, dry_run=dry_run, progress=progress)
+    invocation.answer(output.fields(report) | {"is_whole": report.is_whole()}, _told(report))
     return ExitCode.OK if report.is_whole() else ExitCode.CORRUPT
 
 
@@ -84,36 +84,36 @@ def _told_of_catalog(report: RepairReport) -> Iterator[str]:
 @command("backup", "distfs backup /mnt/disk/world", "distfs backup /mnt/disk/world --verify")
 @takes_place("target")
 @click.option("--verify", is_flag=True, help="Also hash what is in TARGET already.")
-@pass_session
-def backup(session: Session, *, target: str, verify: bool) -> int:
+@pass_invocation
+def backup(invocation: Invocation, *, target: str, verify: bool) -> int:
     """Copy the store to the directory TARGET, while others go on.
 
     TARGET is empty, or an older backup of this store: then only what is new is copied. It opens as a store,
     with the index, pins, settings and history of one moment. Interrupted, run it again. What is lost or
     corrupt here is left out and listed, and the exit code is 5.
     """
-    with session.hold_store() as store, session.watching("backup") as progress:
+    with invocation.hold_store() as store, invocation.watching("backup") as progress:
         report = store.backup(target, verify=verify, progress=progress)
-    return _answer_copy(session, report, "Backed up")
+    return _answer_copy(invocation, report, "Backed up")
 
 
 @command("restore", "distfs restore /mnt/disk/world world")
 @click.argument("place", metavar="BACKUP", type=click.Path())
 @takes_place("target")
-@pass_session
-def restore(session: Session, *, place: str, target: str) -> int:
+@pass_invocation
+def restore(invocation: Invocation, *, place: str, target: str) -> int:
     """Make a store in the directory TARGET of a backup.
 
     Every byte is verified. TARGET must be empty, or what an interrupted restore has left. What is lost or
     corrupt in the backup is left out and listed, and the exit code is 5.
     """
-    with session.watching("restore") as progress:
+    with invocation.watching("restore") as progress:
         report = restore_backup(place, target, progress=progress)
-    return _answer_copy(session, report, "Restored")
+    return _answer_copy(invocation, report, "Restored")
 
 
-def _answer_copy(session: Session, report: BackupReport, did: str) -> int:
-    session.answer(output.fields(report) | {"is_whole": report.is_whole()}, _told_of_copy(report, did))
+def _answer_copy(invocation: Invocation, report: BackupReport, did: str) -> int:
+    invocation.answer(output.fields(report) | {"is_whole": report.is_whole()}, _told_of_copy(report, did))
     return ExitCode.OK if report.is_whole() else ExitCode.CORRUPT
 
 
@@ -131,16 +131,16 @@ def _told_of_copy(report: BackupReport, did: str) -> Iterator[str]:
 
 @command("du", "distfs du", "distfs du docs/")
 @takes_prefix("prefix")
-@pass_session
-def du(session: Session, *, prefix: str) -> None:
+@pass_invocation
+def du(invocation: Invocation, *, prefix: str) -> None:
     """Say how much is stored, and what names it.
 
     PREFIX is the plain beginning of paths. A content that several paths name counts once as stored, and for
     each path as its size in the index.
     """
-    with session.read_store() as store:
+    with invocation.read_store() as store:
         report = store.usage(prefix)
-    session.answer(report, _told_of_usage(report))
+    invocation.answer(report, _told_of_usage(report))
 
 
 def _told_of_usage(report: UsageReport) -> Iterator[str]:

@@ -6,8 +6,8 @@ import click
 
 from agent_world_distfs import InvalidInputError, StoreSettings
 from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command
-from agent_world_distfs.faces.cli.session import Session, pass_session
 
 _WORDS = {"on": True, "off": False, "none": None}
 _limit = click.IntRange(min=0)
@@ -21,8 +21,8 @@ _limit = click.IntRange(min=0)
 )
 @click.argument("name", required=False)
 @click.argument("value", required=False)
-@pass_session
-def settings(session: Session, name: str | None, value: str | None) -> None:
+@pass_invocation
+def settings(invocation: Invocation, name: str | None, value: str | None) -> None:
     """Show the settings of the store, or set one. They are the same for every process that has it open.
 
     keep_history is on or off: whether contents that are overwritten or removed are kept. The others are a
@@ -30,7 +30,7 @@ def settings(session: Session, name: str | None, value: str | None) -> None:
     history_max_transactions, history_max_bytes.
     """
     if name is None:
-        with session.read_store() as store:
+        with invocation.read_store() as store:
             found = store.settings()
     elif value is None:
         raise click.UsageError(
@@ -38,9 +38,9 @@ def settings(session: Session, name: str | None, value: str | None) -> None:
         )
     else:
         parsed = _parse(value)
-        with session.open_store() as store:
+        with invocation.open_store() as store:
             found = store.set_setting(name, parsed)
-    session.answer(found, _lines(found))
+    invocation.answer(found, _lines(found))
 
 
 def _parse(value: str) -> int | None:
@@ -64,9 +64,9 @@ def _lines(found: StoreSettings) -> list[str]:
 @click.option("--max-age-ms", type=_limit, metavar="MS", help="What is older than this.")
 @click.option("--max-transactions", type=_limit, metavar="N", help="All but the last so many.")
 @click.option("--max-bytes", type=_limit, metavar="BYTES", help="What made more old bytes than this.")
-@pass_session
+@pass_invocation
 def expire(
-    session: Session,
+    invocation: Invocation,
     *,
     before_seq: int | None,
     max_age_ms: int | None,
@@ -78,7 +78,7 @@ def expire(
     The limits are those given, or else those of the settings. Nothing expires by itself. Contents that only
     those changes remembered are orphans afterwards, which `distfs prune` removes.
     """
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         report = store.expire_history(
             before_seq=before_seq,
             max_age_ms=max_age_ms,
@@ -86,4 +86,4 @@ def expire(
             max_bytes=max_bytes,
         )
     forgot = output.counted(report.expired_transactions, "transaction")
-    session.answer(report, [f"Forgot {forgot}; states from {report.first_seq} on are known."])
+    invocation.answer(report, [f"Forgot {forgot}; states from {report.first_seq} on are known."])

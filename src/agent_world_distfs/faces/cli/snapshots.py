@@ -10,6 +10,7 @@ import click
 from agent_world_distfs import FileIndexManifestRef, FileMetadata, ForkReport, ManifestImportReport, Snapshot
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.history import deed_of
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import (
     StoreCommand,
     StoreGroup,
@@ -20,7 +21,6 @@ from agent_world_distfs.faces.cli.options import (
     takes_prefix,
     takes_ref,
 )
-from agent_world_distfs.faces.cli.session import Session, pass_session
 from agent_world_distfs.paths import check_name, check_prefix
 
 
@@ -52,24 +52,24 @@ def _takes_name(name: str = "name", **settings: Any) -> _Decorator:
 @_command("create", "distfs snapshot create monday", "distfs snapshot create v2 --message cleanup")
 @_takes_name()
 @click.option("--message", default="", help="Why, for whoever reads the list.")
-@pass_session
-def create(session: Session, *, name: str, message: str) -> None:
+@pass_invocation
+def create(invocation: Invocation, *, name: str, message: str) -> None:
     """Keep the index, as it is now, as NAME; prints the reference of its manifest.
 
     Safe while others write: it is one moment. If there is a snapshot NAME already, the exit code is 4.
     """
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         made = store.snapshot(name, message)
-    session.answer(made, [str(made.manifest)])
+    invocation.answer(made, [str(made.manifest)])
 
 
 @_command("list", "distfs snapshot list", "distfs snapshot list --json | jq -r .snapshots[].name")
-@pass_session
-def list_(session: Session) -> None:
+@pass_invocation
+def list_(invocation: Invocation) -> None:
     """List the snapshots, oldest first: when, how many files, the name, and why if that was said."""
-    with session.read_store() as store:
+    with invocation.read_store() as store:
         found = store.list_snapshots()
-    session.answer({"snapshots": found}, map(_row, found))
+    invocation.answer({"snapshots": found}, map(_row, found))
 
 
 def _row(kept: Snapshot) -> str:
@@ -81,15 +81,15 @@ def _row(kept: Snapshot) -> str:
 @_command("show", "distfs snapshot show monday", "distfs snapshot show monday docs/")
 @_takes_name()
 @takes_prefix("prefix")
-@pass_session
-def show(session: Session, *, name: str, prefix: str) -> None:
+@pass_invocation
+def show(invocation: Invocation, *, name: str, prefix: str) -> None:
     """Show the snapshot NAME, and its files that begin with PREFIX, as `distfs ls` shows those of now.
 
     `distfs get HASH` writes what such a file held; `distfs snapshot restore` brings it back.
     """
-    with session.read_store() as store:
+    with invocation.read_store() as store:
         found, files = store.find_snapshot(name), store.list_files_at(name, prefix=prefix)
-    session.answer(output.fields(found) | {"files": files}, _shown(found, files))
+    invocation.answer(output.fields(found) | {"files": files}, _shown(found, files))
 
 
 def _shown(found: Snapshot, files: list[FileMetadata]) -> Iterator[str]:
@@ -104,15 +104,15 @@ def _shown(found: Snapshot, files: list[FileMetadata]) -> Iterator[str]:
 @click.option(
     "--prefix", default="", callback=each(check_prefix), help="Only paths that begin with this text."
 )
-@pass_session
-def diff(session: Session, *, name_a: str, name_b: str | None, prefix: str) -> None:
+@pass_invocation
+def diff(invocation: Invocation, *, name_a: str, name_b: str | None, prefix: str) -> None:
     """List the paths whose content differs between two snapshots.
 
     Without the second NAME, between one and the index of now.
     """
-    with session.read_store() as store:
+    with invocation.read_store() as store:
         found = store.diff(name_a, name_b, prefix=prefix)
-        if session.wants_json:
+        if invocation.wants_json:
             output.print_json_array("differences", found)
             return
         for difference in found:
@@ -128,17 +128,17 @@ def diff(session: Session, *, name_a: str, name_b: str | None, prefix: str) -> N
 @_takes_name()
 @takes_directory("prefix")
 @takes_ref("--expect", help="Only if the index is still this one.")
-@pass_session
-def restore(session: Session, *, name: str, prefix: str, expect: FileIndexManifestRef | None) -> None:
+@pass_invocation
+def restore(invocation: Invocation, *, name: str, prefix: str, expect: FileIndexManifestRef | None) -> None:
     """Make the index what it was when NAME was created, in one step.
 
     PREFIX is a directory of the index: then only what is below it is replaced; docs takes docs/..., never
     docs2/... Every byte is verified first. What the index is now is kept by nothing but a snapshot of it, or
     the setting keep_history.
     """
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         report = store.restore_snapshot(name, expected_current=expect, prefix=prefix)
-    session.answer(report, [_restored(report, prefix)])
+    invocation.answer(report, [_restored(report, prefix)])
 
 
 def _restored(report: ManifestImportReport, prefix: str) -> str:
@@ -149,17 +149,17 @@ def _restored(report: ManifestImportReport, prefix: str) -> str:
 
 @_command("drop", "distfs snapshot drop monday tuesday")
 @_takes_name("names", nargs=-1, required=True, metavar="NAME...")
-@pass_session
-def drop(session: Session, *, names: tuple[str, ...]) -> None:
+@pass_invocation
+def drop(invocation: Invocation, *, names: tuple[str, ...]) -> None:
     """Keep the snapshots NAME no longer.
 
     One after the other; the first that is not there ends it, and the exit code is 3. What nothing else keeps
     are orphans then, which `distfs prune` takes.
     """
-    with session.open_store() as store:
+    with invocation.open_store() as store:
         for name in names:
             store.drop_snapshot(name)
-    session.answer({"dropped": names}, [])
+    invocation.answer({"dropped": names}, [])
 
 
 def _keeps(what: str, meaning: str) -> _Decorator:
@@ -179,19 +179,19 @@ def _keeps(what: str, meaning: str) -> _Decorator:
 @_keeps("weekly", "the same for weeks")
 @_keeps("monthly", "the same for months")
 @click.option("--dry-run", is_flag=True, help="Say which would be dropped, but drop none.")
-@pass_session
-def prune(session: Session, /, *, dry_run: bool, **keep: int) -> None:
+@pass_invocation
+def prune(invocation: Invocation, /, *, dry_run: bool, **keep: int) -> None:
     """Drop the snapshots that no rule given keeps, all in one step.
 
     A snapshot that any of the rules keeps is kept. Periods are those of UTC; where there are fewer than N,
     the oldest snapshot is kept, too. What nothing else keeps are orphans then, which `distfs prune` takes.
     """
-    store = session.read_store() if dry_run else session.open_store()
+    store = invocation.read_store() if dry_run else invocation.open_store()
     with store:
         report = store.prune_snapshots(**keep, dry_run=dry_run)
     did = "Would drop" if dry_run else "Dropped"
     counts = f"{output.counted(len(report.dropped), 'snapshot')}, kept {len(report.kept):,}"
-    session.answer(
+    invocation.answer(
         output.fields(report) | {"dry_run": dry_run},
         [f"{did} {counts}.", *output.listed(map(output.shown_path, report.dropped), len(report.dropped))],
     )
@@ -200,17 +200,17 @@ def prune(session: Session, /, *, dry_run: bool, **keep: int) -> None:
 @_command("fork", "distfs snapshot fork monday ../experiment")
 @_takes_name()
 @takes_place("target")
-@pass_session
-def fork(session: Session, *, name: str, target: str) -> None:
+@pass_invocation
+def fork(invocation: Invocation, *, name: str, target: str) -> None:
     """Make a second store in the directory TARGET that begins as the snapshot NAME.
 
     TARGET is missing or empty. Neither store sees what is done in the other. Large contents are shared on the
     disk where the file system can do that, by clones or hard links, and else copied. The new store has the
     snapshot, too, so that it can tell what has changed since.
     """
-    with session.read_store() as store, session.watching("fork", "files") as progress:
+    with invocation.read_store() as store, invocation.watching("fork", "files") as progress:
         report = store.fork(target, name, progress=progress)
-    session.answer(output.fields(report) | {"target": target}, [_forked(report, target)])
+    invocation.answer(output.fields(report) | {"target": target}, [_forked(report, target)])
 
 
 def _forked(report: ForkReport, target: str) -> str:

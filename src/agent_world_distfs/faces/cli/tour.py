@@ -16,8 +16,8 @@ import click
 from agent_world_distfs import InvalidInputError, Progress
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command, takes_place
-from agent_world_distfs.faces.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from agent_world_distfs.faces.tour import Step, StepReport, TourReport
@@ -28,8 +28,8 @@ WORKSHOP_PREFIX = "distfs-tour-"
 @command("tour", "distfs tour docs/", "distfs tour docs/ --keep tour-stores")
 @takes_place("directory")
 @click.option("--keep", metavar="DIR", type=click.Path(), help="Make the stores in DIR, and keep them.")
-@pass_session
-def tour(session: Session, *, directory: str, keep: str | None) -> int:
+@pass_invocation
+def tour(invocation: Invocation, *, directory: str, keep: str | None) -> int:
     """Show the store at work on DIRECTORY, promise by promise.
 
     Stores the directory, lets two processes race for one file, breaks a copy on purpose, audits, prunes,
@@ -43,7 +43,7 @@ def tour(session: Session, *, directory: str, keep: str | None) -> int:
     from agent_world_distfs.faces.tour import run_tour
 
     _require_directory(directory)
-    guide = _Guide(session)
+    guide = _Guide(invocation)
     with _kept_workshop(keep, directory) if keep is not None else _passing_workshop(directory) as workshop:
         guide.welcome(directory)
         report = run_tour(directory, workshop=workshop, guide=guide)
@@ -54,8 +54,8 @@ def tour(session: Session, *, directory: str, keep: str | None) -> int:
 class _Guide:
     """Says what goes on as it goes on; with ``--json`` only at the end."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
 
     def welcome(self, directory: str) -> None:
         """Say what is toured."""
@@ -66,7 +66,7 @@ class _Guide:
         from agent_world_distfs.faces.cli import tour_words
 
         self._say(tour_words.heading(step))
-        return self._session.watching(step.name, step.unit)
+        return self._invocation.watching(step.name, step.unit)
 
     def after(self, report: StepReport) -> None:
         """See ``tour.Guide``."""
@@ -79,10 +79,10 @@ class _Guide:
         from agent_world_distfs.faces.cli import tour_words
 
         verdict = {"has_held": report.has_held(), "kept": None if kept is None else os.path.abspath(kept)}
-        self._session.answer(output.fields(report) | verdict, tour_words.ending(report, kept))
+        self._invocation.answer(output.fields(report) | verdict, tour_words.ending(report, kept))
 
     def _say(self, lines: Iterator[str] | list[str]) -> None:
-        if self._session.wants_json:
+        if self._invocation.wants_json:
             return
         for line in lines:
             output.print_line(line)

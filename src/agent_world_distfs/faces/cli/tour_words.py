@@ -27,7 +27,7 @@ from agent_world_distfs.faces.tour.facts import (
 )
 
 LABEL_WIDTH = 15
-MOST_PATHS = 5
+MAX_PATHS = 5
 
 
 def heading(step: Step) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _paths(label: str, paths: Sequence[str], meaning: str = "") -> Iterator[str]
     """A row that counts paths, if there are any, and the first of them."""
     if paths:
         yield _row(label, counted(len(paths), "path") + meaning)
-        for line in listed(map(shown_path, paths), len(paths), at_most=MOST_PATHS):
+        for line in listed(map(shown_path, paths), len(paths), at_most=MAX_PATHS):
             yield " " * (LABEL_WIDTH + 2) + line
 
 

@@ -10,8 +10,8 @@ import click
 
 from agent_world_distfs import CheckoutReport, InvalidInputError, Link, TreeImportReport
 from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command, takes_directory, takes_place
-from agent_world_distfs.faces.cli.session import Session, pass_session
 
 
 @command("import-tree", "distfs import-tree docs/", "distfs import-tree build/site site --mirror")
@@ -19,8 +19,8 @@ from agent_world_distfs.faces.cli.session import Session, pass_session
 @takes_directory("prefix")
 @click.option("--mirror", is_flag=True, help="Also remove files below PREFIX that DIRECTORY does not have.")
 @click.option("--read-all", is_flag=True, help="Also read files that look unchanged since an earlier import.")
-@pass_session
-def import_tree(session: Session, *, directory: str, prefix: str, mirror: bool, read_all: bool) -> None:
+@pass_invocation
+def import_tree(invocation: Invocation, *, directory: str, prefix: str, mirror: bool, read_all: bool) -> None:
     """Store every file below DIRECTORY, all of them in one step.
 
     They are laid over the index below PREFIX, a directory of the index (by default its top): files that are
@@ -28,9 +28,9 @@ def import_tree(session: Session, *, directory: str, prefix: str, mirror: bool, 
     store is made if it is missing.
     """
     _require_directory(directory)
-    with session.make_store() as store, session.watching("import-tree", "files") as progress:
+    with invocation.make_store() as store, invocation.watching("import-tree", "files") as progress:
         report = store.import_tree(directory, prefix, mirror=mirror, read_all=read_all, progress=progress)
-    session.answer(report, _imported(report))
+    invocation.answer(report, _imported(report))
 
 
 def _require_directory(directory: str) -> None:
@@ -59,17 +59,17 @@ def _imported(report: TreeImportReport) -> Iterator[str]:
     default="copy",
     help="Let files share their bytes with the store. Through hard links, never write to them.",
 )
-@pass_session
-def checkout(session: Session, *, target: str, prefix: str, replace: bool, link: Link) -> None:
+@pass_invocation
+def checkout(invocation: Invocation, *, target: str, prefix: str, replace: bool, link: Link) -> None:
     """Write the files of the index out as the directory TARGET.
 
     PREFIX is a directory of the index: docs takes docs/..., never docs2/... By default everything is
     written. TARGET must be missing or empty, unless --replace is given. Paths that no directory can hold
     together, such as a beside a/b, are reported before the first byte is written.
     """
-    with session.hold_store() as store, session.watching("checkout", "files") as progress:
+    with invocation.hold_store() as store, invocation.watching("checkout", "files") as progress:
         report = store.checkout(target, prefix, link=link, replace=replace, progress=progress)
-    session.answer(output.fields(report) | {"target": target}, _checked_out(report, target, link))
+    invocation.answer(output.fields(report) | {"target": target}, _checked_out(report, target, link))
 
 
 def _checked_out(report: CheckoutReport, target: str, link: Link) -> Iterator[str]:

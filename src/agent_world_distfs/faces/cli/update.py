@@ -9,8 +9,8 @@ import click
 
 from agent_world_distfs import Retry
 from agent_world_distfs.faces.cli.failures import CommandFailedError
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command, takes_path
-from agent_world_distfs.faces.cli.session import Session, pass_session
 
 
 @command(
@@ -30,8 +30,8 @@ from agent_world_distfs.faces.cli.session import Session, pass_session
     metavar="SECONDS",
     help="How long to try again after conflicts, and to wait for others who update PATH.",
 )
-@pass_session
-def update(session: Session, *, path: str, words: tuple[str, ...], deadline_s: float) -> None:
+@pass_invocation
+def update(invocation: Invocation, *, path: str, words: tuple[str, ...], deadline_s: float) -> None:
     """Make PATH hold what COMMAND makes of its content, and print the content hash.
 
     COMMAND reads the content from its standard input, nothing if PATH is not there, and writes the new
@@ -40,11 +40,11 @@ def update(session: Session, *, path: str, words: tuple[str, ...], deadline_s: f
     nothing changes and the exit code is 9. The same content writes nothing. The store is made if it is
     missing.
     """
-    with session.make_store() as store:
+    with invocation.make_store() as store:
         retry = Retry(deadline_s=deadline_s)
         file = store.update_file(path, lambda content: _run(words, content or b""), retry=retry)
     assert file is not None  # a command cannot say that the file is to go
-    session.answer(file, [file.content_hash])
+    invocation.answer(file, [file.content_hash])
 
 
 def _run(words: tuple[str, ...], content: bytes) -> bytes:

@@ -8,23 +8,23 @@ from agent_world_distfs import HashAlgorithm, PruneReport, UpgradeReport, upgrad
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
 from agent_world_distfs.faces.cli.findings import describe
+from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import Budget, command, takes_budget, takes_hash_algorithm
-from agent_world_distfs.faces.cli.session import Session, pass_session
 
 
 @command("init", "distfs init --store world", "distfs init --store world --hash-algorithm sha256")
 @takes_hash_algorithm("What names the content, for ever; blake3 by default.")
-@pass_session
-def init(session: Session, hash_algorithm: HashAlgorithm | None) -> None:
+@pass_invocation
+def init(invocation: Invocation, hash_algorithm: HashAlgorithm | None) -> None:
     """Make a store. One that is there already is left as it is, if its hash algorithm is the same.
 
     write, put, import-tree, adopt and pull make a missing store too.
     """
-    is_new = session.is_missing()
-    with session.make_store(hash_algorithm) as store:
+    is_new = invocation.is_missing()
+    with invocation.make_store(hash_algorithm) as store:
         location, algorithm = store.location, store.hash_algorithm
     did = "Made a store" if is_new else "There is a store already"
-    session.answer(
+    invocation.answer(
         {"location": location, "hash_algorithm": algorithm, "created": is_new},
         [f"{did} in {output.printable(location)} ({algorithm.value})."],
     )
@@ -34,8 +34,8 @@ def init(session: Session, hash_algorithm: HashAlgorithm | None) -> None:
 @click.option("--verify", is_flag=True, help="Also hash every byte.")
 @takes_budget()
 @click.option("--strict", is_flag=True, help="Exit with 5 for orphans too.")
-@pass_session
-def audit(session: Session, *, verify: bool, budget: Budget | None, strict: bool) -> int:
+@pass_invocation
+def audit(invocation: Invocation, *, verify: bool, budget: Budget | None, strict: bool) -> int:
     """Compare index and bytes, and say what to do about each finding.
 
     The exit code is 0 if the store is sound (nothing missing, damaged or corrupt), else 5. Orphans, bytes
@@ -45,9 +45,9 @@ def audit(session: Session, *, verify: bool, budget: Budget | None, strict: bool
         raise click.UsageError("--budget needs --verify")
     limits = budget or Budget()
     store = (
-        session.read_store() if budget is None else session.open_store()
+        invocation.read_store() if budget is None else invocation.open_store()
     )  # which remembers how far it came
-    with store, session.watching("audit") as progress:
+    with store, invocation.watching("audit") as progress:
         report = store.audit_file_index(
             verify=verify,
             max_bytes=limits.max_bytes,
@@ -55,23 +55,23 @@ def audit(session: Session, *, verify: bool, budget: Budget | None, strict: bool
             progress=progress,
         )
         verdict = {"is_sound": report.is_sound(), "is_clean": report.is_clean()}
-        session.answer(output.fields(report) | verdict, describe(report, store))
+        invocation.answer(output.fields(report) | verdict, describe(report, store))
     is_fine = report.is_clean() if strict else report.is_sound()
     return ExitCode.OK if is_fine else ExitCode.CORRUPT
 
 
 @command("prune", "distfs prune --dry-run", "distfs prune")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, but remove nothing.")
-@pass_session
-def prune(session: Session, *, dry_run: bool) -> None:
+@pass_invocation
+def prune(invocation: Invocation, *, dry_run: bool) -> None:
     """Remove the bytes that no path and no pin names.
 
     Safe while others write: bytes that a running process has stored and not named yet are kept.
     """
-    store = session.read_store() if dry_run else session.open_store()
-    with store, session.watching("prune", "blobs") as progress:
+    store = invocation.read_store() if dry_run else invocation.open_store()
+    with store, invocation.watching("prune", "blobs") as progress:
         report = store.prune_orphan_blobs(dry_run=dry_run, progress=progress)
-    session.answer(output.fields(report) | {"dry_run": dry_run}, [_pruned(report, dry_run=dry_run)])
+    invocation.answer(output.fields(report) | {"dry_run": dry_run}, [_pruned(report, dry_run=dry_run)])
 
 
 def _pruned(report: PruneReport, *, dry_run: bool) -> str:
@@ -81,15 +81,15 @@ def _pruned(report: PruneReport, *, dry_run: bool) -> str:
 
 
 @command("upgrade", "distfs upgrade --store world")
-@pass_session
-def upgrade(session: Session) -> None:
+@pass_invocation
+def upgrade(invocation: Invocation) -> None:
     """Bring a store of an older format up to date.
 
     All of it in one step, or nothing. Refused while another process has the store open. Older versions of
     distfs cannot open it afterwards.
     """
-    report = upgrade_store(session.place())
-    session.answer(report, [_upgraded(report)])
+    report = upgrade_store(invocation.place())
+    invocation.answer(report, [_upgraded(report)])
 
 
 def _upgraded(report: UpgradeReport) -> str:

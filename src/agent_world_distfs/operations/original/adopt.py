@@ -49,7 +49,7 @@ class _Brought:
 
 def adopt(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     directory: str | os.PathLike[str],
     snapshot: OriginalSnapshot,
     progress: Progress | None,
@@ -62,7 +62,7 @@ def adopt(
         UnavailableError: the original did not hold still.
     """
     catalog.write(_require_empty)  # a store that cannot be written says so too, before anything is read
-    with Lease(catalog, files) as lease:
+    with Lease(catalog, blobs) as lease:
         bringing = _Bringing(catalog, lease, directory, progress)
         snapshot, brought = bringing.bring_until_still(snapshot)
         entries = [file for file in snapshot.files if brought.sizes.get(file.content_hash) == file.size_bytes]
@@ -70,9 +70,9 @@ def adopt(
 
         def before_flip(tx: CatalogWriter) -> None:
             _require_empty(tx)
-            _pin_all(tx, files, pins)
+            _pin_all(tx, blobs, pins)
 
-        replace_index(catalog, files, lambda: entries, catalog.digest_of(entries), before_flip)
+        replace_index(catalog, blobs, lambda: entries, catalog.digest_of(entries), before_flip)
     return _report(catalog, snapshot, brought, entries, pins)
 
 
@@ -81,9 +81,9 @@ def _require_empty(tx: CatalogReader) -> None:
         raise InvalidInputError("the index of the store that takes over is not empty")
 
 
-def _pin_all(tx: CatalogWriter, files: BlobFiles, pins: Iterable[str]) -> None:
+def _pin_all(tx: CatalogWriter, blobs: BlobFiles, pins: Iterable[str]) -> None:
     for content_hash in pins:
-        row = find_stored(tx, files, content_hash)
+        row = find_stored(tx, blobs, content_hash)
         if row is None:
             raise BlobNotFoundError(content_hash)
         tx.add_pin(row)

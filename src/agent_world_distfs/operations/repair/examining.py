@@ -38,14 +38,14 @@ class BadBlob:
         return (self.actual or f"{self.identity:x}")[:16]
 
 
-def find_bad_blobs(catalog: Catalog, files: BlobFiles, progress: Progress | None) -> Iterator[BadBlob]:
+def find_bad_blobs(catalog: Catalog, blobs: BlobFiles, progress: Progress | None) -> Iterator[BadBlob]:
     """Those that are gone or wrong, looked at twice; progress in bytes."""
     total, last = catalog.read(lambda tx: (tx.total_bytes(), tx.last_blob_id()))
     done = 0
     for after in range(0, last, WINDOW):
         for row in _window(catalog, after):
-            if examine(catalog, files, row) is not None:
-                bad = _look_again(catalog, files, row)
+            if examine(catalog, blobs, row) is not None:
+                bad = _look_again(catalog, blobs, row)
                 if bad is not None:
                     yield bad
             done += row.size_bytes
@@ -53,7 +53,7 @@ def find_bad_blobs(catalog: Catalog, files: BlobFiles, progress: Progress | None
                 progress(min(done, total), total)
 
 
-def find_rowless_blobs(catalog: Catalog, files: BlobFiles) -> Iterator[BadBlob]:
+def find_rowless_blobs(catalog: Catalog, blobs: BlobFiles) -> Iterator[BadBlob]:
     """Those that snapshots name and the catalog has no row of, as when it was built anew.
 
     A manifest comes before what it names, so that who has mended it by the next step learns of that, too.
@@ -62,7 +62,7 @@ def find_rowless_blobs(catalog: Catalog, files: BlobFiles) -> Iterator[BadBlob]:
     for snapshot in catalog.read(lambda tx: tx.list_snapshots()):
         is_read = False
         try:
-            for bad in _rowless_in(catalog, files, snapshot, previous):
+            for bad in _rowless_in(catalog, blobs, snapshot, previous):
                 if bad.content_hash not in seen:
                     seen.add(bad.content_hash)
                     yield bad
@@ -73,9 +73,9 @@ def find_rowless_blobs(catalog: Catalog, files: BlobFiles) -> Iterator[BadBlob]:
 
 
 def _rowless_in(
-    catalog: Catalog, files: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
+    catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
 ) -> Iterator[BadBlob]:
-    for blob in named_by(catalog, files, snapshot, previous):
+    for blob in named_by(catalog, blobs, snapshot, previous):
         name = blob.content_hash
         if catalog.read(lambda tx, name=name: tx.find_brief(name)) is None:  # type: ignore[misc]
             yield BadBlob(BlobRow(0, name, blob.size_bytes, None), None)
@@ -85,32 +85,32 @@ def _window(catalog: Catalog, after: int) -> list[BlobRow]:
     return catalog.read(lambda tx: tx.list_payloads(after, after + WINDOW))
 
 
-def _look_again(catalog: Catalog, files: BlobFiles, row: BlobRow) -> BadBlob | None:
+def _look_again(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
     """Healed or collected meanwhile, it is none."""
     now = catalog.read(lambda tx: tx.find_blob(row.content_hash))
-    return examine(catalog, files, now) if now is not None and now.blob_id == row.blob_id else None
+    return examine(catalog, blobs, now) if now is not None and now.blob_id == row.blob_id else None
 
 
-def examine(catalog: Catalog, files: BlobFiles, row: BlobRow) -> BadBlob | None:
+def examine(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
     """What is wrong with the stored bytes of a blob; None: nothing."""
     if row.payload is not None:
         actual = hash_function(catalog.hash_algorithm)(row.payload)
         return None if actual == row.content_hash else BadBlob(row, actual, data=row.payload)
-    form = files.stat(row.content_hash)
+    form = blobs.stat(row.content_hash)
     if form is None:
         return BadBlob(row, None)
     if not form.is_regular:
         return BadBlob(row, "", form.identity)
     try:
-        actual = _hash_file(catalog, files, row.content_hash)
+        actual = _hash_file(catalog, blobs, row.content_hash)
     except (FileNotFoundError, CatalogError):
         return BadBlob(row, None)  # replaced or taken at this moment: whoever looks again will see
     return None if actual == row.content_hash else BadBlob(row, actual, form.identity)
 
 
-def _hash_file(catalog: Catalog, files: BlobFiles, content_hash: str) -> str:
+def _hash_file(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> str:
     hasher = new_hasher(catalog.hash_algorithm)
-    with files.open(content_hash) as stored, translated(f"blob {content_hash}"):
+    with blobs.open(content_hash) as stored, translated(f"blob {content_hash}"):
         while chunk := stored.read(CHUNK_BYTES):
             hasher.update(chunk)
     return hasher.hexdigest()

@@ -31,7 +31,7 @@ class _Outcome:
 
 def repair(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     sources: Sequence[Source],
     *,
     dry_run: bool,
@@ -41,15 +41,15 @@ def repair(
     if not dry_run:
         catalog.write(lambda _: None)  # where nothing may be changed this says so, before an hour of reading
     outcome = _Outcome()
-    for bad in chain(find_bad_blobs(catalog, files, progress), find_rowless_blobs(catalog, files)):
-        take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, files, bad, outcome)
+    for bad in chain(find_bad_blobs(catalog, blobs, progress), find_rowless_blobs(catalog, blobs)):
+        take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, blobs, bad, outcome)
         if _ask(sources, bad, take, outcome):
             outcome.repaired.add(bad.content_hash)
             continue
         outcome.lost.add(bad.content_hash)
         if not dry_run:
-            _set_aside(catalog, files, bad, outcome)
-    return _report(catalog, files, outcome, dry_run=dry_run)
+            _set_aside(catalog, blobs, bad, outcome)
+    return _report(catalog, blobs, outcome, dry_run=dry_run)
 
 
 # --- bytes --------------------------------------------------------------------------------------
@@ -94,11 +94,11 @@ def _try_bytes(catalog: Catalog, bad: BadBlob) -> Take:
     return take
 
 
-def _take_bytes(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outcome) -> Take:
+def _take_bytes(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outcome) -> Take:
     def take(stream: IO[bytes]) -> None:
         try:
-            _keep_aside(catalog, files, bad, outcome)
-            Intake(catalog, files).store_stream(stream, lambda _, row: row, bad.content_hash)
+            _keep_aside(catalog, blobs, bad, outcome)
+            Intake(catalog, blobs).store_stream(stream, lambda _, row: row, bad.content_hash)
         except CatalogError as error:
             raise _OwnCatalogError(error) from error
 
@@ -108,28 +108,28 @@ def _take_bytes(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outc
 # --- what was there -----------------------------------------------------------------------------
 
 
-def _keep_aside(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
+def _keep_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
     if bad.actual is None:
         return
 
     def change(_: CatalogWriter) -> str | None:
-        return files.keep_aside(bad.content_hash, bad.identity, bad.label, bad.data)
+        return blobs.keep_aside(bad.content_hash, bad.identity, bad.label, bad.data)
 
     name = catalog.write(change)
     if name is not None:
         outcome.quarantined.add(name)
 
 
-def _set_aside(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
+def _set_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
     """Take wrong bytes out of the way. Inline ones stay in their row, where no read believes them."""
     if bad.actual is None or bad.data is not None:
         return
 
     def change(_: CatalogWriter) -> tuple[str | None, Callable[[], None]]:
-        name = files.keep_aside(bad.content_hash, bad.identity, bad.label, None)
-        form = files.stat(bad.content_hash)
+        name = blobs.keep_aside(bad.content_hash, bad.identity, bad.label, None)
+        form = blobs.stat(bad.content_hash)
         is_there = name is not None and form is not None and form.identity == bad.identity
-        return name, files.remove([bad.content_hash] if is_there else [])
+        return name, blobs.remove([bad.content_hash] if is_there else [])
 
     name, finish = catalog.write(change)
     finish()
@@ -140,7 +140,7 @@ def _set_aside(catalog: Catalog, files: BlobFiles, bad: BadBlob, outcome: _Outco
 # --- the report ---------------------------------------------------------------------------------
 
 
-def _report(catalog: Catalog, files: BlobFiles, outcome: _Outcome, *, dry_run: bool) -> RepairReport:
+def _report(catalog: Catalog, blobs: BlobFiles, outcome: _Outcome, *, dry_run: bool) -> RepairReport:
     pins = catalog.read(lambda tx: {pin.content_hash for pin in tx.list_pins()}) if outcome.lost else set()
     return RepairReport(
         tuple(sorted(outcome.repaired)),
@@ -151,7 +151,7 @@ def _report(catalog: Catalog, files: BlobFiles, outcome: _Outcome, *, dry_run: b
         tuple(sorted(outcome.refused)),
         index_damage=catalog.read(lambda tx: tuple(tx.find_damage())),
         is_dry_run=dry_run,
-        lost_snapshots=snapshots_naming(catalog, files, outcome.lost),
+        lost_snapshots=snapshots_naming(catalog, blobs, outcome.lost),
     )
 
 

@@ -6,7 +6,7 @@ the same index share it. Nothing is written per file. The rows are few; number a
 the state of the store, so that a lost row is found out.
 
 **What it keeps.** The manifest, and all that it names, although no path, pin or lease does. No row
-leads there: a collection reads the manifests of all snapshots (``engine.kept``) after it has looked for
+leads there: a collection reads the manifests of all snapshots (``engine.retained``) after it has looked for
 what nothing names, as it does with a history, and spares what they name.
 
 **Why creating one is safe.** The manifest is written outside of the lock, from one look S at the index. The

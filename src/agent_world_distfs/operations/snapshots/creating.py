@@ -34,7 +34,7 @@ class _MakeSure(Protocol):
     def __call__(self, tx: CatalogWriter, look: Look, /) -> Iterable[BlobBrief]: ...
 
 
-def create_snapshot(catalog: Catalog, files: BlobFiles, name: str, message: str) -> Snapshot:
+def create_snapshot(catalog: Catalog, blobs: BlobFiles, name: str, message: str) -> Snapshot:
     """Keep the index of one moment by ``name``; durable, whole or not at all.
 
     Raises:
@@ -43,14 +43,14 @@ def create_snapshot(catalog: Catalog, files: BlobFiles, name: str, message: str)
         UnavailableError: what the index names is overwritten and collected faster than it can be kept.
     """
     catalog.read(lambda tx: require_free(tx, name))  # before the work; the transaction asks again
-    creator = _Creator(catalog, files, name, message)
+    creator = _Creator(catalog, blobs, name, message)
     return creator.create_quickly() or creator.create_leased()
 
 
 class _Creator:
-    def __init__(self, catalog: Catalog, files: BlobFiles, name: str, message: str) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles, name: str, message: str) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._name = name
         self._message = message
 
@@ -67,7 +67,7 @@ class _Creator:
 
     def create_leased(self) -> Snapshot:
         """With all blobs leased before."""
-        with Lease(self._catalog, self._files) as lease:
+        with Lease(self._catalog, self._blobs) as lease:
 
             def require_lease(tx: CatalogWriter, look: Look) -> list[BlobBrief]:
                 if look.state.total_files and lease.name not in tx.leases():
@@ -92,7 +92,7 @@ class _Creator:
             return snapshot
 
         look.manifest.seek(0)
-        return Intake(self._catalog, self._files).store_stream(look.manifest, add)
+        return Intake(self._catalog, self._blobs).store_stream(look.manifest, add)
 
     def _blobs_that_left(self, tx: CatalogReader, look: Look) -> Iterable[BlobBrief]:
         """Those that entries named at the time of the look and may not name any more; all are stored."""
@@ -114,7 +114,7 @@ class _Creator:
         return [self._stored(tx, content_hash) for content_hash in left]
 
     def _stored(self, tx: CatalogReader, content_hash: str) -> BlobBrief:
-        row = find_stored(tx, self._files, content_hash)
+        row = find_stored(tx, self._blobs, content_hash)
         if row is None:
             raise _GoneMeanwhileError
         return row

@@ -11,21 +11,21 @@ from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import Snapshot, SnapshotPruneReport
 
 
-def drop_snapshot(catalog: Catalog, files: BlobFiles, name: str) -> None:
+def drop_snapshot(catalog: Catalog, blobs: BlobFiles, name: str) -> None:
     """Drop one; what only it kept are orphans then.
 
     Raises:
         SnapshotNotFoundError: there is none of this name.
     """
-    if not removing(catalog, files, lambda: catalog.write(lambda tx: tx.remove_snapshot(name))):
+    if not removing(catalog, blobs, lambda: catalog.write(lambda tx: tx.remove_snapshot(name))):
         raise SnapshotNotFoundError(name)
 
 
-def prune_snapshots(catalog: Catalog, files: BlobFiles, rule: Keep, *, dry_run: bool) -> SnapshotPruneReport:
+def prune_snapshots(catalog: Catalog, blobs: BlobFiles, rule: Keep, *, dry_run: bool) -> SnapshotPruneReport:
     """Drop what the rule does not keep of the snapshots of one moment, in one transaction."""
     if dry_run:
         return _report(catalog.read(lambda tx: tx.list_snapshots()), rule)
-    return removing(catalog, files, partial(catalog.write, partial(_drop_others, rule=rule)))
+    return removing(catalog, blobs, partial(catalog.write, partial(_drop_others, rule=rule)))
 
 
 def _drop_others(tx: CatalogWriter, rule: Keep) -> SnapshotPruneReport:

@@ -22,7 +22,7 @@ from agent_world_distfs.records import FileIndexManifestRef, FileMetadata, Manif
 
 def restore_part(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     name: str,
     prefix: str,
     expected_current: FileIndexManifestRef | None,
@@ -34,22 +34,22 @@ def restore_part(
         IndexConflictError: the index is not the one of ``expected_current``.
     """
     below = as_directory(prefix)
-    expected = Expectation(catalog, files, expected_current)
-    with opened_snapshot(catalog, files, name) as opened, PageSpool[FileMetadata]() as entries:
+    expected = Expectation(catalog, blobs, expected_current)
+    with opened_snapshot(catalog, blobs, name) as opened, PageSpool[FileMetadata]() as entries:
         entries.add_all(opened.entries(below))
         with reading(catalog, opened.snapshot), expected.told():
             for chunk in chunks(entries):
-                verify_blobs(catalog, files, chunk)
+                verify_blobs(catalog, blobs, chunk)
 
             def restore(tx: CatalogWriter) -> ManifestImportReport:
                 expected.require(tx)
-                return _restore(tx, files, below, entries)
+                return _restore(tx, blobs, below, entries)
 
             return catalog.write(restore)
 
 
 def _restore(
-    tx: CatalogWriter, files: BlobFiles, below: str, entries: PageSpool[FileMetadata]
+    tx: CatalogWriter, blobs: BlobFiles, below: str, entries: PageSpool[FileMetadata]
 ) -> ManifestImportReport:
     steps = list(merged(tx.iter_files(below), entries))  # all of them before the first change
     if not steps and not entries.total:
@@ -59,7 +59,7 @@ def _restore(
         if step.after is None:
             counts["removed"] += tx.remove_file(step.path)
             continue
-        row = find_stored(tx, files, step.after.content_hash)
+        row = find_stored(tx, blobs, step.after.content_hash)
         if row is None:
             raise BlobNotFoundError(step.after.content_hash)  # told by whoever reads the snapshot
         tx.set_file(step.path, row, now)

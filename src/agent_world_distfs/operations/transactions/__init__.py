@@ -72,10 +72,10 @@ class Transaction:
     """
 
     def __init__(
-        self, catalog: Catalog, files: BlobFiles, *, actor: str = "", message: str = "", session: str = ""
+        self, catalog: Catalog, blobs: BlobFiles, *, actor: str = "", message: str = "", session: str = ""
     ) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._description = {"actor": actor, "message": message, "session": session}
         self._inputs = Inputs()
         self._plan: dict[str, Planned | None] = {}
@@ -116,13 +116,13 @@ class Transaction:
         self._check_open()
         path = normalize_path(path)
         if path not in self._plan:
-            return reading.read_found(self._catalog, self._files, path, self._find)
+            return reading.read_found(self._catalog, self._blobs, path, self._find)
         planned = self._plan[path]
         if planned is None:
             raise PathNotFoundError(path)
         if planned.payload is not None:
             return planned.file, planned.payload
-        return planned.file, reading.read_hash(self._catalog, self._files, planned.file.content_hash)
+        return planned.file, reading.read_hash(self._catalog, self._blobs, planned.file.content_hash)
 
     def _find(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
         return self._catalog.read(lambda tx: self._inputs.find(tx, path))
@@ -168,7 +168,7 @@ class Transaction:
         if len(data) <= INLINE_MAX_BYTES:
             return Planned(FileMetadata(path, self._hash_bytes(data), len(data), now_ms()), data, None)
         if self._lease is None:
-            self._lease = Lease(self._catalog, self._files)
+            self._lease = Lease(self._catalog, self._blobs)
         stat = self._lease.put_stream(io.BytesIO(data))
         return Planned(FileMetadata(path, stat.content_hash, stat.size_bytes, now_ms()), None, None)
 
@@ -255,7 +255,7 @@ class Transaction:
             if any(self._plan.values()):
                 self._catalog.write(self._apply)
             else:  # on a full disk there is room for that
-                removing(self._catalog, self._files, lambda: self._catalog.write(self._apply))
+                removing(self._catalog, self._blobs, lambda: self._catalog.write(self._apply))
         except OutcomeUnknownError as unknown:
             self.transaction_id, self.sequence = unknown.transaction_id, None
             raise
@@ -280,7 +280,7 @@ class Transaction:
     def _row(self, tx: CatalogWriter, planned: Planned) -> BlobRow | BlobBrief:
         if planned.payload is not None:
             return settle_inline(tx, planned.file.content_hash, planned.payload)
-        row = reading.find_stored(tx, self._files, planned.file.content_hash)
+        row = reading.find_stored(tx, self._blobs, planned.file.content_hash)
         if row is not None:
             return row
         if planned.moved_from is not None:

@@ -14,9 +14,9 @@ from agent_world_distfs.clock import now_ms
 from agent_world_distfs.engine.bulk import FULL_BLOBS, Bulk, Rows
 from agent_world_distfs.engine.directories import Segments, open_directory
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES, read_up_to
-from agent_world_distfs.engine.keeping import keep_whole
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.engine.stored_copies import keep_whole
 from agent_world_distfs.errors import LeaseExpiredError, WorldError
 from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
 from agent_world_distfs.operations.tree_in.regular import UpTo, held_still, open_regular
@@ -62,7 +62,7 @@ class _NotStoredError(Exception):
 
 
 def import_tree(
-    catalog: Catalog, files: BlobFiles, tree: Tree, *, options: TreeOptions, progress: Progress | None
+    catalog: Catalog, blobs: BlobFiles, tree: Tree, *, options: TreeOptions, progress: Progress | None
 ) -> TreeImportReport:
     """Store what a tree holds and name it, all at once; progress in files.
 
@@ -75,14 +75,14 @@ def import_tree(
         StorageError: a file cannot be read; nothing is named.
     """
     catalog.write(lambda _: None)  # a store that cannot be written says so before anything is read
-    with Lease(catalog, files) as lease:
-        memory = Memory(files, tree.root, catalog.hash_algorithm)
+    with Lease(catalog, blobs) as lease:
+        memory = Memory(blobs, tree.root, catalog.hash_algorithm)
         if not options.read_all:
             memory.load()
-        carrier = _Carrier(catalog, files, lease, tree, memory, progress)
+        carrier = _Carrier(catalog, blobs, lease, tree, memory, progress)
         with carrier.bulk:
             carrier.bring_all()
-            changes = _name_all(files, carrier, tree.prefix if options.mirror else None)
+            changes = _name_all(blobs, carrier, tree.prefix if options.mirror else None)
         memory.keep()
     contents = carrier.contents.values()
     total_bytes = sum(content.size_bytes for content in contents)
@@ -90,17 +90,17 @@ def import_tree(
     return TreeImportReport(len(contents), total_bytes, *changes, tree.skipped_paths, unread_files)
 
 
-def _name_all(files: BlobFiles, carrier: _Carrier, mirrored: str | None) -> tuple[int, int, int]:
+def _name_all(blobs: BlobFiles, carrier: _Carrier, mirrored: str | None) -> tuple[int, int, int]:
     while True:
         try:
-            return carrier.store(lambda tx, rows: _name(tx, files, rows, carrier.contents, mirrored))
+            return carrier.store(lambda tx, rows: _name(tx, blobs, rows, carrier.contents, mirrored))
         except _NotStoredError as error:
             carrier.bring_again(error.contents)  # then it is leased: each is brought once at the most
 
 
 def _name(
     tx: CatalogWriter,
-    files: BlobFiles,
+    blobs: BlobFiles,
     rows: Rows,
     contents: Mapping[str, _Content],
     mirrored: str | None,
@@ -116,7 +116,7 @@ def _name(
         held = None if is_new else tx.stat_file(content.path)
         if held is not None and held.content_hash == content.content_hash:
             continue
-        row = rows.get(content.content_hash) or find_stored(tx, files, content.content_hash)
+        row = rows.get(content.content_hash) or find_stored(tx, blobs, content.content_hash)
         if row is None:
             not_stored.append(content)
             continue
@@ -139,21 +139,21 @@ class _Carrier:
     def __init__(
         self,
         catalog: Catalog,
-        files: BlobFiles,
+        blobs: BlobFiles,
         lease: Lease,
         tree: Tree,
         memory: Memory,
         progress: Progress | None,
     ) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._lease = lease
         self._tree = tree
         self._memory = memory
         self._progress = progress
         self._total = sum(len(branch.names) for branch in tree.branches)
         fits = self._total <= AT_ONCE_FILES
-        self.bulk = Bulk(catalog, files, full_blobs=self._total + 1 if fits else FULL_BLOBS)
+        self.bulk = Bulk(catalog, blobs, full_blobs=self._total + 1 if fits else FULL_BLOBS)
         self._unread_files = 0
         self.contents: dict[str, _Content] = {}
         """What is to be named, by path."""
@@ -264,7 +264,7 @@ class _Carrier:
         held = self._catalog.stat_file(path)
         if held is not None and held.size_bytes == size_bytes:
             is_same = self._hash_of(UpTo(source, size_bytes)) == held.content_hash
-            if is_same and keep_whole(self._catalog, self._files, self._lease, held.content_hash):
+            if is_same and keep_whole(self._catalog, self._blobs, self._lease, held.content_hash):
                 return BlobStat(held.content_hash, size_bytes)
             source.seek(0)
         return self.bulk.add_stream(UpTo(source, size_bytes + 1))

@@ -27,16 +27,16 @@ from agent_world_distfs.records import HashAlgorithm
 TICK_NS = 2_000_000_000
 """The coarsest clock of a file system: FAT's."""
 
-MOST_BYTES = 256 << 20
+MAX_BYTES = 256 << 20
 """Of one memory. What is larger is not kept, since it has to be held at once."""
 
 
 class Memory:
     """What is remembered of one tree; what this import sees is noted, and kept at its end."""
 
-    def __init__(self, files: BlobFiles, root: str, algorithm: HashAlgorithm) -> None:
+    def __init__(self, blobs: BlobFiles, root: str, algorithm: HashAlgorithm) -> None:
         place = os.fsencode(os.path.realpath(root))
-        self._files = files
+        self._blobs = blobs
         self._head = [b"1", algorithm.value.encode(), place]
         self._name = "tree-" + hash_function(algorithm)(place)[:32]
         self._trusted_before_ns = time.time_ns() - TICK_NS
@@ -47,7 +47,7 @@ class Memory:
 
     def load(self) -> None:
         """Recall what an earlier import has kept."""
-        data = self._files.read_hint(self._name) if self._is_useful else None
+        data = self._blobs.read_hint(self._name) if self._is_useful else None
         parts = data.split(b"\0") if data is not None else []
         if parts[:3] == self._head:
             self._known = dict(zip(parts[3::3], zip(parts[4::3], parts[5::3], strict=True), strict=True))
@@ -74,8 +74,8 @@ class Memory:
     def keep(self) -> None:
         """Keep it for the next import."""
         data = b"\0".join([*self._head, *self._noted])
-        if self._is_useful and len(data) <= MOST_BYTES:
-            self._files.write_hint(self._name, data)
+        if self._is_useful and len(data) <= MAX_BYTES:
+            self._blobs.write_hint(self._name, data)
 
 
 def _form(status: os.stat_result) -> bytes:

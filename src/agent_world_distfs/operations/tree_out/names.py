@@ -19,7 +19,7 @@ from agent_world_distfs.engine.directories import shared_length
 from agent_world_distfs.errors import CatalogError, InvalidInputError
 from agent_world_distfs.paths import is_path
 
-MOST_SHOWN = 1_000
+MAX_SHOWN = 1_000
 """Problems listed in one error."""
 
 _REFUSALS = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
@@ -46,8 +46,8 @@ def check_names(paths: Callable[[], Iterable[str]], directory: int) -> None:
     if fold is not None:
         problems.extend(_find_folded(paths(), fold, directory))
     if problems:
-        more = len(problems) - MOST_SHOWN
-        shown = problems[:MOST_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+        more = len(problems) - MAX_SHOWN
+        shown = problems[:MAX_SHOWN] + ([f"and {more} more"] if more > 0 else [])
         raise InvalidInputError("these paths cannot stand in one directory: " + "; ".join(shown))
 
 

@@ -41,8 +41,8 @@ _SHARED = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class Sharing:
     """Puts files into directories that share their bytes with the store. ``total_files``: how many do."""
 
-    def __init__(self, files: BlobFiles, algorithm: HashAlgorithm, link: Link) -> None:
-        self._files = files
+    def __init__(self, blobs: BlobFiles, algorithm: HashAlgorithm, link: Link) -> None:
+        self._blobs = blobs
         self._algorithm = algorithm
         self._link = link
         self.total_files = 0
@@ -63,7 +63,7 @@ class Sharing:
 
     def _clone(self, directory: int, name: bytes, file: FileMetadata) -> bool:
         try:
-            source = self._files.open(file.content_hash)
+            source = self._blobs.open(file.content_hash)
         except (FileNotFoundError, CatalogError):
             return False  # inline, or gone: copying will tell
         with source:
@@ -82,7 +82,7 @@ class Sharing:
         return has_cloned
 
     def _name(self, directory: int, name: bytes, file: FileMetadata) -> bool:
-        if not self._files.name_outside(file.content_hash, directory, name):
+        if not self._blobs.name_outside(file.content_hash, directory, name):
             return False
         target = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:

@@ -24,7 +24,7 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.filesystem_kind import is_flushed_as_one
 from agent_world_distfs.flushing import flush_file_system
-from agent_world_distfs.operations.tree_out.kept import kept_files
+from agent_world_distfs.operations.tree_out.leased_entries import kept_files
 from agent_world_distfs.operations.tree_out.names import check_names
 from agent_world_distfs.operations.tree_out.place import TREE, Place, staged, swap_in
 from agent_world_distfs.operations.tree_out.sharing import Sharing
@@ -40,7 +40,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def checkout(
     catalog: Catalog,
-    files: BlobFiles,
+    blobs: BlobFiles,
     place: Place,
     prefix: str,
     *,
@@ -57,14 +57,14 @@ def checkout(
         StorageError: the disk of the target failed. Whichever it is, the target is untouched.
     """
     prefix = as_directory(prefix)
-    with kept_files(catalog, files, prefix) as entries, translated(place.path):
+    with kept_files(catalog, blobs, prefix) as entries, translated(place.path):
         if prefix and not entries.total_files:
             raise PathNotFoundError(prefix)
         with staged(place) as (staging, directory):
             with opened_below(directory, (TREE,)) as root:
                 check_names(lambda: (file.path[len(prefix) :] for file in entries), root)
-                sharing = Sharing(files, catalog.hash_algorithm, link)
-                writer = _TreeWriter(catalog, files, sharing, root, len(prefix))
+                sharing = Sharing(blobs, catalog.hash_algorithm, link)
+                writer = _TreeWriter(catalog, blobs, sharing, root, len(prefix))
                 total_bytes = writer.write_all(entries, entries.total_files, progress)
                 _flush(root, place, entries.total_files)
             previous = swap_in(place, staging)
@@ -82,9 +82,9 @@ def _flush(root: int, place: Place, total_files: int) -> None:
 class _TreeWriter:
     """Fills an empty directory. Entries ascend, so that all of one directory stands together."""
 
-    def __init__(self, catalog: Catalog, files: BlobFiles, sharing: Sharing, root: int, cut: int) -> None:
+    def __init__(self, catalog: Catalog, blobs: BlobFiles, sharing: Sharing, root: int, cut: int) -> None:
         self._catalog = catalog
-        self._files = files
+        self._blobs = blobs
         self._sharing = sharing
         self._root = root
         self._cut = cut  # how much of each path is the prefix
@@ -139,7 +139,7 @@ class _TreeWriter:
 
     def _open(self, file: FileMetadata) -> BlobReader:
         try:
-            return open_hash(self._catalog, self._files, file.content_hash)
+            return open_hash(self._catalog, self._blobs, file.content_hash)
         except BlobNotFoundError:
             raise UnavailableError(
                 f"{file.path!r} was overwritten and its content collected while it was checked out: retry"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from agent_world_distfs.catalog.change_log import LogReader
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import Commit
-from agent_world_distfs.catalog.log import LogReader
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
 from agent_world_distfs.records import FileIndexManifestRef, Snapshot
@@ -18,7 +18,7 @@ _ONE = f"SELECT {_COLUMNS} FROM snapshots WHERE name = ?"  # noqa: S608
 ADD_SNAPSHOT = f"INSERT INTO snapshots ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
-class NamedReader(LogReader):
+class SnapshotReader(LogReader):
     """The part of a ``CatalogReader`` that reads them."""
 
     def list_snapshots(self) -> list[Snapshot]:
@@ -46,7 +46,7 @@ class NamedReader(LogReader):
             yield "the snapshots are not the set that was written: rows were lost, added or changed"
 
 
-class NamedWriter(NamedReader):
+class SnapshotWriter(SnapshotReader):
     """The part of a ``CatalogWriter`` that changes them."""
 
     _state: Commit

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import LocalCasStore
-from agent_world_distfs.catalog.log_room import MOST_PAGES, LogRoom
+from agent_world_distfs.catalog.wal_room import MAX_PAGES, WalRoom
 from children import Start
 
 STEPS = [0, 1, 31, 32, 33, 4_119, 4_120, 4_152, 100_000, 5_000_000]
@@ -49,7 +49,7 @@ def test_the_room_ends_where_the_log_begins_anew(store: LocalCasStore) -> None:
     for number in range(600):
         store.write_file(f"{number % 20}", b"%d" % number)
     size_bytes = log_of(store).stat().st_size
-    assert size_bytes < (MOST_PAGES + 100) * 4_120
+    assert size_bytes < (MAX_PAGES + 100) * 4_120
 
 
 def test_who_commits_once_makes_no_room_for_others(location: Path) -> None:
@@ -72,7 +72,7 @@ def test_room_is_never_made_where_something_is(store: LocalCasStore, pages: int)
     """However wrong it is about how long the log is."""
     store.write_file("a", bytes(range(256)) * 30)
     before = log_of(store).read_bytes()
-    LogRoom(f"{store.location}/catalog.db").before_commit(pages)
+    WalRoom(f"{store.location}/catalog.db").before_commit(pages)
     after = log_of(store).read_bytes()
     assert after[: len(before)] == before
     assert not any(after[len(before) :])
@@ -105,9 +105,9 @@ def test_a_log_that_was_cut_behind_the_back_gets_no_room_before_it_has_a_commit(
     with LocalCasStore(location) as store, LocalCasStore(location) as other:
         for number in range(5):
             store.write_file("a", b"%d" % number)
-        other._catalog.cut_log()
+        other._catalog.truncate_wal()
         assert log_of(store).stat().st_size == 0
-        LogRoom(f"{store.location}/catalog.db").before_commit(30)
+        WalRoom(f"{store.location}/catalog.db").before_commit(30)
         assert log_of(store).stat().st_size == 0
         store.write_file("a", b"6")
         assert other.read_file("a") == b"6"
@@ -134,7 +134,7 @@ def test_where_no_room_can_be_made_commits_go_on(location: Path, start: Start) -
 
 
 def test_a_log_without_permission_to_append_is_left_as_it_is(location: Path) -> None:
-    room = LogRoom(os.fspath(location / "catalog.db"))
+    room = WalRoom(os.fspath(location / "catalog.db"))
     room.before_commit(5)  # there is no log
     (location / "catalog.db-wal").mkdir()
     room.before_commit(5)

@@ -19,8 +19,8 @@ from typing import Any
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.errors import ForkedStoreError, StoreBusyError
 
-MOST_MEMBERS = 64
-MOST_S = 0.005
+MAX_MEMBERS = 64
+MAX_S = 0.005
 """A group takes in no more, and for no longer: other processes wait for the gate."""
 
 _POLL_S = 1.0
@@ -177,8 +177,8 @@ def members_of(queue: Queue, head: Member) -> Iterator[Member]:
     """
     yield head
     if threading.current_thread() is not threading.main_thread():
-        end = time.monotonic() + MOST_S
-        for _ in range(MOST_MEMBERS - 1):
+        end = time.monotonic() + MAX_S
+        for _ in range(MAX_MEMBERS - 1):
             member = queue.next()
             if member is None:
                 break

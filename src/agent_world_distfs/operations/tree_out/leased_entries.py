@@ -20,7 +20,7 @@ SNAPSHOT_ATTEMPTS = 10
 
 
 @contextmanager
-def kept_files(catalog: Catalog, files: BlobFiles, prefix: str) -> Iterator[FileSpool]:
+def kept_files(catalog: Catalog, blobs: BlobFiles, prefix: str) -> Iterator[FileSpool]:
     """The entries with a prefix, their blobs safe from collection if the store can be written.
 
     Raises:
@@ -28,14 +28,14 @@ def kept_files(catalog: Catalog, files: BlobFiles, prefix: str) -> Iterator[File
         UnavailableError: they are overwritten and collected faster than they can be kept.
     """
     with ExitStack() as stack:
-        lease = lease_where_writable(catalog, files, stack)
+        lease = lease_where_writable(catalog, blobs, stack)
         for _ in range(SNAPSHOT_ATTEMPTS):
             with FileSpool(catalog, prefix) as spool:
                 missing = _keep(lease, spool) if lease is not None else None
                 if missing is None:
                     yield spool
                     return
-            _check_loss(catalog, files, missing)  # else it was overwritten and collected: take a newer one
+            _check_loss(catalog, blobs, missing)  # else it was overwritten and collected: take a newer one
     raise UnavailableError("the index changes too fast to be written out: retry")
 
 
@@ -51,7 +51,7 @@ def _keep(lease: Lease, spool: FileSpool) -> FileMetadata | None:
     return None
 
 
-def _check_loss(catalog: Catalog, files: BlobFiles, file: FileMetadata) -> None:
+def _check_loss(catalog: Catalog, blobs: BlobFiles, file: FileMetadata) -> None:
     """Raise BlobMissingError if the path still names the blob that is not stored: under the write lock."""
 
     def is_lost(tx: CatalogWriter) -> bool:
@@ -59,7 +59,7 @@ def _check_loss(catalog: Catalog, files: BlobFiles, file: FileMetadata) -> None:
         return (
             held is not None
             and held.content_hash == file.content_hash
-            and find_stored(tx, files, file.content_hash) is None
+            and find_stored(tx, blobs, file.content_hash) is None
         )
 
     if catalog.write(is_lost):

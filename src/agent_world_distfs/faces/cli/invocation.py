@@ -16,7 +16,7 @@ from agent_world_distfs.faces.cli.progress import Watcher, watching
 
 
 @dataclass
-class Session:
+class Invocation:
     """The settings that every command shares. A value given after the command's name wins."""
 
     location: str | None = None
@@ -71,4 +71,4 @@ class Session:
         return watching(label, unit, is_wanted=not (self.wants_json or is_in_the_way))
 
 
-pass_session = click.make_pass_decorator(Session, ensure=True)
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

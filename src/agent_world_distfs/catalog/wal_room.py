@@ -19,21 +19,21 @@ from __future__ import annotations
 import contextlib
 import os
 
-from agent_world_distfs.catalog.wal import opened_log
+from agent_world_distfs.catalog.wal import opened_wal
 
-MOST_STEP_BYTES = 1 << 18
+MAX_STEP_BYTES = 1 << 18
 """A step makes the log twice as long, but no more than this longer: its zeros are flushed with a commit."""
 
 AHEAD_PAGES = 16
 """There is room for so many: more than a small commit or two take."""
 
-MOST_PAGES = 1_000
+MAX_PAGES = 1_000
 """No longer than this: the log is copied into the database then, and written from its start again."""
 
 _FRAME_BYTES = 4096 + 24
 
 
-class LogRoom:
+class WalRoom:
     """The room for what one process commits."""
 
     def __init__(self, catalog: str) -> None:
@@ -42,20 +42,20 @@ class LogRoom:
         self._pages = 0  # how long the log was when it was last looked at
         self._end_pages = 0  # and how long it could become
 
-    def before_commit(self, log_pages: int) -> None:
+    def before_commit(self, wal_pages: int) -> None:
         """Inside a transaction that will be flushed: make the log longer if it has come to its end.
 
-        ``log_pages``: how long it was after this process's last commit; 0 if it has made none, and may make
+        ``wal_pages``: how long it was after this process's last commit; 0 if it has made none, and may make
         no other: then room would be for nobody.
         """
-        if self._pages <= log_pages < self._end_pages - AHEAD_PAGES or not 0 < log_pages < MOST_PAGES:
+        if self._pages <= wal_pages < self._end_pages - AHEAD_PAGES or not 0 < wal_pages < MAX_PAGES:
             return
         with contextlib.suppress(OSError):
             size_bytes = os.stat(self._log).st_size
-            if size_bytes < (log_pages + AHEAD_PAGES) * _FRAME_BYTES:
-                size_bytes += self._extend(min(size_bytes, MOST_STEP_BYTES))
-            self._pages, self._end_pages = log_pages, size_bytes // _FRAME_BYTES
+            if size_bytes < (wal_pages + AHEAD_PAGES) * _FRAME_BYTES:
+                size_bytes += self._extend(min(size_bytes, MAX_STEP_BYTES))
+            self._pages, self._end_pages = wal_pages, size_bytes // _FRAME_BYTES
 
     def _extend(self, step_bytes: int) -> int:
-        with opened_log(self._catalog, os.O_WRONLY | os.O_APPEND) as fd:
+        with opened_wal(self._catalog, os.O_WRONLY | os.O_APPEND) as fd:
             return os.write(fd, bytes(step_bytes))

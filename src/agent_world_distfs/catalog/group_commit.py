@@ -23,8 +23,8 @@ from typing import TypeVar
 
 import apsw
 
+from agent_world_distfs.catalog.commit_queue import Fate, Member, Queue, members_of
 from agent_world_distfs.catalog.failures import MALFORMED
-from agent_world_distfs.catalog.groups import Fate, Member, Queue, members_of
 from agent_world_distfs.catalog.write_side import WriteSide
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.errors import OutcomeUnknownError, StoreBusyError, WorldError
@@ -36,7 +36,7 @@ _OF_THE_TRANSACTION = (apsw.Error, OSError, MemoryError, *MALFORMED)
 """What a change may raise that says nothing about this change alone."""
 
 
-class WriteTogether(WriteSide):
+class GroupCommit(WriteSide):
     """The write side for many threads. Alone, a thread goes the straight way."""
 
     def __init__(

@@ -27,7 +27,7 @@ LARGE_ROWS = 16
 """A transaction that changes more rows than this sees to its room itself."""
 
 
-class Room:
+class DatabaseRoom:
     """The room for what one connection commits."""
 
     def __init__(self, connection: apsw.Connection, extending: Extending) -> None:
@@ -49,9 +49,9 @@ class Room:
             with self._extending.alone():
                 self._make()
 
-    def after_commit(self, log_pages: int) -> None:
+    def after_commit(self, wal_pages: int) -> None:
         """Make room for what was committed, by anybody, if the log has grown by a step."""
-        step = log_pages // STEP_PAGES
+        step = wal_pages // STEP_PAGES
         if self._step == step:
             return
         with contextlib.suppress(apsw.Error, OSError), self._extending.if_free() as is_free:

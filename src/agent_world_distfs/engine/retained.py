@@ -21,7 +21,7 @@ from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import FileIndexManifestRef, FileMetadata
 
 
-def kept_hashes(catalog: Catalog, files: BlobFiles) -> Iterator[str]:
+def kept_hashes(catalog: Catalog, blobs: BlobFiles) -> Iterator[str]:
     """The hashes, some of them often; in bounded memory and short snapshots.
 
     What was an entry when this began, or became one since, may be missing: it is found there.
@@ -30,20 +30,20 @@ def kept_hashes(catalog: Catalog, files: BlobFiles) -> Iterator[str]:
         BlobMissingError, BlobHashMismatchError, ManifestError: a manifest cannot be read to its end.
         CatalogError: the catalog contradicts its checksums.
     """
-    yield from history_hashes(catalog, files)
-    yield from snapshot_hashes(catalog, files)
+    yield from history_hashes(catalog, blobs)
+    yield from snapshot_hashes(catalog, blobs)
 
 
-def history_hashes(catalog: Catalog, files: BlobFiles) -> Iterator[str]:
+def history_hashes(catalog: Catalog, blobs: BlobFiles) -> Iterator[str]:
     """The same of the history alone."""
     yield from _in_the_log(catalog)
-    yield from _in_manifests(catalog, files, lambda tx: tx.kept_manifests())
+    yield from _in_manifests(catalog, blobs, lambda tx: tx.kept_manifests())
 
 
-def snapshot_hashes(catalog: Catalog, files: BlobFiles) -> Iterator[str]:
+def snapshot_hashes(catalog: Catalog, blobs: BlobFiles) -> Iterator[str]:
     """The same of snapshots alone."""
     yield from _in_manifests(
-        catalog, files, lambda tx: [str(snapshot.manifest) for snapshot in tx.list_snapshots()]
+        catalog, blobs, lambda tx: [str(snapshot.manifest) for snapshot in tx.list_snapshots()]
     )
 
 
@@ -66,31 +66,31 @@ def _in_the_log(catalog: Catalog) -> Iterator[str]:
 
 
 def _in_manifests(
-    catalog: Catalog, files: BlobFiles, list_kept: Callable[[CatalogReader], Iterable[str]]
+    catalog: Catalog, blobs: BlobFiles, list_kept: Callable[[CatalogReader], Iterable[str]]
 ) -> Iterator[str]:
     for text in dict.fromkeys(catalog.read(list_kept)):
         ref = FileIndexManifestRef.parse(text)
         yield ref.content_hash
         try:
-            with _opened(catalog, files, ref) as reader:
+            with _opened(catalog, blobs, ref) as reader:
                 yield from scan_hashes(reader)
         except BlobMissingError:
             if text in catalog.read(list_kept):
                 raise  # else it has expired, or was dropped, meanwhile
 
 
-def manifest_entries(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> Iterator[FileMetadata]:
+def manifest_entries(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestRef) -> Iterator[FileMetadata]:
     """The entries of a kept manifest; verified when its end is reached.
 
     Raises:
         BlobMissingError: it is gone.
     """
-    with _opened(catalog, files, ref) as reader:
+    with _opened(catalog, blobs, ref) as reader:
         yield from decode_manifest(reader)
 
 
-def _opened(catalog: Catalog, files: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
+def _opened(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
     try:
-        return open_hash(catalog, files, ref.content_hash)
+        return open_hash(catalog, blobs, ref.content_hash)
     except BlobNotFoundError as error:
         raise BlobMissingError(ref.content_hash, None) from error

@@ -12,7 +12,7 @@ from agent_world_distfs.catalog.commits import SELECT_LAST_COMMIT, Commit, check
 from agent_world_distfs.errors import CatalogError
 
 
-class Snapshot:
+class ReadTransaction:
     """What is asked of it; its connection has a transaction open."""
 
     def __init__(self, connection: apsw.Connection, checksums: Checksums) -> None:
