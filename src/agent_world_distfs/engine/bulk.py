@@ -26,8 +26,9 @@ Rows = Mapping[str, BlobRow | BlobBrief]
 """By content hash."""
 
 FULL_BLOBS = 500
-FULL_BYTES = 64 << 20
-"""From these sizes on a bulk that may be divided is: what is lost with it when the process dies."""
+FULL_SMALL_BYTES = 64 << 20
+FULL_LARGE_BYTES = 256 << 20
+"""From these sizes on a bulk that may be divided is: what waits in memory, and what a death costs."""
 
 
 class Write(Protocol):
@@ -49,7 +50,7 @@ class Bulk:
         self._small: dict[str, bytes] = {}
         self._large: dict[str, BlobStat] = {}
         self._batch: IncomingBatch | None = None
-        self._total_bytes = 0
+        self._small_bytes = self._large_bytes = 0
 
     @property
     def is_empty(self) -> bool:
@@ -59,14 +60,18 @@ class Bulk:
     @property
     def is_full(self) -> bool:
         """Whether it is time to store what there is, where that may be done in parts."""
-        return len(self._small) + len(self._large) >= self._full_blobs or self._total_bytes >= FULL_BYTES
+        return (
+            len(self._small) + len(self._large) >= self._full_blobs
+            or self._small_bytes >= FULL_SMALL_BYTES
+            or self._large_bytes >= FULL_LARGE_BYTES
+        )
 
     def add_small(self, data: bytes, content_hash: str = "") -> BlobStat:
         """Content of up to ``INLINE_MAX_BYTES``. ``content_hash``, if given, is known to be the right one."""
         content_hash = content_hash or self._hash_bytes(data)
         if content_hash not in self._small:
             self._small[content_hash] = data
-            self._total_bytes += len(data)
+            self._small_bytes += len(data)
         return BlobStat(content_hash, len(data))
 
     def add_stream(self, reader: Readable, expected: str | None = None) -> BlobStat:
@@ -94,7 +99,7 @@ class Bulk:
             raise
         self._batch.add(incoming, stat.content_hash)
         self._large[stat.content_hash] = stat
-        self._total_bytes += stat.size_bytes
+        self._large_bytes += stat.size_bytes
         return stat
 
     def store(self, write: Write, change: Callable[[CatalogWriter, Rows], T]) -> T:
@@ -117,7 +122,8 @@ class Bulk:
     def discard(self) -> None:
         """Forget what has been added."""
         batch, self._batch = self._batch, None
-        self._small, self._large, self._total_bytes = {}, {}, 0
+        self._small, self._large = {}, {}
+        self._small_bytes = self._large_bytes = 0
         if batch is not None:
             batch.close()
 

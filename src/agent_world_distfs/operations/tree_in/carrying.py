@@ -155,6 +155,7 @@ class _Carrier:
         fits = self._total <= AT_ONCE_FILES
         self.bulk = Bulk(catalog, blobs, full_blobs=self._total + 1 if fits else FULL_BLOBS)
         self._unread_files = 0
+        self._was_empty = not catalog.read(lambda tx: tx.count_files())
         self.contents: dict[str, _Content] = {}
         """What is to be named, by path."""
 
@@ -261,7 +262,7 @@ class _Carrier:
 
     def _store_large(self, source: FileIO, size_bytes: int, path: str) -> BlobStat:
         """If the index has this very content at the path, and whole, nothing is written."""
-        held = self._catalog.stat_file(path)
+        held = None if self._was_empty else self._catalog.stat_file(path)
         if held is not None and held.size_bytes == size_bytes:
             is_same = self._hash_of(UpTo(source, size_bytes)) == held.content_hash
             if is_same and keep_whole(self._catalog, self._blobs, self._lease, held.content_hash):
