@@ -37,7 +37,7 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush, flush_directory
-from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_stream, new_hasher
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobBrief, CatalogReader
 from agent_world_distfs.records import BackupReport, Progress
@@ -338,11 +338,8 @@ class _Carrier:
         self.tally.missing.discard(row.content_hash)
         if not self.verify:
             return True
-        hasher = new_hasher(self.copy.hash_algorithm)
         with self.there.open(row.content_hash) as stored, translated(row.content_hash):
-            while chunk := stored.read(CHUNK_BYTES):
-                hasher.update(chunk)
-        return hasher.hexdigest() == row.content_hash
+            return hash_stream(stored, self.copy.hash_algorithm) == row.content_hash
 
     def _copy(self, row: BlobBrief) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from agent_world_distfs.errors import BlobHashInvalidError, BlobHashMismatchError
-from agent_world_distfs.records import Data, HashAlgorithm
+from agent_world_distfs.records import Data, HashAlgorithm, Readable
 
 CHUNK_BYTES = 1 << 20
 """What streams are read and written in; larger pieces fall out of the processor's cache and cost more."""
@@ -41,6 +41,14 @@ def _hash_blake3(data: bytes) -> str:
 
 def _hash_sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def hash_stream(source: Readable, algorithm: HashAlgorithm) -> str:
+    """The content hash of all that ``source`` still gives, read in pieces."""
+    hasher = new_hasher(algorithm)
+    while chunk := source.read(CHUNK_BYTES):
+        hasher.update(chunk)
+    return hasher.hexdigest()
 
 
 def check_hash(content_hash: str) -> str:

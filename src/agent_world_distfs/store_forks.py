@@ -29,7 +29,7 @@ from agent_world_distfs.engine.snapshots import OpenSnapshot, opened_snapshot, r
 from agent_world_distfs.errors import BlobNotFoundError, CatalogError
 from agent_world_distfs.filesystem_kind import is_flushed_as_one, require_lockable
 from agent_world_distfs.flushing import flush_file_system
-from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher, require_hash
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, hash_stream, require_hash
 from agent_world_distfs.operations.tree_out.place import TREE, Place, staged, swap_in
 from agent_world_distfs.operations.tree_out.sharing import is_cloned
 from agent_world_distfs.os_failures import translated
@@ -188,11 +188,8 @@ class _Fork:
         return True
 
     def _verify(self, content_hash: str, target: str) -> None:
-        hasher = new_hasher(self._algorithm)
         with open(os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as shared:
-            while chunk := shared.read(CHUNK_BYTES):
-                hasher.update(chunk)
-        require_hash(content_hash, hasher.hexdigest())
+            require_hash(content_hash, hash_stream(shared, self._algorithm))
 
     def _copy(self, content_hash: str, target: str) -> None:
         with (

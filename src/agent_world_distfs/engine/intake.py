@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent_world_distfs.errors import CatalogError
-from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher, require_hash
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, hash_stream, new_hasher, require_hash
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter, Incoming
 from agent_world_distfs.records import BlobStat, HashAlgorithm, Readable
@@ -95,10 +95,8 @@ class Intake:
             return None
         with stored, translated(f"blob {content_hash}"):
             form = self._blobs.stat(content_hash)
-            hasher = new_hasher(self._catalog.hash_algorithm)
-            while chunk := stored.read(CHUNK_BYTES):
-                hasher.update(chunk)
-        return form.identity if form is not None and hasher.hexdigest() == content_hash else None
+            actual = hash_stream(stored, self._catalog.hash_algorithm)
+        return form.identity if form is not None and actual == content_hash else None
 
     def _settle_copy(self, tx: CatalogWriter, content_hash: str, identity: int) -> BlobRow:
         row, form = tx.find_blob(content_hash), self._blobs.stat(content_hash)

@@ -35,7 +35,7 @@ from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.flushing import flush_directory
-from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher
+from agent_world_distfs.hashing import hash_function, hash_stream
 from agent_world_distfs.local import LocalCasStore
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import Catalog
@@ -230,11 +230,8 @@ def _whole_files(
 
 
 def _is_whole(blobs: DirectoryBlobs, name: str, algorithm: HashAlgorithm) -> bool:
-    hasher = new_hasher(algorithm)
     with blobs.open(name) as stored, translated(name):
-        while chunk := stored.read(CHUNK_BYTES):
-            hasher.update(chunk)
-    return hasher.hexdigest() == name
+        return hash_stream(stored, algorithm) == name
 
 
 def _flush_file(path: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agent_world_distfs.engine.snapshot_losses import named_by
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
-from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, new_hasher
+from agent_world_distfs.hashing import hash_function, hash_stream
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog
 from agent_world_distfs.records import Progress, Snapshot
@@ -109,8 +109,5 @@ def examine(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
 
 
 def _hash_file(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> str:
-    hasher = new_hasher(catalog.hash_algorithm)
     with blobs.open(content_hash) as stored, translated(f"blob {content_hash}"):
-        while chunk := stored.read(CHUNK_BYTES):
-            hasher.update(chunk)
-    return hasher.hexdigest()
+        return hash_stream(stored, catalog.hash_algorithm)

@@ -11,7 +11,7 @@ from typing import IO
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.snapshot_losses import snapshots_naming
 from agent_world_distfs.errors import CatalogError, CorruptError, NotFoundError
-from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher, require_hash
+from agent_world_distfs.hashing import hash_stream, require_hash
 from agent_world_distfs.operations.repair.examining import BadBlob, find_bad_blobs, find_rowless_blobs
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
@@ -86,10 +86,7 @@ class _OwnCatalogError(Exception):
 
 def _try_bytes(catalog: Catalog, bad: BadBlob) -> Take:
     def take(stream: IO[bytes]) -> None:
-        hasher = new_hasher(catalog.hash_algorithm)
-        while chunk := stream.read(CHUNK_BYTES):
-            hasher.update(chunk)
-        require_hash(bad.content_hash, hasher.hexdigest())
+        require_hash(bad.content_hash, hash_stream(stream, catalog.hash_algorithm))
 
     return take
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import IO, Protocol
 
 from agent_world_distfs.errors import NotFoundError
-from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
+from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.protocols import BlobStore
 from agent_world_distfs.records import HashAlgorithm
@@ -96,11 +96,8 @@ class TreeSource:
         raise translate_reading(error, self.name) from error
 
     def _hash(self, path: str) -> str:
-        hasher = new_hasher(self._algorithm)
         with self._opened(path) as file, translated(path, translate_reading):
-            while chunk := file.read(CHUNK_BYTES):
-                hasher.update(chunk)
-        return hasher.hexdigest()
+            return hash_stream(file, self._algorithm)
 
     def _opened(self, path: str) -> IO[bytes]:
         with translated(path, translate_reading):

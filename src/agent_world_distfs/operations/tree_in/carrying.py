@@ -18,13 +18,13 @@ from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.engine.stored_copies import keep_whole
 from agent_world_distfs.errors import LeaseExpiredError, WorldError
-from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher
+from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.operations.tree_in.regular import UpTo, held_still, open_regular
 from agent_world_distfs.operations.tree_in.remembered import Memory
 from agent_world_distfs.operations.tree_in.scan import Tree, changed
 from agent_world_distfs.os_failures import translate_reading
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
-from agent_world_distfs.records import BlobStat, Progress, Readable, TreeImportReport
+from agent_world_distfs.records import BlobStat, Progress, TreeImportReport
 
 READ_ATTEMPTS = 5
 
@@ -264,14 +264,9 @@ class _Carrier:
         """If the index has this very content at the path, and whole, nothing is written."""
         held = None if self._was_empty else self._catalog.stat_file(path)
         if held is not None and held.size_bytes == size_bytes:
-            is_same = self._hash_of(UpTo(source, size_bytes)) == held.content_hash
+            actual = hash_stream(UpTo(source, size_bytes), self._catalog.hash_algorithm)
+            is_same = actual == held.content_hash
             if is_same and keep_whole(self._catalog, self._blobs, self._lease, held.content_hash):
                 return BlobStat(held.content_hash, size_bytes)
             source.seek(0)
         return self.bulk.add_stream(UpTo(source, size_bytes + 1))
-
-    def _hash_of(self, source: Readable) -> str:
-        hasher = new_hasher(self._catalog.hash_algorithm)
-        while chunk := source.read(CHUNK_BYTES):
-            hasher.update(chunk)
-        return hasher.hexdigest()
