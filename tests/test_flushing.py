@@ -43,6 +43,13 @@ def test_a_flush_that_fails_is_not_tried_another_way(tmp_path: Path, monkeypatch
         flushing.flush_directory(str(tmp_path))
 
 
+def test_nothing_is_flushed_but_by_this_module() -> None:
+    """A bare ``fsync`` elsewhere would leave the cache of the drive as it is, on macOS."""
+    source = Path(flushing.__file__)
+    texts = {path.name: path.read_text() for path in source.parent.rglob("*.py")}
+    assert [name for name in texts if "os.fsync" in texts[name]] == [source.name]
+
+
 # --- a whole file system ----------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ from agent_world_distfs.errors import (
     UnavailableError,
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
-from agent_world_distfs.flushing import flush, flush_directory
+from agent_world_distfs.flushing import flush, flush_directory, flush_file
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_stream, new_hasher
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobBrief, CatalogReader
@@ -213,7 +213,7 @@ class _Target:
         self._states[state] = transaction_id
         self._write_mark()  # first: a catalog whose state the mark does not have counts as changed
         with translated(self._catalog):
-            _flush_file(self._new)
+            flush_file(self._new)
             for suffix in ("-wal", "-shm"):  # SQLite would apply the old one's log to the new one
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._catalog + suffix)
@@ -221,14 +221,6 @@ class _Target:
             os.rename(self._new, self._catalog)
             self._discard_new()
             flush_directory(self._location)
-
-
-def _flush_file(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        flush(fd)
-    finally:
-        os.close(fd)
 
 
 def _identity(catalog: SqliteCatalog) -> str:

@@ -32,9 +32,18 @@ def flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def flush_file(path: str) -> None:
+    """Make the content of a file durable, whoever wrote it."""
+    _flush_opened(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def flush_directory(path: str) -> None:
     """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _flush_opened(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _flush_opened(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         flush(descriptor)
     finally:

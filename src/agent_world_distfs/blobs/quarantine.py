@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.flushing import flush, flush_directory
 from agent_world_distfs.os_failures import translated
 
 NAME = "quarantine"
@@ -43,7 +43,7 @@ class Quarantine:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(fd)
+                flush(fd)
             flush_directory(self._place)
         return f"{NAME}/{name}"
 

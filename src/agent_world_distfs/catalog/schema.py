@@ -26,7 +26,6 @@ A catalog is made under another name and renamed into place complete, so there i
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 
@@ -37,7 +36,7 @@ from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
 from agent_world_distfs.catalog.connections import as_uri
 from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
-from agent_world_distfs.flushing import flush
+from agent_world_distfs.flushing import flush_file
 from agent_world_distfs.records import HashAlgorithm
 
 APPLICATION_ID = 0x64697374  # "dist"
@@ -139,7 +138,7 @@ def write_catalog(path: str, fill: Callable[[apsw.Connection], None]) -> None:
         _create_tables(path, fill)
     except apsw.Error as error:
         raise translate(error, path, 0) from error
-    _flush(path)
+    flush_file(path)  # nobody has it open yet: closing drops no lock
 
 
 def _create_tables(path: str, fill: Callable[[apsw.Connection], None]) -> None:
@@ -178,14 +177,6 @@ def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) ->
     none = bytes(LENGTH)
     first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, none, 0, none, 0, none, None, 0)
     connection.execute(INSERT_COMMIT, (*first.row(Checksums(key)), *NO_DEED))
-
-
-def _flush(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY)  # nobody has this file open yet: closing drops no lock
-    try:
-        flush(fd)
-    finally:
-        os.close(fd)
 
 
 def check_schema(connection: apsw.Connection, location: str) -> None:

@@ -34,7 +34,7 @@ from agent_world_distfs.catalog.schema import empty_wal
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import CatalogError
-from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.flushing import flush_directory, flush_file
 from agent_world_distfs.hashing import hash_function, hash_stream
 from agent_world_distfs.local import LocalCasStore
 from agent_world_distfs.os_failures import translated
@@ -223,7 +223,7 @@ def _whole_files(
         if raw not in found.blobs and _is_whole(blobs, name, algorithm):
             path = blobs.path_of(name)
             with translated(path):
-                _flush_file(path)
+                flush_file(path)
                 flush_directory(os.path.dirname(path))
             whole[raw] = size_bytes
     return whole
@@ -232,14 +232,6 @@ def _whole_files(
 def _is_whole(blobs: DirectoryBlobs, name: str, algorithm: HashAlgorithm) -> bool:
     with blobs.open(name) as stored, translated(name):
         return hash_stream(stored, algorithm) == name
-
-
-def _flush_file(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def catalog_of(store: LocalCasStore) -> Catalog:

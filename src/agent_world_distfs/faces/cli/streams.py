@@ -20,6 +20,7 @@ from typing import BinaryIO, cast
 
 from agent_world_distfs.faces.cli.output import standard_output_bytes
 from agent_world_distfs.faces.cli.progress import Watcher
+from agent_world_distfs.flushing import flush, flush_directory
 from agent_world_distfs.hashing import CHUNK_BYTES
 
 STANDARD = "-"
@@ -114,13 +115,13 @@ def _replacement(path: str, existing: os.stat_result | None) -> Iterator[BinaryI
                 os.fchmod(file.fileno(), stat.S_IMODE(existing.st_mode) & 0o777)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
         os.replace(incoming, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(incoming)
         raise
-    _flush_directory(directory)
+    flush_directory(directory)
 
 
 def _create(incoming: str, path: str) -> BinaryIO:
@@ -128,12 +129,3 @@ def _create(incoming: str, path: str) -> BinaryIO:
         return open(incoming, "xb")
     except OSError as error:  # the caller knows TARGET, not our private name beside it
         raise OSError(error.errno, error.strerror, path) from None
-
-
-def _flush_directory(directory: str) -> None:
-    """Make the new name durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
