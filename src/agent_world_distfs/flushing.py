@@ -15,6 +15,9 @@ import functools
 import os
 from collections.abc import Callable
 
+FEW_FILES = 8
+"""Up to so many are flushed one by one: a flush of the file system also waits for what others write."""
+
 _FULL_FLUSH: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _NOT_SUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
 

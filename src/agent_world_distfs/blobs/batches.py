@@ -18,9 +18,8 @@ was opened. The batch opens one, of the session's directory, before the first by
 through it both times. An error of either is the error of the whole batch: nothing of it is named, and
 no second try is made, since the system may have forgotten by then what it could not write.
 
-A flush of the file system also writes out what others have left to be written, so that a few files,
-``FEW``, are flushed one by one. Elsewhere each file is flushed when it is written to its end, and each
-directory of names once.
+A few files, ``FEW_FILES``, are flushed one by one, and their descriptors kept open until then. Elsewhere
+each file is flushed when it is written to its end, and each directory of names once.
 """
 
 from __future__ import annotations
@@ -30,11 +29,8 @@ from typing import Protocol
 
 from agent_world_distfs.blobs.incoming import IncomingFile, Names
 from agent_world_distfs.errors import ForkedStoreError
-from agent_world_distfs.flushing import flush_directory, flush_file_system
+from agent_world_distfs.flushing import FEW_FILES, flush_directory, flush_file_system
 from agent_world_distfs.protocols import Incoming
-
-FEW = 8
-"""Up to so many files are flushed one by one, and their descriptors kept open until then."""
 
 
 class BatchNames(Names, Protocol):
@@ -89,7 +85,7 @@ class FileBatch:
             incoming.seal(is_flushed=True)
             return
         self._unsealed.append(incoming)
-        if len(self._files) > FEW:
+        if len(self._files) > FEW_FILES:
             self._seal(is_flushed=False)
 
     def _seal(self, *, is_flushed: bool) -> None:
@@ -102,7 +98,7 @@ class FileBatch:
         if self._pid != os.getpid():
             raise ForkedStoreError
         try:
-            if self._is_flushed_as_one and len(self._files) > FEW:
+            if self._is_flushed_as_one and len(self._files) > FEW_FILES:
                 self._publish_as_one()
             else:
                 self._publish_each()

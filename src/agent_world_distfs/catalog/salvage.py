@@ -6,7 +6,6 @@ first set whose number and digest are those of the last commit is the index, exa
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from agent_world_distfs.catalog.change_format import PART_BYTES, decode_changes
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
 from agent_world_distfs.catalog.commits import Commit, Deed
+from agent_world_distfs.catalog.failures import MALFORMED
 from agent_world_distfs.catalog.pages import PageFile, Record
 from agent_world_distfs.catalog.snapshots import snapshot_of, snapshot_row
 from agent_world_distfs.paths import is_path
@@ -21,7 +21,6 @@ from agent_world_distfs.protocols import PathChange
 from agent_world_distfs.records import FileMetadata, HashAlgorithm, Snapshot
 
 _STATE, _DEED = len(fields(Commit)), len(fields(Deed))
-_MALFORMED = (TypeError, ValueError, OverflowError, struct.error, AttributeError)
 _KEY_BYTES = 32
 _LONGEST_CHANGE = 4_096 + 256
 
@@ -175,7 +174,7 @@ def _blob(record: Record, checksums: Checksums) -> Blob | None:
     _, raw, size_bytes, checksum, payload = record.values
     try:
         right = checksums.blob(raw, size_bytes, is_inline=payload is not None)  # type: ignore[arg-type]
-    except _MALFORMED:
+    except MALFORMED:
         return None
     return (raw, size_bytes) if right == checksum else None  # type: ignore[return-value]
 
@@ -185,7 +184,7 @@ def _commit(record: Record, checksums: Checksums) -> Commit | None:
     try:
         commit = Commit(record.rowid or 0, *values[1:_STATE])
         return commit if commit.checksum(checksums) == values[_STATE] else None
-    except _MALFORMED:
+    except MALFORMED:
         return None
 
 
@@ -193,7 +192,7 @@ def _snapshot(record: Record, checksums: Checksums) -> Snapshot | None:
     try:
         snapshot = snapshot_of(record.values)
         return snapshot if checksums.snapshot(snapshot) == record.values[-1] else None
-    except _MALFORMED:
+    except MALFORMED:
         return None
 
 
@@ -203,7 +202,7 @@ def _deed(record: Record, checksums: Checksums) -> Deed | None:
         deed = Deed(*values[_STATE + 1 : -1])
         is_right = deed.checksum(checksums, record.rowid or 0, further_parts=0) == values[-1]
         return deed if is_right else None
-    except _MALFORMED:
+    except MALFORMED:
         return None
 
 
@@ -284,7 +283,7 @@ class _Rows:
             return None
         try:
             return list(decode_changes(deed.changes))
-        except _MALFORMED:
+        except MALFORMED:
             return None
 
     def _logged_blobs(self) -> set[Blob]:

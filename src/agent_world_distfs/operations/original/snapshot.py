@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from agent_world_distfs.errors import CatalogError, CorruptError, IncompatibleStoreError, PathInvalidError
+from agent_world_distfs.errors import CatalogError, CorruptError, IncompatibleStoreError
 from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.operations.original.directory import open_regular, opened_blobs
 from agent_world_distfs.os_failures import translate_reading, translated
-from agent_world_distfs.paths import normalize_path
+from agent_world_distfs.paths import is_path
 from agent_world_distfs.records import FileMetadata
 
 INDEX_NAME = "files_index.json"
@@ -142,7 +142,7 @@ def _parse_entry(value: object) -> FileMetadata | None:
     size_bytes, updated_at_ms = value["size_bytes"], value["updated_at_ms"]
     is_valid = (
         type(path) is str
-        and _is_normalized(path)
+        and is_path(path)
         and type(content_hash) is str
         and is_content_hash(content_hash)
         and type(size_bytes) is int
@@ -151,13 +151,6 @@ def _parse_entry(value: object) -> FileMetadata | None:
         and -(1 << 63) <= updated_at_ms < 1 << 63
     )
     return FileMetadata(path, content_hash, size_bytes, updated_at_ms) if is_valid else None
-
-
-def _is_normalized(path: str) -> bool:
-    try:
-        return normalize_path(path) == path
-    except PathInvalidError:
-        return False
 
 
 def _parse_pins(value: dict[str, object] | None) -> tuple[str, ...]:

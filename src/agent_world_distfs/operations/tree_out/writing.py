@@ -23,7 +23,7 @@ from agent_world_distfs.errors import (
     UnavailableError,
 )
 from agent_world_distfs.filesystem_kind import is_flushed_as_one
-from agent_world_distfs.flushing import flush_file_system
+from agent_world_distfs.flushing import FEW_FILES, flush_file_system
 from agent_world_distfs.operations.tree_out.leased_entries import kept_files
 from agent_world_distfs.operations.tree_out.names import check_names
 from agent_world_distfs.operations.tree_out.place import TREE, Place, staged, swap_in
@@ -31,9 +31,6 @@ from agent_world_distfs.operations.tree_out.sharing import Sharing
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, Catalog
 from agent_world_distfs.records import CheckoutReport, FileMetadata, Link, Progress
-
-FEW = 8
-"""Up to so many files are flushed one by one: a flush of the file system waits for what others write."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -73,7 +70,7 @@ def checkout(
 
 def _flush(root: int, place: Place, total_files: int) -> None:
     """Make what has been written below ``root`` durable. It was opened before: see ``flush_file_system``."""
-    if total_files > FEW and is_flushed_as_one(os.path.dirname(place.path)):
+    if total_files > FEW_FILES and is_flushed_as_one(os.path.dirname(place.path)):
         flush_file_system(root)
     else:
         flush_tree(root)
