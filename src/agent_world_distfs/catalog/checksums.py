@@ -9,6 +9,7 @@ an entry costs one addition or subtraction.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from blake3 import blake3
 
@@ -58,6 +59,14 @@ class Checksums:
     def part(self, sequence: int, part: int, changes: bytes) -> bytes:
         """Of a further part of the changes of a commit."""
         return blake3(struct.pack("<cqq", b"e", sequence, part) + changes, key=self.key).digest(LENGTH)
+
+
+def sum_up(checksums: Iterable[bytes]) -> tuple[int, bytes]:
+    """How many entries a set has, and its digest."""
+    count = total = 0
+    for checksum in checksums:
+        count, total = count + 1, total + int.from_bytes(checksum, "little")
+    return count, sum_as_digest(total)
 
 
 def sum_as_digest(total: int) -> bytes:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import apsw
 
-from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
+from agent_world_distfs.catalog.checksums import Checksums, sum_up
 from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.pool import Loan, ReaderPool
 from agent_world_distfs.catalog.reader import SqliteReader
@@ -112,12 +112,12 @@ class ReadSide:
 
     def digest_of(self, files: Iterable[FileMetadata]) -> IndexState:
         """See ``Catalog.digest_of``."""
-        count, digest = 0, bytes(LENGTH)
-        for file in files:
-            raw = bytes.fromhex(file.content_hash)
-            checksum = self._checksums.file(file.path, raw, file.size_bytes, file.updated_at_ms)
-            count, digest = count + 1, add_to_digest(digest, checksum)
-        return IndexState(count, digest)
+        checksum_of = self._checksums.file
+        checksums = (
+            checksum_of(file.path, bytes.fromhex(file.content_hash), file.size_bytes, file.updated_at_ms)
+            for file in files
+        )
+        return IndexState(*sum_up(checksums))
 
     def _check_usable(self) -> None:
         if self._is_closed:

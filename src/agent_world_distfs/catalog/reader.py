@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Collection, Iterator
 
-from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, sum_as_digest
+from agent_world_distfs.catalog.checksums import sum_as_digest, sum_up
 from agent_world_distfs.catalog.commits import Commit
 from agent_world_distfs.catalog.copying import copy_catalog
 from agent_world_distfs.catalog.lookup import as_blob_row, check_entry, check_found
@@ -193,8 +193,7 @@ class SqliteReader(SnapshotReader):
                 yield f"the entry of {path!r} contradicts its checksum"
             elif not is_path(path):
                 yield f"the entry of {path[:80]!r} is of what can be no path"
-        found = IndexState(count, sum_as_digest(digests))
-        if stored is not None and IndexState(stored.total_files, stored.digest) != found:
+        if stored is not None and (stored.total_files, stored.digest) != (count, sum_as_digest(digests)):
             yield "the entries are not the set that was written: rows were lost, added or changed"
 
     def _find_blob_damage(self, doubted: Doubted, next_id: int) -> Iterator[str]:
@@ -214,16 +213,16 @@ class SqliteReader(SnapshotReader):
             yield f"the row of blob {blob_id} is not found by its hash"
 
     def _find_pin_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
-        found = IndexState(0, bytes(LENGTH))
+        checksums = []
         sql = "SELECT blob_id, content_hash, p.checksum FROM pins p LEFT JOIN blobs b USING (blob_id)"
         for blob_id, content_hash, checksum in self._execute(sql):
-            found = IndexState(found.total_files + 1, add_to_digest(found.digest, checksum))
+            checksums.append(checksum)
             doubted.unnamed.discard(blob_id)
             if content_hash is None:
                 yield f"a pin names blob {blob_id}, which has no row"
             elif self._checksums.pin(content_hash) != checksum:
                 yield f"the pin of blob {content_hash.hex()} contradicts its checksum"
-        if stored is not None and IndexState(stored.total_pins, stored.pin_digest) != found:
+        if stored is not None and (stored.total_pins, stored.pin_digest) != sum_up(checksums):
             yield "the pins are not the set that was written: rows were lost, added or changed"
 
     def check_pages(self) -> Iterator[str]:

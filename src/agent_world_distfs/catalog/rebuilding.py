@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import apsw
 
-from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest
+from agent_world_distfs.catalog.checksums import Checksums, sum_up
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Salvage, payload_of
@@ -58,8 +57,7 @@ class _Builder:
         connection.executemany("INSERT INTO settings VALUES (?, ?)", self._salvage.settings.items())
         snapshots = [snapshot_row(each, self._checksums) for each in self._salvage.snapshots]
         connection.executemany(ADD_SNAPSHOT, snapshots)
-        digests = (_digest(row[-1] for row in rows) for rows in (pins, snapshots))
-        state = self._state(*digests)
+        state = self._state(sum_up(row[-1] for row in pins), sum_up(row[-1] for row in snapshots))
         connection.execute(INSERT_COMMIT, (*state.row(self._checksums), *NO_DEED))
 
     def _blobs(self) -> dict[bytes, int]:
@@ -88,29 +86,23 @@ class _Builder:
         )
         connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", rows)
 
-    def _state(self, pin_digest: bytes, snapshot_digest: bytes) -> Commit:
+    def _state(self, pins: tuple[int, bytes], snapshots: tuple[int, bytes]) -> Commit:
         salvage, known = self._salvage, self._salvage.commit
         sequence = salvage.highest_sequence + 1
+        total_files, digest = sum_up(entry.checksum for entry in salvage.entries.values())
         return Commit(
-            sequence,
-            secrets.token_bytes(8),
-            None if known is None else known.moved_to,
-            0 if known is None else known.epoch,
-            self._next_id,
-            _FIRST_GENERATION,
-            len(salvage.entries),
-            _digest(entry.checksum for entry in salvage.entries.values()),
-            len(salvage.pins),
-            pin_digest,
-            len(salvage.snapshots),
-            snapshot_digest,
-            None,
-            sequence,
+            sequence=sequence,
+            nonce=secrets.token_bytes(8),
+            moved_to=None if known is None else known.moved_to,
+            epoch=0 if known is None else known.epoch,
+            next_blob_id=self._next_id,
+            generation=_FIRST_GENERATION,
+            total_files=total_files,
+            digest=digest,
+            total_pins=pins[0],
+            pin_digest=pins[1],
+            total_snapshots=snapshots[0],
+            snapshot_digest=snapshots[1],
+            history_from=None,
+            log_floor=sequence,
         )
-
-
-def _digest(checksums: Iterable[bytes]) -> bytes:
-    digest = bytes(LENGTH)
-    for checksum in checksums:
-        digest = add_to_digest(digest, checksum)
-    return digest

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from agent_world_distfs.catalog.change_format import PART_BYTES, decode_changes
-from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
+from agent_world_distfs.catalog.checksums import Checksums, sum_up, take_from_digest
 from agent_world_distfs.catalog.commits import Commit, Deed
 from agent_world_distfs.catalog.failures import MALFORMED
 from agent_world_distfs.catalog.pages import PageFile, Record
@@ -310,7 +310,7 @@ class _Rows:
         state = result.commit
         for tier in tiers if state is not None else []:
             entries = tier()
-            if _sum(entry.checksum for entry in entries.values()) == (state.total_files, state.digest):  # type: ignore[union-attr]
+            if sum_up(entry.checksum for entry in entries.values()) == (state.total_files, state.digest):  # type: ignore[union-attr]
                 result.entries, result.lost_files = entries, 0
                 return True
         # The newest commits may be lost: the log without them would bring back old content.
@@ -371,7 +371,7 @@ class _Rows:
     ) -> dict[str, Entry]:
         """Where just one is missing, the digest says which it is."""
         state = self._result.commit
-        count, digest = _sum(entry.checksum for entry in entries.values())
+        count, digest = sum_up(entry.checksum for entry in entries.values())
         if state is None or state.total_files != count + 1:
             return entries
         wanted = take_from_digest(state.digest, digest)
@@ -391,7 +391,7 @@ class _Rows:
         right, is_proven = used, False
         theirs = {self._checksums.pin(raw) for raw in self._hints.pins} & by_checksum.keys()
         for tier in (used, used | others, used | theirs, self._with_one_more_pin(used, by_checksum)):
-            if state is not None and _sum(tier) == (state.total_pins, state.pin_digest):
+            if state is not None and sum_up(tier) == (state.total_pins, state.pin_digest):
                 right, is_proven = tier, True
                 break
         self._result.pins = {by_checksum[checksum] for checksum in right}
@@ -399,7 +399,7 @@ class _Rows:
 
     def _with_one_more_pin(self, pins: set[bytes], known: dict[bytes, bytes]) -> set[bytes]:
         state = self._result.commit
-        count, digest = _sum(pins)
+        count, digest = sum_up(pins)
         if state is None or state.total_pins != count + 1:
             return pins
         wanted = take_from_digest(state.pin_digest, digest)
@@ -418,16 +418,9 @@ class _Rows:
         state = self._result.commit
         for tier in (used, others | used, theirs | used):
             rows = [snapshot_row(each, self._checksums) for each in tier.values()]
-            found = _sum(row[-1] for row in rows)
+            found = sum_up(row[-1] for row in rows)
             if state is not None and found == (state.total_snapshots, state.snapshot_digest):
                 self._result.snapshots = list(tier.values())
                 return True
         self._result.snapshots = list(used.values())
         return False
-
-
-def _sum(checksums: Iterable[bytes]) -> tuple[int, bytes]:
-    count, digest = 0, bytes(LENGTH)
-    for checksum in checksums:
-        count, digest = count + 1, add_to_digest(digest, checksum)
-    return count, digest

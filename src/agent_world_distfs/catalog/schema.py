@@ -175,7 +175,22 @@ def _insert_first_rows(connection: apsw.Connection, algorithm: HashAlgorithm) ->
     key = secrets.token_bytes(32)
     connection.execute("INSERT INTO store VALUES (1, ?, ?)", (algorithm.value, key))
     none = bytes(LENGTH)
-    first = Commit(0, secrets.token_bytes(8), None, 0, 1, 1, 0, none, 0, none, 0, none, None, 0)
+    first = Commit(
+        sequence=0,
+        nonce=secrets.token_bytes(8),
+        moved_to=None,
+        epoch=0,
+        next_blob_id=1,
+        generation=1,
+        total_files=0,
+        digest=none,
+        total_pins=0,
+        pin_digest=none,
+        total_snapshots=0,
+        snapshot_digest=none,
+        history_from=None,
+        log_floor=0,
+    )
     connection.execute(INSERT_COMMIT, (*first.row(Checksums(key)), *NO_DEED))
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agent_world_distfs.catalog.change_log import LogReader
-from agent_world_distfs.catalog.checksums import LENGTH, Checksums, add_to_digest, take_from_digest
+from agent_world_distfs.catalog.checksums import Checksums, add_to_digest, sum_up, take_from_digest
 from agent_world_distfs.catalog.commits import Commit
 from agent_world_distfs.errors import CatalogError
-from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
+from agent_world_distfs.protocols import BlobBrief, BlobRow
 from agent_world_distfs.records import FileIndexManifestRef, Snapshot
 
 _COLUMNS = "name, manifest_hash, manifest_bytes, created_at_ms, total_files, message, checksum"
@@ -35,14 +35,14 @@ class SnapshotReader(LogReader):
         return snapshot
 
     def _find_snapshot_damage(self, stored: Commit | None) -> Iterator[str]:
-        found = IndexState(0, bytes(LENGTH))
+        checksums = []
         for row in self._execute(_ALL):
-            found = IndexState(found.total_files + 1, add_to_digest(found.digest, row[-1]))
+            checksums.append(row[-1])
             try:
                 self._checked_snapshot(row)
             except CatalogError as error:
                 yield error.reason
-        if stored is not None and IndexState(stored.total_snapshots, stored.snapshot_digest) != found:
+        if stored is not None and (stored.total_snapshots, stored.snapshot_digest) != sum_up(checksums):
             yield "the snapshots are not the set that was written: rows were lost, added or changed"
 
 

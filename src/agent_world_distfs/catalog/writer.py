@@ -10,7 +10,7 @@ import apsw
 
 from agent_world_distfs.catalog.change_format import Side
 from agent_world_distfs.catalog.change_log import LogWriter
-from agent_world_distfs.catalog.checksums import LENGTH, add_to_digest, take_from_digest
+from agent_world_distfs.catalog.checksums import add_to_digest, sum_up, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
 from agent_world_distfs.catalog.reader import ENTRY, SqliteReader
 from agent_world_distfs.catalog.snapshots import SnapshotWriter
@@ -221,15 +221,15 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
         return generation
 
     def stage_files(self, generation: int, files: Iterable[tuple[FileMetadata, int]]) -> bytes:
-        digest, rows = bytes(LENGTH), []
+        rows = []
         for file, blob_id in files:
             self._record(blob_id)
             raw = bytes.fromhex(file.content_hash)
             checksum = self._checksums.file(file.path, raw, file.size_bytes, file.updated_at_ms)
-            digest = add_to_digest(digest, checksum)
             rows.append((generation, file.path, blob_id, file.updated_at_ms, checksum))
         self._connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", rows)
         self.has_changed = True
+        _, digest = sum_up(row[-1] for row in rows)
         return digest
 
     def switch_generation(self, generation: int, state: IndexState) -> int:
