@@ -17,6 +17,7 @@ from agent_world_distfs.engine.bulk import Bulk
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
+from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import (
     OutcomeUnknownError,
     StorageError,
@@ -111,7 +112,7 @@ class Lease:
 def lease_where_writable(catalog: Catalog, blobs: BlobFiles, stack: ExitStack) -> Lease | None:
     """A lease that ends with ``stack``; None where the store may not be written, and nothing can be kept."""
     try:
-        catalog.write(lambda _: None)  # tells before a session is begun, which leaves files in the store
+        require_writable(catalog)
     except (StorageReadOnlyError, StoreMovedError):
         return None
     return stack.enter_context(Lease(catalog, blobs))

@@ -14,6 +14,7 @@ from agent_world_distfs.engine.reading import verify_hash
 from agent_world_distfs.engine.retained import history_hashes
 from agent_world_distfs.engine.scrubbing import Budget, Portion, Rounds, read_rounds, write_rounds
 from agent_world_distfs.engine.snapshot_losses import lost_in_snapshots, not_stored, snapshots_naming
+from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, BlobNotFoundError, CatalogError
 from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader
@@ -43,7 +44,7 @@ def audit(
     read to its end, that is the only finding.
     """
     if budget is not None and budget.is_limited:
-        catalog.write(lambda _: None)  # where nothing may be remembered this says so, before any work is done
+        require_writable(catalog)
     try:
         return _audit(catalog, blobs, budget, progress)
     except CatalogError as error:

@@ -24,6 +24,7 @@ from functools import partial
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.leases import Lease, tidy
 from agent_world_distfs.engine.orphans import Orphan, find_orphans, still_stray
+from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import Progress, PruneReport
 
@@ -41,7 +42,7 @@ def plan_collection(catalog: Catalog, blobs: BlobFiles) -> PruneReport:
 
 def collect(catalog: Catalog, blobs: BlobFiles, progress: Progress | None) -> PruneReport:
     """Take all orphans of this moment; progress in blobs."""
-    catalog.write(lambda _: None)  # where nothing may be changed this says so, before anything is
+    require_writable(catalog)
     removing(catalog, blobs, lambda: tidy(catalog, blobs))
     with removing(catalog, blobs, lambda: _recorder(catalog, blobs)) as lease:
         orphans = find_orphans(catalog, blobs)

@@ -10,6 +10,7 @@ from typing import IO
 
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.snapshot_losses import snapshots_naming
+from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import CatalogError, CorruptError, NotFoundError
 from agent_world_distfs.hashing import hash_stream, require_hash
 from agent_world_distfs.operations.repair.examining import BadBlob, find_bad_blobs, find_rowless_blobs
@@ -39,7 +40,7 @@ def repair(
 ) -> RepairReport:
     """Read every blob and mend those that are gone or wrong, from the first source that has them."""
     if not dry_run:
-        catalog.write(lambda _: None)  # where nothing may be changed this says so, before an hour of reading
+        require_writable(catalog)
     outcome = _Outcome()
     for bad in chain(find_bad_blobs(catalog, blobs, progress), find_rowless_blobs(catalog, blobs)):
         take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, blobs, bad, outcome)

@@ -17,6 +17,7 @@ from agent_world_distfs.engine.intake import INLINE_MAX_BYTES, read_up_to
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.engine.stored_copies import keep_whole
+from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import LeaseExpiredError, WorldError
 from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.operations.tree_in.regular import UpTo, held_still, open_regular
@@ -74,7 +75,7 @@ def import_tree(
         UnavailableError: a file changed again and again while it was read; nothing is named.
         StorageError: a file cannot be read; nothing is named.
     """
-    catalog.write(lambda _: None)  # a store that cannot be written says so before anything is read
+    require_writable(catalog)
     with Lease(catalog, blobs) as lease:
         memory = Memory(blobs, tree.root, catalog.hash_algorithm)
         if not options.read_all:
