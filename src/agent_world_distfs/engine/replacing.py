@@ -22,6 +22,7 @@ from typing import NamedTuple
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.leases import END_BATCH, Lease
 from agent_world_distfs.engine.manifest_spool import spool_chunks
+from agent_world_distfs.engine.paging import from_page_to_page
 from agent_world_distfs.engine.reading import find_stored, verify_hash
 from agent_world_distfs.errors import (
     BlobNotFoundError,
@@ -145,14 +146,11 @@ def _payloads(tx: CatalogReader, chunk: list[FileMetadata]) -> list[tuple[str, b
 
 def list_generation(catalog: Catalog, generation: int) -> Iterator[FileMetadata]:
     """The entries of a generation that does not change any more, from page to page."""
-    last = ""
-    while page := _page(catalog, generation, last):
-        yield from page
-        last = page[-1].path
 
+    def page_after(path: str) -> list[FileMetadata]:
+        return catalog.read(lambda tx: tx.list_generation(generation, path, CHUNK))
 
-def _page(catalog: Catalog, generation: int, start_after: str) -> list[FileMetadata]:
-    return catalog.read(lambda tx: tx.list_generation(generation, start_after, CHUNK))
+    return from_page_to_page(page_after)
 
 
 def compare(before: Iterable[FileMetadata], after: Iterable[FileMetadata]) -> ManifestImportReport:

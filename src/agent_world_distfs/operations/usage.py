@@ -1,20 +1,15 @@
 """How much is stored, and what names it.
 
-The index is read from page to page, so that the log can be cut meanwhile; beside writers the parts are of
-slightly different moments. Every content's hash is held in memory.
+Beside writers the parts are of slightly different moments. Every content's hash is held in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from agent_world_distfs.engine.orphans import find_unnamed
+from agent_world_distfs.engine.paging import iter_index
 from agent_world_distfs.engine.retained import snapshot_hashes
 from agent_world_distfs.protocols import BlobFiles, Catalog
-from agent_world_distfs.records import FileMetadata, UsageReport
-
-PAGE = 1_000
-"""Entries looked at in one snapshot."""
+from agent_world_distfs.records import UsageReport
 
 
 def usage(catalog: Catalog, blobs: BlobFiles, prefix: str) -> UsageReport:
@@ -22,7 +17,7 @@ def usage(catalog: Catalog, blobs: BlobFiles, prefix: str) -> UsageReport:
     inside: dict[str, int] = {}
     outside: set[str] = set()
     total_files = logical_bytes = 0
-    for file in _iter_files(catalog):
+    for file in iter_index(catalog):
         if file.path.startswith(prefix):
             total_files, logical_bytes = total_files + 1, logical_bytes + file.size_bytes
             inside[file.content_hash] = file.size_bytes
@@ -31,27 +26,17 @@ def usage(catalog: Catalog, blobs: BlobFiles, prefix: str) -> UsageReport:
     pins = {pin.content_hash: pin.size_bytes for pin in catalog.read(lambda tx: tx.list_pins())}
     exclusive = (inside.keys() - outside - pins.keys()).difference(snapshot_hashes(catalog, blobs))
     orphans, in_history, in_snapshots = find_unnamed(catalog, blobs)
+    strays = [orphan for orphan in orphans if orphan.row is None]
     return UsageReport(
-        prefix,
-        total_files,
-        len(inside),
-        logical_bytes,
-        sum(inside.values()),
-        sum(inside[name] for name in exclusive),
-        sum(size for name, size in pins.items() if name not in inside and name not in outside),
-        sum(blob.size_bytes for blob in in_history),
-        sum(blob.size_bytes for blob in in_snapshots),
-        sum(blob.size_bytes for blob in orphans),
-        catalog.read(lambda tx: tx.total_bytes()) + sum(o.size_bytes for o in orphans if o.row is None),
+        prefix=prefix,
+        total_files=total_files,
+        total_blobs=len(inside),
+        logical_bytes=logical_bytes,
+        unique_bytes=sum(inside.values()),
+        exclusive_bytes=sum(inside[name] for name in exclusive),
+        pinned_bytes=sum(pins[name] for name in pins.keys() - inside.keys() - outside),
+        history_bytes=sum(blob.size_bytes for blob in in_history),
+        snapshot_bytes=sum(blob.size_bytes for blob in in_snapshots),
+        orphan_bytes=sum(blob.size_bytes for blob in orphans),
+        stored_bytes=catalog.read(lambda tx: tx.total_bytes()) + sum(stray.size_bytes for stray in strays),
     )
-
-
-def _iter_files(catalog: Catalog) -> Iterator[FileMetadata]:
-    last = ""
-    while page := _page(catalog, last):
-        yield from page
-        last = page[-1].path
-
-
-def _page(catalog: Catalog, start_after: str) -> list[FileMetadata]:
-    return catalog.read(lambda tx: list(tx.iter_files("", start_after, PAGE)))

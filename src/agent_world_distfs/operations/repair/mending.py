@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import IO
 
 from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.engine.paging import iter_index
 from agent_world_distfs.engine.snapshot_losses import snapshots_naming
 from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import CatalogError, CorruptError, NotFoundError
@@ -16,10 +17,7 @@ from agent_world_distfs.hashing import hash_stream, require_hash
 from agent_world_distfs.operations.repair.examining import BadBlob, find_bad_blobs, find_rowless_blobs
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
-from agent_world_distfs.records import FileMetadata, Progress, RepairReport
-
-PAGE = 1_000
-"""Entries of the index looked at in one snapshot."""
+from agent_world_distfs.records import Progress, RepairReport
 
 
 @dataclass(slots=True)
@@ -141,24 +139,19 @@ def _set_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outco
 def _report(catalog: Catalog, blobs: BlobFiles, outcome: _Outcome, *, dry_run: bool) -> RepairReport:
     pins = catalog.read(lambda tx: {pin.content_hash for pin in tx.list_pins()}) if outcome.lost else set()
     return RepairReport(
-        tuple(sorted(outcome.repaired)),
-        tuple(sorted(outcome.lost)),
-        tuple(_paths_of(catalog, outcome.lost)) if outcome.lost else (),
-        tuple(sorted(outcome.lost & pins)),
-        tuple(sorted(outcome.quarantined)),
-        tuple(sorted(outcome.refused)),
+        repaired_blob_hashes=tuple(sorted(outcome.repaired)),
+        lost_blob_hashes=tuple(sorted(outcome.lost)),
+        lost_paths=_paths_of(catalog, outcome.lost),
+        lost_pin_hashes=tuple(sorted(outcome.lost & pins)),
+        quarantined=tuple(sorted(outcome.quarantined)),
+        refused_blobs=tuple(sorted(outcome.refused)),
         index_damage=catalog.read(lambda tx: tuple(tx.find_damage())),
         is_dry_run=dry_run,
         lost_snapshots=snapshots_naming(catalog, blobs, outcome.lost),
     )
 
 
-def _paths_of(catalog: Catalog, content_hashes: set[str]) -> Iterator[str]:
-    last = ""
-    while page := _page(catalog, last):
-        yield from (file.path for file in page if file.content_hash in content_hashes)
-        last = page[-1].path
-
-
-def _page(catalog: Catalog, start_after: str) -> list[FileMetadata]:
-    return catalog.read(lambda tx: list(tx.iter_files("", start_after, PAGE)))
+def _paths_of(catalog: Catalog, content_hashes: set[str]) -> tuple[str, ...]:
+    if not content_hashes:
+        return ()
+    return tuple(file.path for file in iter_index(catalog) if file.content_hash in content_hashes)
