@@ -23,6 +23,7 @@ from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.leases import END_BATCH, Lease
 from agent_world_distfs.engine.manifest_spool import spool_chunks
 from agent_world_distfs.engine.paging import from_page_to_page
+from agent_world_distfs.engine.pairing import paired
 from agent_world_distfs.engine.reading import find_stored, verify_hash
 from agent_world_distfs.errors import (
     BlobNotFoundError,
@@ -155,18 +156,13 @@ def list_generation(catalog: Catalog, generation: int) -> Iterator[FileMetadata]
 
 def compare(before: Iterable[FileMetadata], after: Iterable[FileMetadata]) -> ManifestImportReport:
     """What turning one index into the other adds, changes and removes; both ascending by path."""
-    old, new = iter(before), iter(after)
-    mine, theirs = next(old, None), next(new, None)
     total = added = changed = removed = 0
-    while mine is not None or theirs is not None:
-        is_old_only = theirs is None or (mine is not None and mine.path.encode() < theirs.path.encode())
-        is_new_only = mine is None or (theirs is not None and theirs.path.encode() < mine.path.encode())
-        removed += is_old_only
-        added += is_new_only
-        changed += mine != theirs and not is_old_only and not is_new_only
-        total += not is_old_only
-        if not is_new_only:
-            mine = next(old, None)
-        if not is_old_only:
-            theirs = next(new, None)
+    for _, mine, theirs in paired(before, after):
+        total += theirs is not None
+        if mine is None:
+            added += 1
+        elif theirs is None:
+            removed += 1
+        else:
+            changed += mine != theirs
     return ManifestImportReport(total, added, changed, removed)

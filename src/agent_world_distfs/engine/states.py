@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from agent_world_distfs.engine import past
 from agent_world_distfs.engine.changes import check_seq
 from agent_world_distfs.engine.file_spool import FileSpool
+from agent_world_distfs.engine.pairing import paired
 from agent_world_distfs.engine.past import content_of
 from agent_world_distfs.engine.snapshots import find_snapshot, opened_snapshot
 from agent_world_distfs.paths import check_name
@@ -72,17 +73,6 @@ def _merged(
 
 def merged(before: Iterable[FileMetadata], after: Iterable[FileMetadata]) -> Iterator[FileDifference]:
     """The paths whose content differs; both ascend by the bytes of the path."""
-    old, new = iter(before), iter(after)
-    mine, theirs = next(old, None), next(new, None)
-    while mine is not None or theirs is not None:
-        if theirs is None or (mine is not None and mine.path.encode() < theirs.path.encode()):
-            assert mine is not None
-            yield FileDifference(mine.path, mine, None)
-            mine = next(old, None)
-        elif mine is None or theirs.path.encode() < mine.path.encode():
-            yield FileDifference(theirs.path, None, theirs)
-            theirs = next(new, None)
-        else:
-            if content_of(mine) != content_of(theirs):
-                yield FileDifference(mine.path, mine, theirs)
-            mine, theirs = next(old, None), next(new, None)
+    for pair in paired(before, after):
+        if content_of(pair.before) != content_of(pair.after):
+            yield FileDifference(*pair)
