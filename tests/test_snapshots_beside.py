@@ -16,6 +16,7 @@ from agent_world_distfs import (
     UnavailableError,
 )
 from agent_world_distfs.engine import manifest_spool, orphans
+from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.errors import LeaseExpiredError
 from agent_world_distfs.operations import collect
 from agent_world_distfs.operations.snapshots import creating, restoring
@@ -223,7 +224,7 @@ def test_a_creator_that_was_taken_for_dead_names_nothing(
         for lease in filled._catalog.read(lambda tx: tx.leases()):
             filled._catalog.write(lambda tx, lease=lease: tx.end_lease(lease, 100))  # type: ignore[misc]
 
-    run_once_after(creating, "_keep_all", end_all_leases, monkeypatch)
+    run_once_after(Lease, "keep_entries", end_all_leases, monkeypatch)
     with pytest.raises(LeaseExpiredError):
         filled.snapshot("kept")
     assert filled.list_snapshots() == []

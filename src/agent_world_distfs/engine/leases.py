@@ -26,7 +26,7 @@ from agent_world_distfs.errors import (
     UnavailableError,
 )
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogWriter
-from agent_world_distfs.records import BlobStat, Readable
+from agent_world_distfs.records import BlobStat, FileMetadata, Readable
 
 END_BATCH = 2_000
 """Rows dropped in one transaction when a lease ends."""
@@ -83,6 +83,14 @@ class Lease:
             return missing
 
         return self._catalog.write_lazily(change)
+
+    def keep_entries(self, pages: Iterable[list[FileMetadata]]) -> FileMetadata | None:
+        """Keep what entries name, page by page, up to one whose blob is not stored, which is returned."""
+        for page in pages:
+            gone = set(self.keep({file.content_hash for file in page}))
+            if gone:
+                return next(file for file in page if file.content_hash in gone)
+        return None
 
     def _keep(self, tx: CatalogWriter, row: BlobRow) -> BlobStat:
         tx.add_lease(self.name, row.blob_id)

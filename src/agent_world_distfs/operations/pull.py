@@ -7,7 +7,7 @@ that the next pull does not fetch again.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import IO
@@ -172,20 +172,15 @@ def kept_index(catalog: Catalog, blobs: BlobFiles) -> Iterator[IO[bytes]]:
     """
     with ExitStack() as stack:
         lease = lease_where_writable(catalog, blobs, stack)
-        missing = [""]
+        lost = ""
         for _ in range(SNAPSHOT_ATTEMPTS):
             with spool_manifest(catalog) as spool:
-                missing = [] if lease is None else list(_keep_entries(lease, decode_manifest(spool)))
-                if not missing:
+                gone = None if lease is None else lease.keep_entries(chunks(decode_manifest(spool)))
+                if gone is None:
                     yield spool
                     return
-            # else overwritten and collected since the snapshot: take a newer one
-        raise BlobNotFoundError(missing[0])
-
-
-def _keep_entries(lease: Lease, entries: Iterable[FileMetadata]) -> Iterator[str]:
-    for chunk in chunks(entries):
-        yield from lease.keep({file.content_hash for file in chunk})
+            lost = gone.content_hash  # or overwritten and collected since the snapshot: take a newer one
+        raise BlobNotFoundError(lost)
 
 
 def pull_entries(

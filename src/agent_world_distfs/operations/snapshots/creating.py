@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import IO, Protocol
+from typing import Protocol
 
 from agent_world_distfs.clock import now_ms
 from agent_world_distfs.engine.intake import Intake
@@ -77,7 +77,7 @@ class _Creator:
             for _ in range(ATTEMPTS):
                 look = look_at_index(self._catalog)
                 with look.manifest:
-                    gone = _keep_all(lease, look.manifest)
+                    gone = lease.keep_entries(chunks(decode_manifest(look.manifest)))
                     if gone is None:
                         return self._add(look, require_lease)
                 self._catalog.read(lambda tx, gone=gone: _require_no_loss(tx, gone))  # type: ignore[misc]
@@ -118,15 +118,6 @@ class _Creator:
         if row is None:
             raise _GoneMeanwhileError
         return row
-
-
-def _keep_all(lease: Lease, manifest: IO[bytes]) -> FileMetadata | None:
-    """Keep the blobs of all entries; an entry whose blob is not stored any more, if there is one."""
-    for chunk in chunks(decode_manifest(manifest)):
-        gone = set(lease.keep({file.content_hash for file in chunk}))
-        if gone:
-            return next(file for file in chunk if file.content_hash in gone)
-    return None
 
 
 def _require_no_loss(tx: CatalogReader, gone: FileMetadata) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from agent_world_distfs.engine.file_spool import FileSpool
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
@@ -41,13 +41,8 @@ def kept_files(catalog: Catalog, blobs: BlobFiles, prefix: str) -> Iterator[File
 
 def _keep(lease: Lease, spool: FileSpool) -> FileMetadata | None:
     """Keep the blobs of all entries; an entry whose blob is not stored any more, if there is one."""
-    try:
-        for page in spool.pages():
-            missing = set(lease.keep({file.content_hash for file in page}))
-            if missing:
-                return next(file for file in page if file.content_hash in missing)
-    except StorageFullError:
-        return None  # the way out of a full disk: no lease can be written, but files can be read
+    with suppress(StorageFullError):  # no lease can be written, but files out of a full disk can be
+        return lease.keep_entries(spool.pages())
     return None
 
 
