@@ -16,6 +16,24 @@ from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError
 from children import Child, Start
 
 
+def hold_lock(start: Start, location: Path) -> Child:
+    """A process that has the write lock, until it is told to let go or killed."""
+    holder = start(
+        """
+        store = LocalCasStore(location)
+        def hold(tx):
+            say("held")
+            hear()
+        store._catalog.write(hold)
+        say("let go")
+        hear()
+        """,
+        location,
+    )
+    assert holder.hear() == "held"
+    return holder
+
+
 def test_a_writer_that_waits_too_long_is_told_and_then_served(location: Path) -> None:
     with LocalCasStore(location) as holder, LocalCasStore(location, lock_timeout_s=0.2) as waiter:
         with pytest.raises(StoreBusyError) as raised:
@@ -27,17 +45,7 @@ def test_a_writer_that_waits_too_long_is_told_and_then_served(location: Path) ->
 
 
 def test_a_lock_holder_that_dies_lets_go_at_once(location: Path, start: Start) -> None:
-    holder = start(
-        """
-        store = LocalCasStore(location)
-        def hold(tx):
-            say("held")
-            hear()
-        store._catalog.write(hold)
-        """,
-        location,
-    )
-    assert holder.hear() == "held"
+    holder = hold_lock(start, location)
     with LocalCasStore(location, lock_timeout_s=0.2) as store:
         with pytest.raises(StoreBusyError):
             store.write_file("a", b"a")
@@ -85,24 +93,6 @@ def test_an_error_that_is_kept_keeps_no_snapshot(location: Path) -> None:
             other.write_file("a", b"%d!" % number)
             assert store.read_file("a") == b"%d!" % number
             store.write_file("b", b"b")
-
-
-def hold_lock(start: Start, location: Path) -> Child:
-    """A process that has the write lock, until it is told to let go or killed."""
-    holder = start(
-        """
-        store = LocalCasStore(location)
-        def hold(tx):
-            say("held")
-            hear()
-        store._catalog.write(hold)
-        say("let go")
-        hear()
-        """,
-        location,
-    )
-    assert holder.hear() == "held"
-    return holder
 
 
 # --- in time ----------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ that the next pull does not fetch again.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.manifests import entries_of, open_manifest
+from agent_world_distfs.engine.other_stores import open_at
 from agent_world_distfs.engine.reading import find_stored, open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
 from agent_world_distfs.engine.snapshots import require_free
@@ -150,15 +150,6 @@ class _Fetch:
         if len(data) != size_bytes:
             raise ManifestError(f"says {size_bytes} bytes of a blob that has {len(data)}")
         self._bulk.add_small(data, content_hash)
-
-
-def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
-    """The blob as a stream, where the source can give one."""
-    open_blob = getattr(source, "open_blob", None)
-    if open_blob is None:
-        return io.BytesIO(source.get(content_hash))
-    stream: IO[bytes] = open_blob(content_hash)
-    return stream
 
 
 @contextmanager

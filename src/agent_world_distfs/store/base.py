@@ -8,7 +8,7 @@ from typing import TypeVar
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.errors import InvalidInputError
-from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
+from agent_world_distfs.protocols import BlobFiles, BlobRow, BlobStore, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, HashAlgorithm
 
 T = TypeVar("T")
@@ -30,6 +30,13 @@ class StoreBase:
 
     def _remove(self, change: Callable[[CatalogWriter], T]) -> T:
         return removing(self._catalog, self._blobs, lambda: self._catalog.write(change))
+
+    def _require_algorithm(self, source: BlobStore) -> None:
+        theirs = getattr(source, "hash_algorithm", self.hash_algorithm)
+        if theirs is not self.hash_algorithm:
+            raise InvalidInputError(
+                f"the source names blobs by {theirs.value}, this store by {self.hash_algorithm.value}"
+            )
 
 
 def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:

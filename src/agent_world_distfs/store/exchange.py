@@ -7,7 +7,6 @@ from functools import partial
 
 from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.engine.manifests import Expectation, check_ref
-from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import manifest, original, pull
 from agent_world_distfs.protocols import BlobStore
 from agent_world_distfs.records import (
@@ -72,7 +71,7 @@ class ExchangeMethods(BlobMethods):
             BlobNotFoundError: the source does not have a blob.
             BlobHashMismatchError: what the source gives is something else.
         """
-        self._check_algorithm(source)
+        self._check_source(source)
         importing = partial(self.import_file_index_manifest, ref)
         return pull.pull(self._catalog, self._blobs, source, check_ref(ref), progress, importing)
 
@@ -108,16 +107,12 @@ class ExchangeMethods(BlobMethods):
     def _check_open_store(self, source: ExchangeMethods) -> None:
         if not isinstance(source, ExchangeMethods):
             raise TypeError(f"this is pulled from an open store, not from {type(source).__name__}")
-        self._check_algorithm(source)
+        self._check_source(source)
 
-    def _check_algorithm(self, source: BlobStore) -> None:
+    def _check_source(self, source: BlobStore) -> None:
         if not hasattr(source, "get"):
             raise TypeError(f"a source has a get(content_hash), and {type(source).__name__} has none")
-        theirs = getattr(source, "hash_algorithm", self.hash_algorithm)
-        if theirs is not self.hash_algorithm:
-            raise InvalidInputError(
-                f"the source names blobs by {theirs.value}, this store by {self.hash_algorithm.value}"
-            )
+        self._require_algorithm(source)
 
     def adopt_original(
         self, directory: str | os.PathLike[str], *, progress: Progress | None = None

@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.engine.other_stores import open_at
 from agent_world_distfs.errors import InvalidInputError, NotFoundError
 from agent_world_distfs.operations import original, repair
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.protocols import BlobStore
-from agent_world_distfs.records import HashAlgorithm, Progress, RepairReport
+from agent_world_distfs.records import Progress, RepairReport
 from agent_world_distfs.store.base import StoreBase
 
 RepairSource = str | os.PathLike[str] | BlobStore
@@ -59,19 +60,20 @@ class RecoveryMethods(StoreBase):
 
     def _open_source(self, source: RepairSource, stack: ExitStack) -> Source:
         if not isinstance(source, str | os.PathLike):
-            _require_algorithm(source, self.hash_algorithm)
-            return repair.BlobStoreSource(str(getattr(source, "location", type(source).__name__)), source)
+            return self._blob_source(str(getattr(source, "location", type(source).__name__)), source)
         location = as_host_path(source)
         names = _names_in(location)
         if "catalog.db" in names:
             if os.path.realpath(location) == os.path.realpath(self.location):
                 raise InvalidInputError(f"{location} is the store that is to be repaired")
-            other = stack.enter_context(self._open_beside(location))
-            _require_algorithm(other, self.hash_algorithm)
-            return repair.BlobStoreSource(location, other)
+            return self._blob_source(location, stack.enter_context(self._open_beside(location)))
         if {"files_index.json", "pins.json"} & names:
             return repair.OpenedSource(location, partial(original.open_original_blob, location))
         return repair.TreeSource(location, self.hash_algorithm)
+
+    def _blob_source(self, name: str, store: BlobStore) -> Source:
+        self._require_algorithm(store)
+        return repair.OpenedSource(name, partial(open_at, store))
 
 
 def _names_in(location: str) -> set[str]:
@@ -79,9 +81,3 @@ def _names_in(location: str) -> set[str]:
         raise NotFoundError(location, "no such directory")
     with translated(location, translate_reading):
         return set(os.listdir(location))
-
-
-def _require_algorithm(source: BlobStore, ours: HashAlgorithm) -> None:
-    theirs = getattr(source, "hash_algorithm", ours)
-    if theirs is not ours:
-        raise InvalidInputError(f"the source names blobs by {theirs.value}, this store by {ours.value}")

@@ -7,6 +7,6 @@ content at any later time heals them. Interrupted, run it again: what was mended
 """
 
 from agent_world_distfs.operations.repair.mending import repair
-from agent_world_distfs.operations.repair.sources import BlobStoreSource, OpenedSource, TreeSource
+from agent_world_distfs.operations.repair.sources import OpenedSource, TreeSource
 
-__all__ = ["BlobStoreSource", "OpenedSource", "TreeSource", "repair"]
+__all__ = ["OpenedSource", "TreeSource", "repair"]

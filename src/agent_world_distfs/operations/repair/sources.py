@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from collections import defaultdict
@@ -12,7 +11,6 @@ from typing import IO, Protocol
 from agent_world_distfs.errors import NotFoundError
 from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.os_failures import translate_reading, translated
-from agent_world_distfs.protocols import BlobStore
 from agent_world_distfs.records import HashAlgorithm
 
 
@@ -24,26 +22,6 @@ class Source(Protocol):
     def open(self, content_hash: str, size_bytes: int) -> IO[bytes] | None:
         """What it has under a hash, as a stream that the caller closes; None: nothing."""
         ...
-
-
-class BlobStoreSource:
-    """Any store of blobs."""
-
-    def __init__(self, name: str, store: BlobStore) -> None:
-        self.name = name
-        self._store = store
-
-    def open(self, content_hash: str, size_bytes: int) -> IO[bytes] | None:  # noqa: ARG002  # a hash will do
-        """See ``Source.open``."""
-        open_blob: Callable[[str], IO[bytes]] | None = getattr(self._store, "open_blob", None)
-        try:
-            return (
-                open_blob(content_hash)
-                if open_blob is not None
-                else io.BytesIO(self._store.get(content_hash))
-            )
-        except NotFoundError:
-            return None
 
 
 class OpenedSource:
