@@ -38,8 +38,11 @@ SHARDS = tuple(f"{number:02x}" for number in range(256))
 
 
 @dataclass(frozen=True, slots=True)
-class Orphan:
-    """``row``: the row that nothing names, None for a stray file. ``identity``: of the stray file."""
+class UnnamedBlob:
+    """Stored and named by nothing: an orphan, or kept all the same.
+
+    ``row``: the row that nothing names, None for a stray file. ``identity``: of the stray file.
+    """
 
     content_hash: str
     size_bytes: int
@@ -53,12 +56,12 @@ class Unnamed(NamedTuple):
     ``in_history``: what a history remembers; ``in_snapshots``: what nothing but snapshots keeps.
     """
 
-    orphans: list[Orphan]
-    in_history: list[Orphan]
-    in_snapshots: list[Orphan]
+    orphans: list[UnnamedBlob]
+    in_history: list[UnnamedBlob]
+    in_snapshots: list[UnnamedBlob]
 
 
-def find_orphans(catalog: Catalog, blobs: BlobFiles) -> list[Orphan]:
+def find_orphans(catalog: Catalog, blobs: BlobFiles) -> list[UnnamedBlob]:
     """All orphans of one moment, each checked twice; ascending by hash."""
     return find_unnamed(catalog, blobs).orphans
 
@@ -67,28 +70,32 @@ def find_unnamed(catalog: Catalog, blobs: BlobFiles) -> Unnamed:
     """The same, and apart from them what is kept without a name."""
     dead = dead_leases(catalog, blobs)
     rows = catalog.read(lambda tx: tx.list_unnamed_blobs(dead))
-    found = [Orphan(row.content_hash, row.size_bytes, row) for row in rows]
+    found = [UnnamedBlob(row.content_hash, row.size_bytes, row) for row in rows]
     for shard in SHARDS:
         found.extend(find_strays(catalog, blobs, shard, blobs.list_shard(shard)))
     first = _sorted_out(catalog, blobs, found)
     if not first.orphans:
         return first
     second = _sorted_out(catalog, blobs, _confirmed(catalog, first.orphans, dead))
-    in_history, in_snapshots = (_by_hash([*first[which], *second[which]]) for which in (1, 2))
-    return Unnamed(second.orphans, in_history, in_snapshots)
+    return Unnamed(
+        orphans=second.orphans,
+        in_history=_by_hash([*first.in_history, *second.in_history]),
+        in_snapshots=_by_hash([*first.in_snapshots, *second.in_snapshots]),
+    )
 
 
-def _by_hash(found: Iterable[Orphan]) -> list[Orphan]:
-    return sorted(found, key=lambda orphan: orphan.content_hash)
+def _by_hash(found: Iterable[UnnamedBlob]) -> list[UnnamedBlob]:
+    return sorted(found, key=lambda blob: blob.content_hash)
 
 
-def _sorted_out(catalog: Catalog, blobs: BlobFiles, found: list[Orphan]) -> Unnamed:
-    left = {orphan.content_hash for orphan in found}
+def _sorted_out(catalog: Catalog, blobs: BlobFiles, found: list[UnnamedBlob]) -> Unnamed:
+    left = {blob.content_hash for blob in found}
     in_history = _taken_out(left, history_hashes(catalog, blobs))
     in_snapshots = _taken_out(left, snapshot_hashes(catalog, blobs))
-    found = _by_hash(found)
     return Unnamed(
-        *([each for each in found if each.content_hash in x] for x in (left, in_history, in_snapshots))
+        orphans=_by_hash(blob for blob in found if blob.content_hash in left),
+        in_history=_by_hash(blob for blob in found if blob.content_hash in in_history),
+        in_snapshots=_by_hash(blob for blob in found if blob.content_hash in in_snapshots),
     )
 
 
@@ -104,7 +111,7 @@ def _taken_out(left: set[str], names: Iterable[str]) -> set[str]:
     return taken
 
 
-def _confirmed(catalog: Catalog, found: list[Orphan], dead: frozenset[str]) -> list[Orphan]:
+def _confirmed(catalog: Catalog, found: list[UnnamedBlob], dead: frozenset[str]) -> list[UnnamedBlob]:
     doubted = Doubted(
         {orphan.row.blob_id for orphan in found if orphan.row is not None},
         {orphan.content_hash for orphan in found if orphan.row is None},
@@ -128,7 +135,9 @@ def _confirmed(catalog: Catalog, found: list[Orphan], dead: frozenset[str]) -> l
     ]
 
 
-def find_strays(catalog: Catalog, blobs: BlobFiles, shard: str, forms: dict[str, StoredForm]) -> list[Orphan]:
+def find_strays(
+    catalog: Catalog, blobs: BlobFiles, shard: str, forms: dict[str, StoredForm]
+) -> list[UnnamedBlob]:
     """The stray files among ``forms``, which is what the shard held a moment ago."""
     rows = catalog.read(lambda tx: {row.content_hash for row in tx.list_shard(shard)})
     candidates = [name for name in forms if name not in rows and forms[name].is_regular]
@@ -141,7 +150,7 @@ def find_strays(catalog: Catalog, blobs: BlobFiles, shard: str, forms: dict[str,
         if form is None or form.identity != forms[name].identity:
             continue  # a live writer has been there since
         if is_stray(_row(catalog, name), form, in_flight):
-            strays.append(Orphan(name, form.size_bytes, None, form.identity))
+            strays.append(UnnamedBlob(name, form.size_bytes, None, form.identity))
     return strays
 
 
@@ -154,7 +163,7 @@ def is_stray(row: BlobBrief | None, form: StoredForm, in_flight: frozenset[int])
     return row is None and form.is_regular and form.identity not in in_flight
 
 
-def still_stray(tx: CatalogReader, blobs: BlobFiles, orphan: Orphan, in_flight: frozenset[int]) -> bool:
+def still_stray(tx: CatalogReader, blobs: BlobFiles, orphan: UnnamedBlob, in_flight: frozenset[int]) -> bool:
     """Under the write lock: whether the very file that was found is still a stray one."""
     form = blobs.stat(orphan.content_hash)
     if form is None or form.identity != orphan.identity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent_world_distfs.engine.orphans import SHARDS, Orphan, Unnamed, find_unnamed
+from agent_world_distfs.engine.orphans import SHARDS, Unnamed, UnnamedBlob, find_unnamed
 from agent_world_distfs.engine.reading import verify_hash
 from agent_world_distfs.engine.retained import history_hashes
 from agent_world_distfs.engine.scrubbing import Budget, Portion, Rounds, read_rounds, write_rounds
@@ -88,7 +88,7 @@ def _audit(
     )
 
 
-def _hashes(blobs: list[Orphan]) -> tuple[str, ...]:
+def _hashes(blobs: list[UnnamedBlob]) -> tuple[str, ...]:
     return tuple(each.content_hash for each in blobs)
 
 

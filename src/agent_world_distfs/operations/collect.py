@@ -23,7 +23,7 @@ from functools import partial
 
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.leases import Lease, tidy
-from agent_world_distfs.engine.orphans import Orphan, find_orphans, still_stray
+from agent_world_distfs.engine.orphans import UnnamedBlob, find_orphans, still_stray
 from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import Progress, PruneReport
@@ -73,15 +73,17 @@ def _return_space(catalog: Catalog, blobs: BlobFiles) -> None:
         catalog.truncate_wal()  # the database file gets shorter only by what is copied into it
 
 
-def _batches(orphans: Sequence[Orphan]) -> Iterator[Sequence[Orphan]]:
+def _batches(orphans: Sequence[UnnamedBlob]) -> Iterator[Sequence[UnnamedBlob]]:
     for start in range(0, len(orphans), BATCH):
         yield orphans[start : start + BATCH]
 
 
-def _take(catalog: Catalog, blobs: BlobFiles, batch: Sequence[Orphan], recorder: str) -> list[Orphan]:
+def _take(
+    catalog: Catalog, blobs: BlobFiles, batch: Sequence[UnnamedBlob], recorder: str
+) -> list[UnnamedBlob]:
     free: list[Callable[[], None]] = []
 
-    def change(tx: CatalogWriter) -> list[Orphan]:
+    def change(tx: CatalogWriter) -> list[UnnamedBlob]:
         tx.mark_epoch()
         has_strays = any(orphan.row is None for orphan in batch)
         in_flight = blobs.in_flight() if has_strays else frozenset[int]()
@@ -95,7 +97,7 @@ def _take(catalog: Catalog, blobs: BlobFiles, batch: Sequence[Orphan], recorder:
             )
         ]
 
-    def take_away(taken: list[Orphan]) -> None:
+    def take_away(taken: list[UnnamedBlob]) -> None:
         free.append(blobs.remove(o.content_hash for o in taken if o.row is None or not o.row.is_inline))
 
     taken = catalog.write_then(change, take_away)
@@ -104,6 +106,6 @@ def _take(catalog: Catalog, blobs: BlobFiles, batch: Sequence[Orphan], recorder:
     return taken
 
 
-def _report(orphans: Sequence[Orphan]) -> PruneReport:
+def _report(orphans: Sequence[UnnamedBlob]) -> PruneReport:
     hashes = tuple(sorted(orphan.content_hash for orphan in orphans))
     return PruneReport(len(orphans), sum(orphan.size_bytes for orphan in orphans), hashes)
