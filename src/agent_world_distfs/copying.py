@@ -89,13 +89,13 @@ def copy_store(
         place.publish(state, transaction_id)
         removed = _remove_others(target, there)
     return BackupReport(
-        total_files,
-        tally.total_blobs,
-        tally.copied_blobs,
-        tally.copied_bytes,
-        removed,
-        tuple(sorted(tally.missing & named)),
-        tuple(sorted(tally.corrupt & named)),
+        total_files=total_files,
+        total_blobs=tally.total_blobs,
+        copied_blobs=tally.copied_blobs,
+        copied_bytes=tally.copied_bytes,
+        removed_blobs=removed,
+        missing_blob_hashes=tuple(sorted(tally.missing & named)),
+        corrupt_blob_hashes=tuple(sorted(tally.corrupt & named)),
     )
 
 

@@ -42,15 +42,15 @@ class LogReader(ReadTransaction):
         for row in self._execute(SELECT_DEEDS, (after, up_to)):
             deed, sequence, nonce = self._checked_deed(row), row[0], row[1]
             yield LoggedTransaction(
-                sequence,
-                transaction_id(sequence, nonce),
-                deed.at_ms,
-                deed.actor,
-                deed.message,
-                deed.session,
-                deed.imported,
-                deed.replaced,
-                self._iter_changes(sequence, deed.changes),
+                sequence=sequence,
+                transaction_id=transaction_id(sequence, nonce),
+                at_ms=deed.at_ms,
+                actor=deed.actor,
+                message=deed.message,
+                session=deed.session,
+                imported=deed.imported,
+                replaced=deed.replaced,
+                changes=self._iter_changes(sequence, deed.changes),
             )
 
     def _checked_deed(self, row: tuple[Any, ...]) -> Deed:

@@ -49,7 +49,15 @@ def audit(
         return _audit(catalog, blobs, budget, progress)
     except CatalogError as error:
         damage, is_verified = (error.reason,), budget is not None and not budget.is_limited
-        return FileIndexAuditReport(0, 0, (), (), (), index_damage=damage, is_verified=is_verified)
+        return FileIndexAuditReport(
+            total_indexed_files=0,
+            total_pins=0,
+            missing_file_blob_hashes=(),
+            dangling_pin_hashes=(),
+            orphan_blob_hashes=(),
+            index_damage=damage,
+            is_verified=is_verified,
+        )
 
 
 def _audit(
@@ -69,22 +77,22 @@ def _audit(
     bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots
     damaged_snapshots = () if damage else snapshots_naming(catalog, blobs, bad)
     return FileIndexAuditReport(
-        total_files,
-        total_pins,
-        tuple(sorted(found.missing)),
-        tuple(sorted(found.dangling)),
-        _hashes(unnamed.orphans),
-        tuple(sorted(found.damaged)),
-        tuple(sorted(found.corrupt)),
-        damage,
-        found.is_verified,
-        _hashes(unnamed.in_history),
-        tuple(sorted(found.forgotten)),
-        found.verified_bytes,
-        found.verified_since_ms,
-        _hashes(unnamed.in_snapshots),
-        tuple(sorted(found.lost_in_snapshots)),
-        damaged_snapshots,
+        total_indexed_files=total_files,
+        total_pins=total_pins,
+        missing_file_blob_hashes=tuple(sorted(found.missing)),
+        dangling_pin_hashes=tuple(sorted(found.dangling)),
+        orphan_blob_hashes=_hashes(unnamed.orphans),
+        damaged_blob_hashes=tuple(sorted(found.damaged)),
+        corrupt_blob_hashes=tuple(sorted(found.corrupt)),
+        index_damage=damage,
+        is_verified=found.is_verified,
+        history_blob_hashes=_hashes(unnamed.in_history),
+        missing_history_blob_hashes=tuple(sorted(found.forgotten)),
+        verified_bytes=found.verified_bytes,
+        verified_since_ms=found.verified_since_ms,
+        snapshot_blob_hashes=_hashes(unnamed.in_snapshots),
+        missing_snapshot_blob_hashes=tuple(sorted(found.lost_in_snapshots)),
+        damaged_snapshots=damaged_snapshots,
     )
 
 

@@ -172,13 +172,13 @@ def _report(
     wanted = {file.content_hash for file in snapshot.files}.union(snapshot.pins)
     kept_paths = {file.path for file in entries}
     return AdoptReport(
-        catalog.hash_algorithm,
-        len(entries),
-        len(brought.sizes),
-        len(pins),
-        tuple(sorted(brought.sizes.keys() - named)),
-        tuple(sorted(wanted - brought.sizes.keys() - brought.corrupt)),
-        tuple(sorted(brought.corrupt)),
-        tuple(file.path for file in snapshot.files if file.path not in kept_paths),
-        tuple(content_hash for content_hash in snapshot.pins if content_hash not in brought.sizes),
+        hash_algorithm=catalog.hash_algorithm,
+        total_files=len(entries),
+        total_blobs=len(brought.sizes),
+        total_pins=len(pins),
+        orphan_blob_hashes=tuple(sorted(brought.sizes.keys() - named)),
+        missing_blob_hashes=tuple(sorted(wanted - brought.sizes.keys() - brought.corrupt)),
+        corrupt_blob_hashes=tuple(sorted(brought.corrupt)),
+        skipped_paths=tuple(file.path for file in snapshot.files if file.path not in kept_paths),
+        skipped_pin_hashes=tuple(name for name in snapshot.pins if name not in brought.sizes),
     )
