@@ -27,8 +27,3 @@ class FileSpool(PageSpool[FileMetadata]):
 
     def _unpacked(self, packed: Any) -> list[FileMetadata]:
         return [FileMetadata(*row) for row in packed]
-
-    @property
-    def total_files(self) -> int:
-        """How many entries there are."""
-        return self.total

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist
 from agent_world_distfs.errors import OutcomeUnknownError, TransactionConflictError
-from agent_world_distfs.operations.transactions import Transaction
+from agent_world_distfs.operations.transactions.transaction import Transaction
 from agent_world_distfs.protocols import Catalog
 from agent_world_distfs.records import Retry
 

@@ -55,17 +55,17 @@ def checkout(
     """
     prefix = as_directory(prefix)
     with kept_files(catalog, blobs, prefix) as entries, translated(place.path):
-        if prefix and not entries.total_files:
+        if prefix and not entries.total:
             raise PathNotFoundError(prefix)
         with staged(place) as (staging, directory):
             with opened_below(directory, (TREE,)) as root:
                 check_names(lambda: (file.path[len(prefix) :] for file in entries), root)
                 sharing = Sharing(blobs, catalog.hash_algorithm, link)
                 writer = _TreeWriter(catalog, blobs, sharing, root, len(prefix))
-                total_bytes = writer.write_all(entries, entries.total_files, progress)
-                _flush(root, place, entries.total_files)
+                total_bytes = writer.write_all(entries, entries.total, progress)
+                _flush(root, place, entries.total)
             previous = swap_in(place, staging)
-    return CheckoutReport(entries.total_files, total_bytes, previous, sharing.total_files)
+    return CheckoutReport(entries.total, total_bytes, previous, sharing.total_files)
 
 
 def _flush(root: int, place: Place, total_files: int) -> None:
