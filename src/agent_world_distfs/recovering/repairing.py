@@ -1,0 +1,186 @@
+"""A store that is mended, whether it can be opened or not."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.pages import PageFile
+from agent_world_distfs.catalog.salvage import Hints, salvage
+from agent_world_distfs.catalog.schema import TABLES
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.errors import (
+    CatalogError,
+    CorruptError,
+    IncompatibleStoreError,
+    NotFoundError,
+    UnavailableError,
+)
+from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.local import LocalCasStore
+from agent_world_distfs.os_failures import translated
+from agent_world_distfs.records import Progress, RepairReport
+from agent_world_distfs.recovering.building import Rebuilt, build, catalog_of, hash_raw, rebuild
+from agent_world_distfs.store import CasStore
+from agent_world_distfs.store.recovery import RepairSource
+
+_LOCKS = {"turnstile", "gate", "handles"}
+
+
+def repair_store(
+    location: str | os.PathLike[str],
+    sources: Iterable[RepairSource] = (),
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> RepairReport:
+    """Mend the store at a location, whether it can be opened or not.
+
+    Where the catalog is whole, this is the ``repair`` of a store. Else a new one is made first of what can
+    be believed of the damaged one, which is kept as ``catalog.db.damaged-<id>``; nobody may have the
+    store open meanwhile. What a new catalog does not have: the change log. Lock files that are gone are
+    made anew; that nobody has the store open then, nothing can tell but you.
+
+    Raises:
+        NotFoundError: there is no store, nor what is left of one.
+        UnavailableError: the catalog has to be built anew, and somebody has the store open.
+        IncompatibleStoreError: it is a store of another format.
+    """
+    place, sources = as_host_path(location), list(sources)
+    with translated(place):
+        _require_remains(place)
+        if not dry_run:
+            _restore_locks(place)
+        damage = _find_damage(place)
+    if not damage:
+        with LocalCasStore(place, create=False, read_only=dry_run) as store:
+            return store.repair(sources, dry_run=dry_run, progress=progress)
+    with _alone(place):
+        if dry_run:
+            return _try_rebuilding(place, sources, progress)
+        rebuilt = rebuild(place, sources)
+    with LocalCasStore(place, create=False) as store:
+        return _merged(store.repair(sources, progress=progress), rebuilt, store)
+
+
+def _require_remains(place: str) -> None:
+    if not os.path.isdir(place) or not {"catalog.db", "blobs"} & set(os.listdir(place)):
+        raise NotFoundError(place, "no store here")
+
+
+def _restore_locks(place: str) -> None:
+    """Make lock files that were cleared away.
+
+    Opening does not: whoever has the store open holds the old ones, and the two would not exclude each other.
+    """
+    locks = os.path.join(place, "locks")
+    if {"catalog.db", "reserve"} <= set(os.listdir(place)) and not _names_in(locks) >= _LOCKS:
+        os.makedirs(locks, exist_ok=True)
+        Gate.create(locks)
+        flush_directory(locks)
+        flush_directory(place)
+
+
+def _names_in(directory: str) -> set[str]:
+    try:
+        return set(os.listdir(directory))
+    except FileNotFoundError:
+        return set()
+
+
+def _find_damage(place: str) -> tuple[str, ...]:
+    """What the store says of its catalog; nothing of one that is whole."""
+    catalog = os.path.join(place, "catalog.db")
+    if not os.path.lexists(catalog) and {"blobs", "locks"} <= set(os.listdir(place)):
+        return ("catalog.db is gone",)
+    try:
+        with LocalCasStore(place, create=False, read_only=True) as store:
+            return catalog_of(store).read(lambda tx: (*tx.find_damage(), *tx.check_pages()))
+    except CatalogError as error:
+        return (error.reason,)
+    except IncompatibleStoreError as error:
+        # A bit may have flipped in the number of the format; whether it is ours, the tables tell.
+        if os.path.isfile(catalog) and _is_of_this_format(catalog):
+            return (error.reason,)
+        raise
+
+
+def _is_of_this_format(catalog: str) -> bool:
+    """Also if nothing is left that says so: the directory around it is a store's."""
+    pages = PageFile(catalog)
+    try:
+        found = salvage(pages, Hints(), hash_raw).schema
+    finally:
+        pages.close()
+    return found.items() <= TABLES.items()
+
+
+@contextmanager
+def _alone(place: str) -> Iterator[None]:
+    """While nobody else has the store open, nor can open it."""
+    locks = os.path.join(place, "locks")
+    with translated(locks):
+        os.makedirs(locks, exist_ok=True)
+        fd = os.open(os.path.join(locks, "handles"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise UnavailableError(f"{place}: somebody has the store open: close it there first") from None
+        finally:
+            os.close(fd)
+
+
+# --- reports ------------------------------------------------------------------------------------
+
+
+class _Beside(CasStore):
+    """A catalog that stands elsewhere over the blobs of a store."""
+
+    def _open_beside(self, location: str) -> LocalCasStore:
+        return LocalCasStore(location, create=False, read_only=True)
+
+
+def _unkept(store: CasStore, adopted: tuple[str, ...]) -> tuple[str, ...]:
+    """Without those that snapshots keep, as far as their manifests are there."""
+    kept: set[str] = set()
+    for snapshot in store.list_snapshots():
+        kept.add(snapshot.manifest.content_hash)
+        with contextlib.suppress(CorruptError):
+            kept.update(file.content_hash for file in store.list_files_at(snapshot.name))
+    return tuple(name for name in adopted if name not in kept)
+
+
+def _try_rebuilding(place: str, sources: list[RepairSource], progress: Progress | None) -> RepairReport:
+    """What a repair would do, found out with a new catalog that is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
+        catalog = os.path.join(own, "catalog.db")
+        found, adopted = build(place, catalog, sources)
+        os.mkdir(os.path.join(own, "locks"))
+        Gate.create(os.path.join(own, "locks"))
+        open_catalog = partial(SqliteCatalog, catalog, os.path.join(own, "locks"))
+        with _Beside(place, open_catalog(is_flushed=False, timeout_s=1), DirectoryBlobs(place)) as store:
+            report = store.repair(sources, dry_run=True, progress=progress)
+            return _merged(report, Rebuilt(found, "catalog.db", adopted), store)
+
+
+def _merged(report: RepairReport, rebuilt: Rebuilt, store: CasStore) -> RepairReport:
+    found = rebuilt.salvage
+    return dataclasses.replace(
+        report,
+        salvaged_from=rebuilt.kept_as,
+        salvaged_files=len(found.entries),
+        lost_files=found.lost_files,
+        is_proven=found.is_proven,
+        doubtful_paths=tuple(sorted(found.doubtful_paths)),
+        adopted_blob_hashes=_unkept(store, rebuilt.adopted),
+    )
