@@ -70,6 +70,7 @@ from agent_world_distfs.records import (
     ManifestImportReport,
     Progress,
     PruneReport,
+    Readable,
     RepairReport,
     Retry,
     Snapshot,
@@ -83,6 +84,7 @@ from agent_world_distfs.records import (
 )
 from agent_world_distfs.recovering import repair_store, restore_backup
 from agent_world_distfs.store.agent_session import AgentSession
+from agent_world_distfs.store.recovery import RepairSource
 
 __version__ = "0.1.0"
 
@@ -136,7 +138,9 @@ __all__ = [
     "PathNotFoundError",
     "Progress",
     "PruneReport",
+    "Readable",
     "RepairReport",
+    "RepairSource",
     "Retry",
     "Snapshot",
     "SnapshotExistsError",
