@@ -1,9 +1,8 @@
 """Every error a caller can see, grouped by what the caller does next.
 
-The first level says what to do (look elsewhere, read again, repair, fix the call, ...); handlers
-catch that. Instances carry values, not sentences: the values are ``args``, so that an error pickles
-and copies, and the sentence is made by ``__str__``. Content never stands in an error, only paths,
-hashes and sizes.
+The first level says what to do (look elsewhere, read again, repair, fix the call, ...); handlers catch that.
+Instances carry values, not sentences: the values are ``args``, so that an error can be pickled and copied,
+and ``__str__`` makes the sentence. An error never holds content, only paths, hashes and sizes.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class SnapshotNotFoundError(NotFoundError):
 
 
 class TransactionForgottenError(NotFoundError):
-    """Whether the transaction has committed is not known any more: it is older than what is kept."""
+    """Whether the transaction was committed is no longer known: it is older than what is kept."""
 
     def __init__(self, transaction_id: str) -> None:
         super().__init__(transaction_id, "no such transaction among those that are kept")
@@ -119,7 +118,7 @@ class FileConflictError(ConflictError):
 
 
 class IndexConflictError(ConflictError):
-    """The index is not the one that ``expected_current`` names."""
+    """The index does not match ``expected_current``."""
 
     def __init__(self, expected: FileIndexManifestRef, actual: FileIndexManifestRef) -> None:
         super().__init__(expected, actual)
@@ -131,7 +130,7 @@ class IndexConflictError(ConflictError):
 
 
 class SnapshotExistsError(ConflictError):
-    """A snapshot of this name is there already: ``actual``."""
+    """A snapshot of this name already exists: ``actual``."""
 
     def __init__(self, name: str, actual: Snapshot) -> None:
         super().__init__(name, actual)
@@ -143,10 +142,10 @@ class SnapshotExistsError(ConflictError):
 
 
 class InputConflictError(ConflictError):
-    """What a transaction has read of ``path`` is not so any more.
+    """What a transaction has read of ``path`` has changed since.
 
     ``expected`` is what it read, ``actual`` what is there now; None: no file. ``prefix`` is that of the
-    listing that it was read in, None where the path itself was.
+    listing in which it was read, None if the path itself was read.
     """
 
     def __init__(
@@ -165,7 +164,7 @@ class InputConflictError(ConflictError):
 
 
 CONFLICTS_TOLD = 10
-"""A message names so many: of a transaction over thousands of files nobody reads half a megabyte."""
+"""How many a message names: nobody reads half a megabyte about a transaction over thousands of files."""
 
 
 class TransactionConflictError(ConflictError):
@@ -193,7 +192,7 @@ class CorruptError(WorldError):
 
 
 class BlobHashMismatchError(CorruptError):
-    """Bytes do not hash to the name they go by."""
+    """Bytes do not hash to their name."""
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(expected, actual)
@@ -205,9 +204,9 @@ class BlobHashMismatchError(CorruptError):
 
 
 class BlobMissingError(CorruptError):
-    """A blob that something names is gone. ``path`` is a path that names it, None for what is no path.
+    """The bytes of a blob that something names are gone. ``path`` names it; None if no path does.
 
-    Not a FileNotFoundError: whoever handles that by creating the file anew would bury the loss.
+    Not a FileNotFoundError: code that handles that by creating the file again would hide the loss.
     """
 
     def __init__(self, content_hash: str, path: str | None) -> None:
@@ -232,7 +231,7 @@ class CatalogError(CorruptError):
 
 
 class ManifestError(CorruptError):
-    """The bytes are not a manifest in the one canonical form, or it lies."""
+    """The bytes are not a manifest in the one canonical form, or it states something untrue."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -250,7 +249,7 @@ class InvalidInputError(WorldError, ValueError):
 
 
 class BlobHashInvalidError(InvalidInputError):
-    """A content hash is 64 lowercase hexadecimal characters; this is not."""
+    """Not a content hash: that is 64 lowercase hexadecimal characters."""
 
     def __init__(self, content_hash: str) -> None:
         super().__init__(content_hash)
@@ -274,10 +273,10 @@ class PathInvalidError(InvalidInputError):
 
 
 class HistoryExpiredError(InvalidInputError):
-    """What was at or after ``seq`` is not known completely any more; from ``first_seq`` on it is.
+    """The history since ``seq`` is no longer completely known; from ``first_seq`` on it is.
 
-    Whoever follows the changes has a gap: list the files, and go on from the ``seq`` of that moment.
-    Not a NotFoundError: that a state is forgotten does not say that a file was not there.
+    A caller that follows the changes has a gap: list the files, and continue from the ``seq`` of that moment.
+    Not a NotFoundError: a forgotten state does not mean that a file was not there.
     """
 
     def __init__(self, seq: int, first_seq: int) -> None:
@@ -290,7 +289,7 @@ class HistoryExpiredError(InvalidInputError):
 
 
 class HistoryNotKeptError(InvalidInputError):
-    """The store does not keep contents that are overwritten or deleted: see its setting ``keep_history``."""
+    """The store does not keep overwritten or deleted contents: see its setting ``keep_history``."""
 
     def __str__(self) -> str:
         return "the store does not keep old contents: turn its setting keep_history on, for what comes then"
@@ -307,7 +306,7 @@ class StoreClosedError(InvalidInputError):
 
 
 class IncompatibleStoreError(WorldError):
-    """This place cannot be opened as it is, or not with these options."""
+    """This location cannot be opened as it is, or not with these options."""
 
     def __init__(self, location: str, reason: str) -> None:
         super().__init__(location, reason)
@@ -319,7 +318,7 @@ class IncompatibleStoreError(WorldError):
 
 
 class StoreMovedError(IncompatibleStoreError):
-    """The store has moved; ``location`` says where to."""
+    """The store has moved to ``location``."""
 
     def __init__(self, location: str) -> None:
         super().__init__(location, "the store has moved there")
@@ -328,11 +327,11 @@ class StoreMovedError(IncompatibleStoreError):
         return (type(self), (self.location,), self.__dict__)
 
 
-# --- mend the place ---------------------------------------------------------------------------
+# --- fix the disk -----------------------------------------------------------------------------
 
 
 class StorageError(WorldError):
-    """The place that holds the store failed; nothing was acknowledged."""
+    """The storage below the store failed; nothing was acknowledged."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -348,7 +347,7 @@ class StorageFullError(StorageError):
 
 
 class StorageReadOnlyError(StorageError):
-    """The store, or the file system below it, may not be written."""
+    """The store, or the file system below it, is not writable."""
 
 
 class StorageIOError(StorageError):
@@ -359,7 +358,7 @@ class StorageIOError(StorageError):
 
 
 class UnavailableError(WorldError):
-    """Not now: wait, or free what stands in the way, and retry."""
+    """Not now: wait, or remove the obstacle, and retry."""
 
 
 class StoreBusyError(UnavailableError, TimeoutError):
@@ -381,7 +380,7 @@ class LeaseExpiredError(UnavailableError):
 
 
 class ForkedStoreError(UnavailableError):
-    """This store object came through a fork that it could not prepare for; open the store anew."""
+    """This store object went through a fork that it could not prepare for; reopen the store."""
 
     def __str__(self) -> str:
         return "this store was open while the process was forked behind its back: open it anew"
@@ -391,7 +390,7 @@ class ForkedStoreError(UnavailableError):
 
 
 class OutcomeUnknownError(WorldError):
-    """The commit's answer was lost: it may or may not hold. Ask ``was_committed`` before any retry."""
+    """The outcome of the commit is unknown. Ask ``was_committed`` before any retry."""
 
     def __init__(self, transaction_id: str) -> None:
         super().__init__(transaction_id)

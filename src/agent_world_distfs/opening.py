@@ -21,7 +21,7 @@ def open_store(
     create: bool = True,
     read_only: bool = False,
 ) -> LocalCasStore:
-    """The store in the directory ``location``. Its options and errors are those of ``LocalCasStore``."""
+    """Open the store in the directory ``location``. Options and errors are those of ``LocalCasStore``."""
     return LocalCasStore(
         location,
         hash_algorithm=hash_algorithm,
@@ -39,20 +39,19 @@ def adopt_original(
     hash_algorithm: HashAlgorithm | None = None,
     progress: Progress | None = None,
 ) -> AdoptReport:
-    """Take over the store of the Rust original in ``directory`` into ``target``, all of it in one step.
+    """Copy the store of the Rust original in ``directory`` into ``target``, all of it in one step.
 
-    ``target`` is an open store, or a location; its index must be empty. A missing store is made once the
-    original could be read. Files come with their times, pins, and every blob, verified. What is damaged is
-    left out and reported; blobs that nothing names come as orphans. The original is never changed.
-    Interrupted, call it again. Progress in blobs.
+    ``target`` is an open store or a location; its index must be empty. A missing store is created once the
+    original has been read. Files are copied with their times, pins, and every blob, verified. What is damaged
+    is left out and reported; blobs that nothing names become orphans. The original is never changed. If
+    interrupted, call it again. Progress in blobs.
 
-    The algorithm is found from the original's blobs unless it is given; without any blob it is what
-    the target has.
+    Unless given, the algorithm is determined from the original's blobs; if there are no blobs, it is the
+    target's.
 
     Raises:
-        IncompatibleStoreError: there is no store of the original; the target names its blobs by another
-            algorithm; no blob of the original is whole, so that its algorithm has to be given; or another
-            one is given.
+        IncompatibleStoreError: there is no store of the original; the target uses another hash algorithm;
+            no blob of the original is intact, so that the algorithm has to be given; or another one is given.
         InvalidInputError: the index is not empty; or one of the two directories lies in the other.
         CatalogError: the original's index or pins cannot be read.
         UnavailableError: the original changed meanwhile, or its blobs are packed and the extra ``adopt``
@@ -72,7 +71,7 @@ def adopt_original(
 
 
 def _algorithm_of(directory: str | os.PathLike[str], given: HashAlgorithm | None) -> HashAlgorithm | None:
-    """Looked at before a store is made: one of the wrong algorithm would be in the way of the right one."""
+    """Determined before a store is created: one of the wrong algorithm would block the right one."""
     snapshot = original.read_snapshot(directory)
     found = original.find_algorithm(directory, snapshot)
     if found is not None and given not in (None, found):
@@ -85,11 +84,12 @@ def _algorithm_of(directory: str | os.PathLike[str], given: HashAlgorithm | None
 
 
 def upgrade_store(location: str | os.PathLike[str]) -> UpgradeReport:
-    """Bring the store in the directory ``location`` to the format of this release, while nobody has it open.
+    """Upgrade the store in the directory ``location`` to the format of this release while nobody has it open.
 
     Raises:
         NotFoundError: there is no store.
         UnavailableError: somebody has it open.
-        IncompatibleStoreError: it is of a newer format, or none of ours; or what opening it raises else.
+        IncompatibleStoreError: it has a newer format, or is not a store; also whatever else opening it
+            raises.
     """
     return upgrade_local_store(as_host_path(location))

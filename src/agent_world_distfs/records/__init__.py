@@ -1,4 +1,4 @@
-"""What the store returns: frozen records, positional in the order shown.
+"""What the store returns: frozen records, with positional arguments in the order shown.
 
 Constructing a record validates nothing; only ``parse`` does. Hashes are 64 lowercase hexadecimal
 characters; tuples of hashes are ascending and unique.

@@ -1,4 +1,4 @@
-"""What the store is given, beside paths and hashes."""
+"""Types of the store's arguments, besides paths and hashes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Data = bytes | bytearray | memoryview
 
 
 class Readable(Protocol):
-    """What content is streamed from: any binary file object is one."""
+    """What content is streamed from: any binary file object."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes, none only at the end."""
+        """Return up to ``size`` bytes, empty only at the end."""
         ...
 
 
 Progress = Callable[[int, int | None], None]
-"""Called with done and total (None: unknown), in the unit that the operation's docstring names."""
+"""Called with the amount done and the total (None: unknown), in the unit that the operation names."""
 
 Link = Literal["copy", "reflink", "hardlink"]
 """How a checkout makes its files: see ``checkout``."""
@@ -49,7 +49,7 @@ Expected = str | Absent | None
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How long to try again after a conflict: until ``deadline_s`` are over or ``max_attempts`` made.
+    """How long to retry after a conflict: until ``deadline_s`` have passed or ``max_attempts`` were made.
 
     The wait before an attempt is random, up to ``base_s``, twice that, and so on, at most ``cap_s``.
     """
@@ -61,7 +61,7 @@ class Retry:
 
 
 class HashAlgorithm(Enum):
-    """The function that names blobs; one a store, for ever. Both give 32 bytes."""
+    """The function that names blobs; fixed for the life of a store. Both give 32 bytes."""
 
     BLAKE3 = "blake3"
     SHA256 = "sha256"

@@ -9,20 +9,20 @@ from agent_world_distfs.records.given import HashAlgorithm
 
 @dataclass(frozen=True, slots=True)
 class FileIndexAuditReport:
-    """What index and bytes say of each other at the time of the audit.
+    """How index and bytes compare at the time of the audit.
 
-    ``missing_file_blob_hashes``: named by a path, bytes not stored. ``dangling_pin_hashes``: pinned,
-    bytes not stored. ``orphan_blob_hashes``: stored, and exactly what a prune would take now.
-    ``damaged_blob_hashes``: the stored form disagrees with the blob's row (another size, not a
-    regular file). ``corrupt_blob_hashes``: the bytes hash to something else (looked for only by a
-    verifying audit). ``index_damage``: sentences, one for each contradiction inside the catalog.
+    ``missing_file_blob_hashes``: named by a path, bytes not stored. ``dangling_pin_hashes``: pinned, bytes
+    not stored. ``orphan_blob_hashes``: stored, and exactly what a prune would remove now.
+    ``damaged_blob_hashes``: the stored form disagrees with the blob's row (another size, not a regular file).
+    ``corrupt_blob_hashes``: the bytes hash to something else (found only by a verifying audit).
+    ``index_damage``: sentences, one for each contradiction inside the catalog.
     ``history_blob_hashes``: stored, and named by nothing but the history that is kept; no orphans.
     ``missing_history_blob_hashes``: named by that history, bytes not stored. ``snapshot_blob_hashes``:
     stored, and named by nothing but snapshots; no orphans. ``missing_snapshot_blob_hashes``: named by
-    snapshots, bytes not stored. ``damaged_snapshots``: names of those that name any blob of which this report
-    says that it is missing, damaged or corrupt, their manifests included.
-    ``is_verified``: all bytes were hashed now; ``verified_bytes``: so many were. Of an audit with a
-    budget, ``verified_since_ms``: all bytes of then have been hashed since; None: not yet.
+    snapshots, bytes not stored. ``damaged_snapshots``: names of the snapshots that name a blob reported here
+    as missing, damaged or corrupt, their manifests included.
+    ``is_verified``: all bytes were hashed now; ``verified_bytes``: how many were. Of an audit with a budget,
+    ``verified_since_ms``: every byte stored at that time has been hashed since; None: not yet.
     """
 
     total_indexed_files: int
@@ -65,7 +65,7 @@ class FileIndexAuditReport:
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """What a prune took, or with ``dry_run`` would take. ``freed_bytes``: the sum of blob sizes."""
+    """What a prune removed or, with ``dry_run``, would remove. ``freed_bytes``: the sum of blob sizes."""
 
     pruned_blobs: int
     freed_bytes: int
@@ -74,7 +74,7 @@ class PruneReport:
 
 @dataclass(frozen=True, slots=True)
 class ExpiryReport:
-    """What expired: so many transactions; the history begins at ``first_seq`` now."""
+    """How many transactions expired; the history now begins at ``first_seq``."""
 
     expired_transactions: int
     first_seq: int
@@ -82,7 +82,7 @@ class ExpiryReport:
 
 @dataclass(frozen=True, slots=True)
 class UndoReport:
-    """What undid: ``restored_paths`` hold again what they held; ascending. None restored: no transaction."""
+    """What an undo did. ``restored_paths``, ascending, hold again what they held; if empty, nothing was done."""
 
     transaction_id: str | None
     seq: int | None
@@ -101,7 +101,7 @@ class SnapshotPruneReport:
 class ForkReport:
     """What a new store was made of. ``total_blobs``: large ones; small ones travel in the catalog.
 
-    ``shared_blobs``: of those, the ones whose bytes the two stores share on the disk; the others,
+    ``shared_blobs``: how many of them share their bytes on disk with the first store; the others,
     ``copied_bytes`` in all, were copied.
     """
 
@@ -126,13 +126,12 @@ class ManifestImportReport:
 
 @dataclass(frozen=True, slots=True)
 class AdoptReport:
-    """What was taken over from a store of the original, and what was found broken there.
+    """What was copied from a store of the original, and what was found broken there.
 
-    ``total_files``, ``total_blobs``, ``total_pins``: what is here now. ``orphan_blob_hashes``: of the blobs,
-    those that neither its index nor its pins name; they came along.
-    ``missing_blob_hashes``: named by its index or pins, not there. ``corrupt_blob_hashes``: there,
-    but the bytes are others. Files and pins of such blobs are left out and listed in
-    ``skipped_paths`` (ascending) and ``skipped_pin_hashes``.
+    ``total_files``, ``total_blobs``, ``total_pins``: what is here now. ``orphan_blob_hashes``: the blobs that
+    neither its index nor its pins name; they were copied, too. ``missing_blob_hashes``: named by its index or
+    pins, but not there. ``corrupt_blob_hashes``: there, but with other bytes. Files and pins of such blobs
+    are left out and listed in ``skipped_paths`` (ascending) and ``skipped_pin_hashes``.
     """
 
     hash_algorithm: HashAlgorithm
@@ -146,17 +145,17 @@ class AdoptReport:
     skipped_pin_hashes: tuple[str, ...] = ()
 
     def is_whole(self) -> bool:
-        """Everything that the original's index and pins named came over."""
+        """Whether everything that the original's index and pins named was copied."""
         return not (self.missing_blob_hashes or self.corrupt_blob_hashes or self.skipped_paths)
 
 
 @dataclass(frozen=True, slots=True)
 class TreeImportReport:
-    """What laying a directory over the index did.
+    """What the import of a directory did to the index.
 
     ``total_files``, ``total_bytes``: of the directory, as far as it was stored. ``added``, ``changed``,
     ``removed``: paths of the index. ``skipped_paths``: not regular files; ascending.
-    ``unread_files``: of the files, those known to be unchanged without reading them. Reports that differ in
+    ``unread_files``: how many files were known to be unchanged without reading them. Reports that differ in
     nothing else are equal.
     """
 
@@ -173,7 +172,7 @@ class TreeImportReport:
 class CheckoutReport:
     """What was written out. ``previous``: where the replaced directory was kept, None if there was none.
 
-    ``linked_files``: of the files, those that share their bytes with the store; the others were copied.
+    ``linked_files``: how many of the files share their bytes with the store; the others were copied.
     """
 
     total_files: int
@@ -194,18 +193,18 @@ class UpgradeReport:
 class RepairReport:
     """What a repair did or, with ``is_dry_run``, would do.
 
-    ``repaired_blob_hashes``: bytes that were missing or wrong, and are right now. ``lost_blob_hashes``:
-    those that no source had; ``lost_paths`` and ``lost_pin_hashes`` name them. ``quarantined``: where
-    damaged bytes are kept now, relative to the store. ``refused_blobs``: ``SOURCE: HASH`` for each
-    source that gave other bytes than it was asked for.
+    ``repaired_blob_hashes``: blobs that were missing or wrong, and are right now. ``lost_blob_hashes``: those
+    that no source had; ``lost_paths`` and ``lost_pin_hashes`` name them. ``quarantined``: where damaged bytes
+    are kept now, relative to the store. ``refused_blobs``: ``SOURCE: HASH`` for each source that returned
+    other bytes than requested.
 
-    Of a new catalog only: ``salvaged_from``, the name that the damaged one has now, and
-    ``salvaged_files``, the entries that the index has. ``lost_files``: how many it had besides, in the
-    last state that is known; None if none is. ``is_proven``: index, pins and snapshots are exactly those that
-    were last written. ``doubtful_paths``: not in the index, but an older state or a source had them.
+    Only if a new catalog was built: ``salvaged_from``, the new name of the damaged one, and
+    ``salvaged_files``, the number of entries in the index. ``lost_files``: how many more it had in the last
+    known state; None if no state is known. ``is_proven``: index, pins and snapshots are exactly those last
+    written. ``doubtful_paths``: not in the index, but an older state or a source had them.
     ``adopted_blob_hashes``: stored bytes that nothing names any more.
 
-    ``lost_snapshots``: names of those that name a lost blob, or whose manifest is one.
+    ``lost_snapshots``: names of the snapshots that name a lost blob, or whose manifest is one.
 
     ``index_damage``: contradictions of the catalog that are still there.
     """
@@ -227,7 +226,7 @@ class RepairReport:
     lost_snapshots: tuple[str, ...] = ()
 
     def is_whole(self) -> bool:
-        """Everything that was in the store is there again."""
+        """Whether everything that was in the store is there again."""
         return self.is_proven and not (
             self.lost_paths
             or self.lost_pin_hashes
@@ -239,11 +238,11 @@ class RepairReport:
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup, or a restore, holds now and what was copied for it.
+    """What a backup or a restored store holds now, and what was copied for it.
 
-    ``total_blobs``: large ones; small ones travel in the catalog. ``removed_blobs``: that an older backup
-    had and this one does not. ``missing_blob_hashes``, ``corrupt_blob_hashes``: of those that paths, pins
-    and snapshots name, what the source has lost, or has other bytes of; not in the copy.
+    ``total_blobs``: large ones; small ones travel in the catalog. ``removed_blobs``: blobs that an older
+    backup had and this one does not. ``missing_blob_hashes``, ``corrupt_blob_hashes``: blobs named by paths,
+    pins and snapshots that the source has lost, or of which it has other bytes; they are not in the copy.
     """
 
     total_files: int
@@ -255,19 +254,19 @@ class BackupReport:
     corrupt_blob_hashes: tuple[str, ...] = ()
 
     def is_whole(self) -> bool:
-        """Everything that the source names is in the copy."""
+        """Whether everything that the source names is in the copy."""
         return not (self.missing_blob_hashes or self.corrupt_blob_hashes)
 
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """Bytes of one moment, and what names them; sizes of contents, whatever they take on the disk.
+    """Bytes at one moment, and what names them; sizes are those of contents, whatever they take on disk.
 
     Of the files whose path begins with ``prefix``: ``logical_bytes``, each file counted; ``unique_bytes``,
-    each of ``total_blobs`` contents counted once; ``exclusive_bytes``, those of them that no other path,
-    no pin and no snapshot names. Of the whole store: ``pinned_bytes``, what only pins name;
-    ``history_bytes``, what a history that is kept remembers besides; ``snapshot_bytes``, what nothing but
-    snapshots names; ``orphan_bytes``, what a prune would take; ``stored_bytes``, all blobs.
+    each of ``total_blobs`` contents counted once; ``exclusive_bytes``, those of them that no other path, no
+    pin and no snapshot names. Of the whole store: ``pinned_bytes``, what only pins name; ``history_bytes``,
+    what only the kept history names besides; ``snapshot_bytes``, what nothing but snapshots names;
+    ``orphan_bytes``, what a prune would remove; ``stored_bytes``, all blobs.
     """
 
     prefix: str

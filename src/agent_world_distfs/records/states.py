@@ -1,4 +1,4 @@
-"""What a store was: changes, settings of what is remembered, snapshots."""
+"""Past states of a store: changes, settings of what is kept, snapshots."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class FileDifference:
 
 @dataclass(frozen=True, slots=True)
 class LogRange:
-    """How far the change log reaches.
+    """How far back the change log reaches.
 
-    ``first_seq``: changes since then are known, and the state at it. ``last_seq``: of the last
-    transaction. ``kept_from_seq``: states from it on can be read with their contents; None: none.
+    ``first_seq``: the state at it and the changes since are known. ``last_seq``: that of the last
+    transaction. ``kept_from_seq``: states from it on can be read with their contents; None: none can.
     """
 
     first_seq: int
@@ -63,8 +63,8 @@ class LogRange:
 class StoreSettings:
     """The settings of a store, the same for every process that has it open.
 
-    ``keep_history``: whether contents that are overwritten or deleted are kept. The others: what
-    ``expire_history`` lets go of when it is given no bounds; None is no limit.
+    ``keep_history``: whether overwritten or deleted contents are kept. The others: the limits of
+    ``expire_history`` when it is given no bounds; None is no limit.
     """
 
     keep_history: bool = False
@@ -75,9 +75,10 @@ class StoreSettings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A state of the index that is kept by name. ``created_at_ms``: as the system clock said.
+    """A state of the index kept by name. ``created_at_ms``: by the system clock.
 
-    ``manifest``: what an export of that state gives; it and all that it names stay while the snapshot does.
+    ``manifest``: what an export of that state gives; it and all that it names are kept as long as the
+    snapshot.
     """
 
     name: str
@@ -88,4 +89,4 @@ class Snapshot:
 
 
 State = int | str
-"""A state of the index: the number of the transaction after which it was, or the name of a snapshot."""
+"""A state of the index: the number of the transaction that led to it, or the name of a snapshot."""

@@ -1,4 +1,4 @@
-"""The public API over any catalog and any blob storage. Thin: checks what it is given and delegates.
+"""The public API over any catalog and any blob storage. Thin: checks its arguments and delegates.
 
 A module for each subject: ``blobs``, ``files``, ``upkeep``, ``exchange`` (which needs blobs), ``trees``,
 ``history``, ``snapshots``, ``agents``, ``recovery``.
@@ -33,17 +33,17 @@ class CasStore(
     Safe to use from any number of threads and processes. Writes are atomic and, once they return,
     durable as far as the store's durability says. Paths are normalized (``./a//b`` is ``a/b``).
 
-    Conditions: ``expected_content_hash`` is a content hash that the path must hold, ABSENT if there
-    must be no file, or None for no condition. Mind the trap in ``meta and meta.content_hash``: it is
-    None, no condition, where there was no file; write ``meta.content_hash if meta else ABSENT``.
-    Conditions compare content: that it changed and changed back is not seen.
+    Conditions: ``expected_content_hash`` is a content hash that the path must hold, ABSENT if there must be
+    no file, or None for no condition. Beware of ``meta and meta.content_hash``: it is None, no condition,
+    where there was no file; write ``meta.content_hash if meta else ABSENT``. Conditions compare content: a
+    change that was changed back is not noticed.
 
-    Every method may raise StoreClosedError, ForkedStoreError, StorageError and CatalogError; those
-    that write also StoreBusyError, StoreMovedError and OutcomeUnknownError.
+    Every method may raise StoreClosedError, ForkedStoreError, StorageError and CatalogError; those that write
+    may also raise StoreBusyError, StoreMovedError and OutcomeUnknownError.
     """
 
     def close(self) -> None:
-        """Give everything back; closed already is fine. Open readers stay readable."""
+        """Release all resources. Idempotent. Open readers stay readable."""
         self._catalog.close()
         self._blobs.close()
 

@@ -1,4 +1,4 @@
-"""What one agent has seen: for tool calls that cannot carry the versions that they rest on."""
+"""What one agent has seen: for tool calls that cannot carry the versions they are based on."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class AgentSession:
     """Remembers what it has read of each path, and changes a path only if it still holds that.
 
     A path that it has never read counts as seen absent: it may be created, and unread content is not
-    overwritten, removed or moved. A change makes the session know its own version; a conflict does not:
-    read again. ``stat_file`` shows that a file is there, but not what is in it: only that one is absent is
-    learnt from it.
+    overwritten, removed or moved. After a change the session knows its own version; after a conflict it does
+    not: read again. ``stat_file`` shows that a file is there, but not what is in it: the session learns from
+    it only that a file is absent.
 
-    Any number of threads may use it; it holds nothing that must be closed. ``session_id`` stands in the
-    change log beside each of its changes.
+    Any number of threads may use it; it holds nothing that must be closed. The change log records
+    ``session_id`` with each of its changes.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class AgentSession:
     # --- reading -------------------------------------------------------------------------------
 
     def read_file(self, path: str) -> bytes:
-        """The content of ``path``, which the session knows from now on.
+        """The content of ``path``, which the session then knows.
 
         Raises:
-            PathNotFoundError: no file there, which the session knows from now on.
+            PathNotFoundError: there is no such file, which the session then knows.
         """
         return self.read_file_with_metadata(path)[1]
 
@@ -85,7 +85,7 @@ class AgentSession:
         return self._write(path, self._expected(path), data)
 
     def overwrite_file(self, path: str, data: Data) -> FileMetadata:
-        """Make ``path`` hold ``data``, whatever it holds."""
+        """Make ``path`` hold ``data``, whatever it held before."""
         return self._write(normalize_path(path), None, data)
 
     def _write(self, path: str, expected: Expected, data: Data) -> FileMetadata:
@@ -98,7 +98,7 @@ class AgentSession:
         return file
 
     def delete_file(self, path: str) -> bool:
-        """Remove ``path`` if it holds what the session has seen there; False if that is no file, still.
+        """Remove ``path`` if it holds what the session has seen there; False if there was and is no file.
 
         Raises:
             FileConflictError: it holds something else.
@@ -115,7 +115,7 @@ class AgentSession:
         return was_there
 
     def rename_file(self, source: str, target: str) -> FileMetadata:
-        """Make ``target`` hold what ``source`` holds, and ``source`` nothing, if both are as seen.
+        """Make ``target`` hold what ``source`` holds, and remove ``source``, if both are as seen.
 
         Raises:
             PathNotFoundError: there is no ``source``, as seen.

@@ -1,4 +1,4 @@
-"""For many who work on the same files: transactions, updates, sessions, leases."""
+"""For many writers on the same files: transactions, updates, sessions, leases."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _transaction_id = re.compile(r"([0-9]{1,19})-[0-9a-f]{16}", re.ASCII)
 
 
 class AgentMethods(StoreBase):
-    """What is read decides what is written, and nobody's work is lost."""
+    """Writes that depend on what was read; nobody's work is lost."""
 
     def transaction(self, *, actor: str = "", message: str = "") -> Transaction:
         """A transaction over any number of files, for a ``with`` block: see ``Transaction``.
 
-        ``actor`` and ``message`` stand in the change log.
+        ``actor`` and ``message`` are recorded in the change log.
         """
         return Transaction(
             self._catalog,
@@ -48,13 +48,13 @@ class AgentMethods(StoreBase):
     ) -> T:
         """Run ``fn`` in a transaction, again after each conflict, and return what it returns.
 
-        ``fn`` may run several times: what it does elsewhere is done as often. Its errors pass through, and
-        nothing is changed. Whoever has lost queues for one turn of the store.
+        ``fn`` may run several times, and so do its other effects. Its errors pass through, and nothing is
+        changed. Callers that have lost queue for the one turn of the store.
 
         Raises:
-            TransactionConflictError: the last attempt has lost.
+            TransactionConflictError: the last attempt lost.
             StoreBusyError: the turn was not free in time.
-            InvalidInputError: within the ``fn`` of another one, by the same thread.
+            InvalidInputError: called within the ``fn`` of another call, by the same thread.
         """
         return running.run(
             self._catalog,
@@ -65,17 +65,19 @@ class AgentMethods(StoreBase):
         )
 
     def update_file(self, path: str, change: Edit, *, retry: Retry = _DEFAULT_RETRY) -> FileMetadata | None:
-        """Make ``path`` hold what ``change`` makes of its content, once more after each conflict.
+        """Make ``path`` hold what ``change`` makes of its content, again after each conflict.
 
-        ``change`` gets the content, None where there is no file, and returns the new one, or ABSENT to
-        delete the file. What it raises passes through, and nothing is changed. The same bytes write nothing.
-        Those who update one path queue for its turn. Returns what stands now, None for no file.
+        ``change`` gets the content, None if there is no file, and returns the new content, or ABSENT to
+        delete the file. What it raises passes through, and nothing is changed. If it returns the same bytes,
+        nothing is written. Updaters of the same path queue for its turn. Returns the resulting entry, None
+        for no file.
 
         Raises:
-            TypeError: ``change`` returned None, or what is no content; nothing is changed.
-            FileConflictError: the last attempt has lost.
+            TypeError: ``change`` returned None, or something that is not content; nothing is changed.
+            FileConflictError: the last attempt lost.
             StoreBusyError: the turn was not free in time.
-            InvalidInputError: within the ``change`` of another one on the same path, by the same thread.
+            InvalidInputError: called within the ``change`` of another call on the same path, by the same
+                thread.
         """
         path, retry = normalize_path(path), _check_retry(retry)
 
@@ -97,7 +99,7 @@ class AgentMethods(StoreBase):
         return Update(self._catalog, self._blobs, path, change, write).run(self.location, retry)
 
     def session(self, *, actor: str = "") -> AgentSession:
-        """For one agent: each write is checked against what it has read; see ``AgentSession``."""
+        """A session for one agent: writes are checked against what it has read; see ``AgentSession``."""
         return AgentSession(
             self._catalog, self._blobs, self._intake, self._remove, check_text(actor, "actor")
         )
@@ -107,12 +109,12 @@ class AgentMethods(StoreBase):
         return BlobLease(self._catalog, self._blobs)
 
     def was_committed(self, transaction_id: str) -> bool:
-        """Whether a transaction holds, as ``OutcomeUnknownError`` asks; the answer is for good.
+        """Whether a transaction was committed; the answer is final.
 
         Raises:
             InvalidInputError: it is not the id of a transaction.
             TransactionForgottenError: it is older than what is kept.
-            UnavailableError: nobody can say now; ask again.
+            UnavailableError: this cannot be determined now; ask again.
         """
         if not isinstance(transaction_id, str):
             raise TypeError(f"a transaction id is a str, not {type(transaction_id).__name__}")
@@ -131,6 +133,6 @@ def _check_retry(retry: Retry) -> Retry:
     for number in (retry.deadline_s, retry.max_attempts, retry.base_s, retry.cap_s):
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise TypeError(f"a Retry holds numbers, not {type(number).__name__}")
-        if not number >= 0:  # nan is none, too: its deadline would never come
-            raise InvalidInputError(f"a Retry holds no {number}")
+        if not number >= 0:  # also nan: its deadline would never come
+            raise InvalidInputError(f"not a valid Retry value: {number}")
     return retry

@@ -1,4 +1,4 @@
-"""What all methods of a store stand on."""
+"""What all methods of a store build on."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class StoreBase:
 
 
 def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:
-    """What to answer when a blob was stored and nothing named."""
+    """What to return when a blob was stored and nothing was named."""
     return BlobStat(row.content_hash, row.size_bytes)
 
 
 def check_text(text: str, name: str) -> str:
-    """Return ``text`` if the change log can hold it: what it cannot is no damage of the catalog."""
+    """Return ``text`` if the change log can hold it: invalid text must not be reported as catalog damage."""
     if not isinstance(text, str):
         raise TypeError(f"{name} is a str, not {type(text).__name__}")
     try:

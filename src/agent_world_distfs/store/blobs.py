@@ -28,10 +28,10 @@ class BlobMethods(StoreBase):
         return self._intake.store(as_bytes(data), stat_row).content_hash
 
     def put_stream(self, reader: Readable, *, expected_content_hash: str | None = None) -> BlobStat:
-        """Store all that ``reader`` gives, in bounded memory. The reader is not closed.
+        """Store all that ``reader`` returns, in bounded memory. The reader is not closed.
 
         Raises:
-            BlobHashMismatchError: it is not what was expected; nothing is stored.
+            BlobHashMismatchError: the content is not what was expected; nothing is stored.
         """
         if expected_content_hash is not None:
             check_hash(expected_content_hash)
@@ -41,7 +41,7 @@ class BlobMethods(StoreBase):
         """See ``BlobStore.get``.
 
         Raises:
-            BlobMissingError: a path or pin names the blob, and its bytes are gone.
+            BlobMissingError: a path or pin names the blob, but its bytes are gone.
         """
         return reading.read_hash(self._catalog, self._blobs, check_hash(content_hash))
 
@@ -54,7 +54,7 @@ class BlobMethods(StoreBase):
         return reading.is_stored(self._catalog, self._blobs, check_hash(content_hash))
 
     def open_blob(self, content_hash: str) -> BlobReader:
-        """The blob as a seekable stream. Read to its end it is verified before its last bytes come out."""
+        """The blob as a seekable stream. Read to its end, it is verified before its last bytes come."""
         return reading.open_hash(self._catalog, self._blobs, check_hash(content_hash))
 
     # --- pins ----------------------------------------------------------------------------------

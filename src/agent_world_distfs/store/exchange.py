@@ -21,17 +21,17 @@ from agent_world_distfs.store.blobs import BlobMethods
 
 
 class ExchangeMethods(BlobMethods):
-    """The whole index out and in."""
+    """Export and import of the whole index."""
 
     def export_file_index_manifest(self, *, pin: bool = False) -> FileIndexManifestRef:
-        """Store the index, as it is now, as a manifest: a blob that a prune takes unless it is pinned."""
+        """Store the current index as a manifest: a blob that a prune removes unless it is pinned."""
         return manifest.export_manifest(self._catalog, self._blobs, pin=pin)
 
     def read_file_index_manifest(self, ref: FileIndexManifestRef) -> FileIndexManifest:
-        """Check and decode a manifest; nothing is imported.
+        """Check and decode a manifest; import nothing.
 
         Raises:
-            BlobNotFoundError, BlobHashMismatchError: it is not stored, or rotten.
+            BlobNotFoundError, BlobHashMismatchError: it is not stored, or corrupt.
             ManifestError: it is not in the one canonical form.
         """
         return manifest.read_manifest(self._catalog, self._blobs, ref)
@@ -43,15 +43,15 @@ class ExchangeMethods(BlobMethods):
         dry_run: bool = False,
         expected_current: FileIndexManifestRef | None = None,
     ) -> ManifestImportReport:
-        """Replace the whole index by a manifest's, at once, with the times that it says.
+        """Replace the whole index by that of a manifest, in one step, with the manifest's times.
 
-        Everything is checked first: the manifest's form, and that each blob is stored, of the stated
-        size and verified. ``dry_run`` checks the same and says what would change.
+        Everything is checked first: the manifest's form, and that each blob is stored, of the stated size and
+        verified. ``dry_run`` checks the same and reports what would change.
 
         Raises:
-            IndexConflictError: the index is not the one of ``expected_current``.
-            ManifestError: the manifest is not in the one canonical form, or lies.
-            BlobNotFoundError, BlobHashMismatchError: the manifest or a blob of it is not stored, or rotten.
+            IndexConflictError: the index does not match ``expected_current``.
+            ManifestError: the manifest is not in the one canonical form, or states something untrue.
+            BlobNotFoundError, BlobHashMismatchError: the manifest or a blob of it is not stored, or corrupt.
         """
         check_ref(ref)
         expected = Expectation(self._catalog, self._blobs, expected_current)
@@ -62,14 +62,14 @@ class ExchangeMethods(BlobMethods):
     def pull_manifest(
         self, source: BlobStore, ref: FileIndexManifestRef, *, progress: Progress | None = None
     ) -> ManifestImportReport:
-        """Bring a manifest and every blob of it that is missing here from another store; then import it.
+        """Copy a manifest and every blob of it that is missing here from another store; then import it.
 
-        Progress in files. Interrupted, it goes on where it stopped when called again.
+        Progress in files. If interrupted, call it again: it continues where it stopped.
 
         Raises:
-            InvalidInputError: the source names its blobs by another algorithm.
-            BlobNotFoundError: the source does not have a blob.
-            BlobHashMismatchError: what the source gives is something else.
+            InvalidInputError: the source uses another hash algorithm.
+            BlobNotFoundError: the source lacks a blob.
+            BlobHashMismatchError: the source returned something else.
         """
         self._check_source(source)
         importing = partial(self.import_file_index_manifest, ref)
@@ -78,9 +78,9 @@ class ExchangeMethods(BlobMethods):
     def pull_index(
         self, source: ExchangeMethods, *, snapshots: bool = False, progress: Progress | None = None
     ) -> ManifestImportReport:
-        """As ``pull_manifest``, of one snapshot of the source's index, leased there; nothing is left there.
+        """As ``pull_manifest``, of the source's index at one moment, leased there; nothing is left behind.
 
-        With ``snapshots`` those of the source come first, as ``pull_snapshots`` brings them.
+        With ``snapshots``, first copy the source's snapshots, as ``pull_snapshots`` does.
         """
         self._check_open_store(source)
         if snapshots:
@@ -89,16 +89,17 @@ class ExchangeMethods(BlobMethods):
             return pull.pull_entries(self._catalog, self._blobs, source, index, progress)
 
     def pull_snapshots(self, source: ExchangeMethods, *, progress: Progress | None = None) -> list[Snapshot]:
-        """Bring the snapshots of another store, with all that they name; returns those that were not here.
+        """Copy the snapshots of another store, with all that they name; return those that are new here.
 
-        One that is here already, of the same state, is left alone. Each comes whole or not at all, and
+        A snapshot that exists here with the same state is left alone. Each is copied whole or not at all, and
         what is stored here is not fetched. The index does not change. Progress in files, of one snapshot
         after the other.
 
         Raises:
-            SnapshotExistsError: one of the same name is here, of another state; nothing is brought.
-            InvalidInputError: the source names its blobs by another algorithm.
-            BlobNotFoundError, BlobHashMismatchError: the source has lost a blob, or a snapshot meanwhile.
+            SnapshotExistsError: one of the same name exists here with another state; nothing is copied.
+            InvalidInputError: the source uses another hash algorithm.
+            BlobNotFoundError, BlobHashMismatchError: the source has lost a blob, or dropped a snapshot
+                meanwhile.
         """
         self._check_open_store(source)
         theirs = source._catalog.read(lambda tx: tx.list_snapshots())
@@ -117,16 +118,16 @@ class ExchangeMethods(BlobMethods):
     def adopt_original(
         self, directory: str | os.PathLike[str], *, progress: Progress | None = None
     ) -> AdoptReport:
-        """Take over a store of the original: files with their times, pins, and every blob, verified.
+        """Copy a store of the original into this one: files with their times, pins, and every blob, verified.
 
-        The index here must be empty. What is damaged there is left out and reported; blobs that
-        nothing names there come as orphans. The original is never changed. Progress in blobs.
+        The index here must be empty. What is damaged there is left out and reported; blobs that nothing names
+        there become orphans here. The original is never changed. Progress in blobs.
 
         Raises:
             InvalidInputError: the index here is not empty.
-            IncompatibleStoreError: no store of the original, or its blobs are named by another algorithm.
+            IncompatibleStoreError: not a store of the original, or it uses another hash algorithm.
             CatalogError: its index or pins cannot be read.
-            UnavailableError: it changed meanwhile, or unpacking wants the extra ``adopt``.
+            UnavailableError: it changed meanwhile, or unpacking needs the extra ``adopt``.
         """
         directory = as_host_path(directory)
         snapshot = original.read_snapshot(directory)

@@ -1,4 +1,4 @@
-"""Paths over blobs, written on conditions, and read."""
+"""Files: paths that name blobs, written conditionally and read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FileMethods(StoreBase):
     # --- writing -------------------------------------------------------------------------------
 
     def write_file(self, path: str, data: Data) -> FileMetadata:
-        """See ``FileStore.write_file``. Writing what is there already counts as a write."""
+        """See ``FileStore.write_file``. Writing the same content again counts as a write."""
         return self.write_file_if_match(path, None, data)
 
     def write_file_if_match(self, path: str, expected_content_hash: Expected, data: Data) -> FileMetadata:
@@ -37,7 +37,7 @@ class FileMethods(StoreBase):
     def write_file_stream(
         self, path: str, reader: Readable, *, expected_content_hash: Expected = None
     ) -> FileMetadata:
-        """As ``write_file``, of all that ``reader`` gives, in bounded memory. The reader is not closed."""
+        """As ``write_file``, of all that ``reader`` returns, in bounded memory. The reader is not closed."""
         path, expected = normalize_path(path), check_form(expected_content_hash)
         return self._intake.store_stream(reader, _name(path, expected))
 
@@ -46,10 +46,10 @@ class FileMethods(StoreBase):
     ) -> int:
         """Make each path hold its content, bytes or a reader; returns how many items there were.
 
-        Up to 1,000 items are one commit: all of them or none. More are written in chunks of 1,000, one
-        after the other in the order of the items: on an error, whole chunks before it stand. Where a path
-        comes twice, what comes last stays. Items are taken one by one, small contents of a chunk wait in
-        memory, large ones on the disk. Readers are not closed. Progress in files, after each commit.
+        Up to 1,000 items are one commit: all of them or none. More are written in chunks of 1,000, one after
+        the other in the order of the items: after an error, the chunks before it stay. Where a path comes
+        twice, the last one wins. Items are taken one by one; the small contents of a chunk are held in
+        memory, large ones on disk. Readers are not closed. Progress in files, after each commit.
         """
         total = len(items) if isinstance(items, Sized) else None
         return writing_many.write_files(self._catalog, self._blobs, map(_check_item, items), total, progress)
@@ -61,7 +61,7 @@ class FileMethods(StoreBase):
 
         Raises:
             BlobNotFoundError: it is not stored.
-            FileConflictError: the path holds something else than expected.
+            FileConflictError: the path does not hold what was expected.
         """
         path, expected = normalize_path(path), check_form(expected_content_hash)
         check_hash(content_hash)
@@ -73,7 +73,7 @@ class FileMethods(StoreBase):
         Raises:
             PathNotFoundError: there is no ``source``.
             BlobMissingError: its bytes are gone.
-            FileConflictError: ``target`` holds something else than expected.
+            FileConflictError: ``target`` does not hold what was expected.
         """
         source, target = normalize_path(source), normalize_path(target)
         expected = check_form(expected_content_hash)
@@ -82,7 +82,7 @@ class FileMethods(StoreBase):
     def rename_file(
         self, source: str, target: str, *, expected_content_hash: Expected = None
     ) -> FileMetadata:
-        """As ``copy_file``, and in the same step ``source`` is gone."""
+        """As ``copy_file``, and removes ``source`` in the same step."""
         source, target = normalize_path(source), normalize_path(target)
         expected = check_form(expected_content_hash)
         return self._catalog.write(lambda tx: files.move_path(tx, self._blobs, source, target, expected))
@@ -92,7 +92,7 @@ class FileMethods(StoreBase):
         return self.delete_file_if_match(path, None)
 
     def delete_file_if_match(self, path: str, expected_content_hash: Expected) -> bool:
-        """Remove ``path`` if it holds what is expected; False if it was expected absent, and is.
+        """Remove ``path`` if it holds what is expected; False if it was expected to be absent and is.
 
         Raises:
             FileConflictError: it holds something else, or a hash was expected and there is no file.
@@ -101,7 +101,7 @@ class FileMethods(StoreBase):
         return self._remove(lambda tx: files.remove_path(tx, path, expected))
 
     def delete_files(self, paths: Iterable[str]) -> int:
-        """Remove paths in one commit; returns how many were there."""
+        """Remove paths in one commit; return how many were there."""
         if isinstance(paths, str):
             raise TypeError("paths is an iterable of paths, not one path")
         normal = [normalize_path(path) for path in paths]
@@ -117,9 +117,9 @@ class FileMethods(StoreBase):
         """Metadata and content of one snapshot: what to edit, and what to expect when writing it back.
 
         Raises:
-            PathNotFoundError: no file there.
+            PathNotFoundError: there is no such file.
             BlobMissingError: its bytes are gone.
-            BlobHashMismatchError: its bytes are rotten.
+            BlobHashMismatchError: its bytes are corrupt.
         """
         return reading.read_path(self._catalog, self._blobs, normalize_path(path))
 
@@ -136,7 +136,7 @@ class FileMethods(StoreBase):
     ) -> list[FileMetadata]:
         """Entries ascending by the UTF-8 bytes of the path, of one snapshot.
 
-        ``prefix`` is a plain string prefix; ``start_after`` continues behind a path, there or not;
+        ``prefix`` is a plain string prefix; ``start_after`` continues after a path, whether it exists or not;
         ``limit`` is the most to return.
         """
         check_prefix(prefix)

@@ -1,4 +1,4 @@
-"""The change log: what changed, what was, and taking it back."""
+"""The change log: what changed, past states, and undo."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ from agent_world_distfs.store.base import StoreBase, check_text
 
 
 class HistoryMethods(StoreBase):
-    """States of the index are named by ``seq``, the number of the transaction after which they are, or,
-    those that are kept as snapshots, by the snapshot's name.
+    """States are named by ``seq``, the number of the transaction that led to them, or by a snapshot's name.
 
-    Wherever one is asked for that is older than what is known: HistoryExpiredError; that the store
-    has not come to: InvalidInputError.
+    Asking for a state older than the known history is HistoryExpiredError; for one that the store has not
+    reached, InvalidInputError.
     """
 
     # --- what changed --------------------------------------------------------------------------
@@ -37,7 +36,7 @@ class HistoryMethods(StoreBase):
         return self.log_range().last_seq
 
     def log_range(self) -> LogRange:
-        """How far the change log reaches, and since when contents are kept."""
+        """How far back the change log reaches, and since when contents are kept."""
         return history.log_range(self._catalog)
 
     def changes(self, *, since: int | None = None, prefix: str = "") -> Iterator[Change]:
@@ -47,13 +46,13 @@ class HistoryMethods(StoreBase):
         change, whatever the prefix.
 
         Raises:
-            HistoryExpiredError: changes in between are not known any more; also in the midst, where
-                they expire before they were come to.
+            HistoryExpiredError: changes in between are no longer known; also during iteration, if they expire
+                before they are reached.
         """
         return history.list_changes(self._catalog, since, check_prefix(prefix))
 
     def history(self, path: str) -> Iterator[Change]:
-        """The known changes of one path, oldest first, and the imports, each of which may be one."""
+        """The known changes of one path, oldest first, and the imports, each of which may have changed it."""
         return history.path_history(self._catalog, normalize_path(path))
 
     def diff(
@@ -61,8 +60,8 @@ class HistoryMethods(StoreBase):
     ) -> Iterator[FileDifference]:
         """The paths whose content differs between two states, ascending by the bytes of the path.
 
-        None: the index as it is when the first difference is asked for. Between snapshots, and
-        between one and the index of now, in bounded memory.
+        None: the index as it is when the first difference is asked for. Memory is bounded between two
+        snapshots, and between a snapshot and the current index.
 
         Raises:
             SnapshotNotFoundError: there is no such snapshot; also at the first difference, if it was dropped.
@@ -76,33 +75,33 @@ class HistoryMethods(StoreBase):
         whichever thread, or when no change has come for ``timeout_s`` seconds.
 
         Raises:
-            HistoryExpiredError: changes in between are not known any more; also while it runs, if it
-                falls that far behind.
+            HistoryExpiredError: changes in between are no longer known; also while it runs, if it falls that
+                far behind.
         """
-        if timeout_s is not None and not timeout_s >= 0:  # nan is none, too: no time would ever be up
+        if timeout_s is not None and not timeout_s >= 0:  # also nan: the time would never be up
             raise InvalidInputError(f"timeout_s is not a time to wait: {timeout_s}")
         return Watch(self._catalog, since, check_prefix(prefix), timeout_s)
 
-    # --- taking back ---------------------------------------------------------------------------
+    # --- undo ----------------------------------------------------------------------------------
 
     def undo_transaction(self, transaction_id: str, *, actor: str = "", message: str = "") -> UndoReport:
-        """Restore, in one transaction, what the paths held that a transaction changed, an import too.
+        """Restore, in one transaction, what a transaction overwrote or deleted; works for imports, too.
 
-        Paths that hold it already are left alone. What this does is a transaction like any other, and
-        can be undone itself.
+        Paths that already hold it are left alone. An undo is a transaction like any other, and can itself be
+        undone.
 
         Raises:
-            TransactionConflictError: paths hold something else than it left there; each is listed.
+            TransactionConflictError: paths no longer hold what it left there; each is listed.
             NotFoundError: there is no such transaction.
             HistoryNotKeptError: the store does not keep old contents.
-            HistoryExpiredError: not so old ones.
+            HistoryExpiredError: it does not keep contents that old.
             BlobMissingError: the bytes to restore are gone.
         """
         actor, message = check_text(actor, "actor"), check_text(message, "message")
         return undo.undo_transaction(self._catalog, self._blobs, transaction_id, actor, message)
 
     def undo_session(self, session_id: str, *, actor: str = "", message: str = "") -> UndoReport:
-        """As ``undo_transaction``, for all transactions of a session since the history is kept.
+        """As ``undo_transaction``, for all transactions of a session since history has been kept.
 
         A path that somebody else changed between two of them is a conflict, too.
 
@@ -113,7 +112,7 @@ class HistoryMethods(StoreBase):
         actor, message = check_text(actor, "actor"), check_text(message, "message")
         return undo.undo_session(self._catalog, self._blobs, session_id, actor, message)
 
-    # --- what was ------------------------------------------------------------------------------
+    # --- past states ---------------------------------------------------------------------------
 
     def list_files_at(self, state: State, *, prefix: str = "") -> list[FileMetadata]:
         """The entries that the index had, as ``list_files`` gives them."""
@@ -127,7 +126,7 @@ class HistoryMethods(StoreBase):
         """The content that ``path`` had, verified.
 
         Raises:
-            HistoryNotKeptError: the state is no snapshot, and the store does not keep old contents.
+            HistoryNotKeptError: the state is not a snapshot, and the store does not keep old contents.
             PathNotFoundError: there was no file.
             BlobMissingError: its bytes are gone.
         """
@@ -142,8 +141,8 @@ class HistoryMethods(StoreBase):
     def set_setting(self, name: str, value: int | None) -> StoreSettings:
         """Set one setting, for every process, and return all. Names are those of ``StoreSettings``.
 
-        ``keep_history`` is True or False. Turned on, it keeps what is overwritten or deleted from then
-        on; turned off, what was kept so far are orphans.
+        ``keep_history`` is True or False. Turning it on keeps what is overwritten or deleted from then on;
+        turning it off makes orphans of what was kept so far.
 
         Raises:
             InvalidInputError: there is no such setting, or it cannot have this value.
@@ -160,9 +159,9 @@ class HistoryMethods(StoreBase):
     ) -> ExpiryReport:
         """Forget the oldest transactions until the rest is within the bounds given, or those of the settings.
 
-        ``before_seq``: states before it. ``max_bytes``: of contents that the transactions overwrote or
-        deleted, each counted as often as that happened, and of manifests of imports. What only those
-        forgotten remembered are orphans afterwards, for a prune to take.
+        ``before_seq``: forget the states before it. ``max_bytes``: counts contents that the transactions
+        overwrote or deleted, each as often as that happened, and manifests of imports. What only the
+        forgotten transactions named becomes orphans, for a prune to remove.
         """
         numbers = {
             "max_age_ms": max_age_ms,

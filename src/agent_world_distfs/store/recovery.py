@@ -1,4 +1,4 @@
-"""Mending a store, and copies of it."""
+"""Repair of a store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent_world_distfs.records import Progress, RepairReport
 from agent_world_distfs.store.base import StoreBase
 
 RepairSource = str | os.PathLike[str] | BlobStore
-"""Where right bytes may come from: an open store, or the directory of a store, of files, of an original."""
+"""Where good bytes may come from: an open store, or the directory of a store, of files, of an original."""
 
 
 class RecoveryMethods(StoreBase):
@@ -31,17 +31,16 @@ class RecoveryMethods(StoreBase):
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> RepairReport:
-        """Hash every byte, and fetch what is gone or wrong from the first source that has it.
+        """Hash every byte, and fetch what is missing or wrong from the first source that has it.
 
-        A source is an open store, or a directory: of another store or a backup, of a store of the
-        original, or of plain files. No source is trusted. Damaged bytes are kept in ``quarantine/``.
-        What no source has is listed by path; storing the same content again heals it. Safe beside
-        others, and when it is interrupted. ``dry_run`` reads the same and says what would be done.
-        Progress in bytes.
+        A source is an open store or a directory: another store or a backup, a store of the original, or plain
+        files. No source is trusted. Damaged bytes are kept in ``quarantine/``. What no source has is listed
+        by path; storing the same content again heals it. Safe to run beside others and to interrupt.
+        ``dry_run`` reads the same and reports what would be done. Progress in bytes.
 
         Raises:
             NotFoundError: there is no such source.
-            InvalidInputError: a source names its blobs by another algorithm, or is this store.
+            InvalidInputError: a source uses another hash algorithm, or is this store.
         """
         with self._opened_sources(sources) as opened:
             return repair.repair(self._catalog, self._blobs, opened, dry_run=dry_run, progress=progress)
@@ -52,7 +51,7 @@ class RecoveryMethods(StoreBase):
 
     @contextmanager
     def _opened_sources(self, sources: Iterable[RepairSource]) -> Iterator[list[Source]]:
-        """The sources, each by its kind; those that had to be opened are closed at the end."""
+        """The sources, each opened according to its kind; those opened here are closed at the end."""
         if isinstance(sources, str | os.PathLike):
             raise TypeError("sources is a list of sources, not one")
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""States of the index that are kept by name."""
+"""States of the index kept by name."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from agent_world_distfs.store.base import StoreBase, check_text
 class SnapshotMethods(StoreBase):
     """A snapshot keeps its manifest, and the bytes of every file that it names, until it is dropped.
 
-    A name is one plain segment of a path. Whoever is asked for a name that there is no snapshot of:
-    SnapshotNotFoundError. Snapshots are read by ``list_files_at``, ``stat_file_at``, ``read_file_at``
-    and ``diff``, which take a name wherever they take a ``seq``.
+    A name is one plain path segment. Asking for a snapshot that does not exist is SnapshotNotFoundError.
+    Snapshots are read by ``list_files_at``, ``stat_file_at``, ``read_file_at`` and ``diff``, which take a
+    name wherever they take a ``seq``.
     """
 
     def snapshot(self, name: str, message: str = "") -> Snapshot:
-        """Keep the index, as it is now, by a name. Writers go on; nothing is copied but the manifest.
+        """Keep the current index under a name. Writers go on; nothing is copied but the manifest.
 
         Raises:
-            InvalidInputError: it cannot be a name.
-            SnapshotExistsError: there is one of this name.
+            InvalidInputError: not a valid name.
+            SnapshotExistsError: the name is taken.
             UnavailableError: the index changes too fast to be kept.
         """
         name, message = check_name(name), check_text(message, "message")
         return snapshots.create_snapshot(self._catalog, self._blobs, name, message)
 
     def list_snapshots(self) -> list[Snapshot]:
-        """All snapshots, oldest first; those of one millisecond by name."""
+        """All snapshots, oldest first; those of the same millisecond by name."""
         return self._catalog.read(lambda tx: tx.list_snapshots())
 
     def find_snapshot(self, name: str) -> Snapshot:
-        """The snapshot of a name."""
+        """The snapshot of that name."""
         return find_snapshot(self._catalog, check_name(name))
 
     def restore_snapshot(
         self, name: str, *, expected_current: FileIndexManifestRef | None = None, prefix: str = ""
     ) -> ManifestImportReport:
-        """Make the index what it was, at once; with ``prefix``, a directory of it, only what is below that.
+        """Make the index what it was, in one step; with ``prefix``, only what is below that directory.
 
-        Whole, it is an import of the manifest: files have the times of then. Of a part it is one
-        transaction of ordinary changes: a path that holds the content already is left alone, the
-        others have the time of now, and the report counts the files below ``prefix``, by content. All
-        bytes are verified first. ``expected_current``: as in ``import_file_index_manifest``; to be able
-        to come back, give the ``manifest`` of a snapshot that was made just before.
+        Without ``prefix`` it is an import of the manifest: files have the times of then. With it, it is one
+        transaction of ordinary changes: paths that already hold the content are left alone, the others get
+        the current time, and the report counts the files below ``prefix``, by content. All bytes are verified
+        first. ``expected_current``: as in ``import_file_index_manifest``; to be able to return, pass the
+        ``manifest`` of a snapshot made just before.
 
         Raises:
-            IndexConflictError: the index is not the one of ``expected_current``.
+            IndexConflictError: the index does not match ``expected_current``.
             PathNotFoundError: neither the snapshot nor the index has anything below ``prefix``.
-            BlobMissingError, BlobHashMismatchError: bytes that the snapshot names are gone, or rotten.
+            BlobMissingError, BlobHashMismatchError: bytes that the snapshot names are gone, or corrupt.
         """
         check_name(name)
         if prefix:
@@ -67,7 +67,7 @@ class SnapshotMethods(StoreBase):
             return manifest.import_manifest(self._catalog, self._blobs, kept.manifest, expected)
 
     def drop_snapshot(self, name: str) -> None:
-        """Keep a snapshot no longer: what nothing else keeps are orphans then, for a prune to take."""
+        """Remove a snapshot: what nothing else keeps becomes orphans, for a prune to remove."""
         snapshots.drop_snapshot(self._catalog, self._blobs, check_name(name))
 
     def prune_snapshots(
@@ -82,9 +82,9 @@ class SnapshotMethods(StoreBase):
     ) -> SnapshotPruneReport:
         """Drop the snapshots that no rule given keeps, in one transaction; ``dry_run`` only says which.
 
-        ``keep_last``: the newest so many. The others: the newest of each of the last so many hours,
-        days, weeks or months that have one, in UTC; where there are not so many, the oldest of all is
-        kept, too. What any of them keeps is kept.
+        ``keep_last``: the newest N. The others: the newest of each of the last N hours, days, weeks or months
+        that have one, in UTC; if there are fewer than N, the oldest of all is kept, too. What any of them
+        keeps is kept.
 
         Raises:
             InvalidInputError: no rule is given, or a number is negative.

@@ -1,4 +1,4 @@
-"""Looking after a store."""
+"""Upkeep of a store."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class UpkeepMethods(StoreBase):
         max_seconds: float | None = None,
         progress: Progress | None = None,
     ) -> FileIndexAuditReport:
-        """Compare index and bytes while others go on; with ``verify`` hash every byte (progress in bytes).
+        """Compare index and bytes while others work; ``verify`` hashes every byte (progress in bytes).
 
-        With ``max_bytes`` or ``max_seconds`` it verifies a portion: it goes on where the last such audit
-        ended, round after round, so that what was verified longest ago comes next. The blob that
-        exceeds the budget is the last. This is remembered in the store, which must not be read-only.
+        With ``max_bytes`` or ``max_seconds`` it verifies a portion: it continues where the last such audit
+        ended, round after round, so that what was verified longest ago comes next. The blob that exceeds the
+        budget is the last. The store remembers how far it got, so it must not be read-only.
 
         Raises:
             InvalidInputError: a budget without ``verify``, or one that is not positive.
@@ -35,7 +35,7 @@ class UpkeepMethods(StoreBase):
         return audit.audit(self._catalog, self._blobs, budget if verify else None, progress)
 
     def prune_orphan_blobs(self, *, dry_run: bool = False, progress: Progress | None = None) -> PruneReport:
-        """Take away the blobs that nothing names (progress in blobs); ``dry_run`` only says which."""
+        """Remove the blobs that nothing names (progress in blobs); ``dry_run`` only reports which."""
         if dry_run:
             return collect.plan_collection(self._catalog, self._blobs)
         return collect.collect(self._catalog, self._blobs, progress)
