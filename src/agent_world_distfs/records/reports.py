@@ -82,7 +82,7 @@ class ExpiryReport:
 
 @dataclass(frozen=True, slots=True)
 class UndoReport:
-    """What an undo did. ``restored_paths``, ascending, hold again what they held; if empty, nothing was done."""
+    """What an undo did. ``restored_paths``, ascending, hold again what they held; empty: nothing was done."""
 
     transaction_id: str | None
     seq: int | None
