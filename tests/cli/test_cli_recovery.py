@@ -30,7 +30,7 @@ def test_repair_says_what_is_lost(distfs: Distfs) -> None:
     [file] = distfs.location.rglob(name)
     file.write_bytes(b"")
     text = distfs("repair", code=5).text
-    assert "Mended 0 blobs; 1 blob nobody has." in text
+    assert "Repaired 0 blobs; 1 blob lost." in text
     assert '  "a/\\u001b"' in text
     assert "quarantine/" in text
 
@@ -41,7 +41,7 @@ def test_repair_builds_a_catalog_anew(distfs: Distfs) -> None:
     catalog.write_bytes(bytes(4096) + catalog.read_bytes()[4096:])
     distfs("ls", code=5)
     text = distfs("repair").text
-    assert "The catalog was built anew with 1 file: exactly those that were last written." in text
+    assert "The catalog was rebuilt with 1 file: exactly those last written." in text
     assert "catalog.db.damaged-" in text
     assert distfs("read", "a").stdout == b"a"
 

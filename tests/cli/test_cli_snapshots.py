@@ -141,7 +141,7 @@ def test_the_audit_names_a_snapshot_that_is_not_whole(kept: Distfs) -> None:
     lines = kept("audit", code=5).lines
     assert "1 blob missing: a snapshot names it, its bytes are gone." in lines
     assert lines[-1] == "  tuesday" or "  tuesday" in lines
-    assert "Snapshots that are not whole any more:" in kept("repair", code=5).lines
+    assert "Snapshots that are no longer whole:" in kept("repair", code=5).lines
     kept("snapshot", "drop", "tuesday")
     kept("audit")
 

@@ -74,7 +74,7 @@ def test_mirror_also_removes_what_the_directory_lacks_below_the_prefix(distfs: D
 def test_what_is_no_regular_file_is_left_out_and_reported(distfs: Distfs, tree: Path) -> None:
     os.mkfifo(tree / "pipe\x1b")
     outcome = distfs("import-tree", tree)
-    assert "Left out 1, no regular files:" in outcome.text
+    assert "Left out 1, not regular files:" in outcome.text
     assert '"pipe\\u001b"' in outcome.text
     assert distfs.json("import-tree", tree)["skipped_paths"] == ["pipe\x1b"]
 

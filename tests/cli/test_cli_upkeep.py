@@ -89,7 +89,7 @@ def test_the_document_of_an_audit_is_the_report_and_the_verdict(distfs: Distfs) 
 
 def test_orphans_are_sound_but_not_clean(distfs: Distfs) -> None:
     orphan = distfs("put", stdin=b"1").text.strip()
-    assert "1 orphan blob: no path and no pin names it" in distfs("audit").text.replace("them", "it")
+    assert "1 orphan blob: nothing names it" in distfs("audit").text.replace("them", "it")
     assert "`distfs prune`" in distfs("audit", "--strict", code=5).text
     document = distfs.json("audit", "--strict", code=5)
     assert (document["orphan_blob_hashes"], document["is_sound"], document["is_clean"]) == (

@@ -3,11 +3,14 @@
 Where things are:
 
 - ``app``: the command itself, its sections, and how it ends (exit codes, Ctrl-C, closed pipes).
-- ``files`` (write read rm mv cp ls stat), ``blobs`` (put get pin unpin pins), ``upkeep`` (init audit
-  prune upgrade), ``exchange`` (export import pull adopt), ``trees`` (import-tree checkout), ``tour``: the
-  commands. ``findings`` and ``tour_words``: what an audit and the tour have to tell.
-- ``options``: what several commands take. ``completion``: what the shell offers for it.
-- ``invocation``: which store, text or JSON. ``output``: how both are written. ``failures``: how errors are.
+- The commands: ``files`` (write read rm mv cp ls stat), ``update``, ``blobs`` (put get pin unpin pins),
+  ``trees`` (import-tree checkout), ``exchange`` (export import pull adopt), ``history`` (log history diff
+  watch undo), ``settings`` (settings expire), ``snapshots`` (snapshot and its subcommands), ``upkeep`` (init
+  audit prune upgrade), ``recovery`` (repair backup restore du), ``tour``.
+- ``findings`` and ``tour_words``: the sentences of an audit and of the tour.
+- ``options``: arguments and options that several commands share. ``completion``: shell completion of paths.
+- ``invocation``: which store, text or JSON. ``output``: how results are written. ``failures``: how errors
+  are.
 - ``streams``: SOURCE and TARGET. ``progress``: the bar on a terminal.
 
 ``docs/commands.md`` is the reference for users.

@@ -48,7 +48,7 @@ SECTIONS: Mapping[str, Sequence[StoreCommand | StoreGroup]] = {
     "Blobs, the bytes under their hash": (blobs.put, blobs.get, blobs.pin, blobs.unpin, blobs.pins),
     "Directories": (trees.import_tree, trees.checkout),
     "Between stores": (exchange.export, exchange.import_, exchange.pull, exchange.adopt),
-    "What changed, and taking it back": (
+    "What changed, and undoing it": (
         history.log,
         history.history,
         history.diff,
@@ -64,7 +64,7 @@ SECTIONS: Mapping[str, Sequence[StoreCommand | StoreGroup]] = {
 
 
 class _Application(click.Group):
-    """The group of all commands. Every way out of ``main`` is an exit code of ours."""
+    """The group of all commands. ``main`` always ends with one of our exit codes."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         sys.exit(run(sys.argv[1:] if args is None else args))
@@ -93,10 +93,10 @@ class _Application(click.Group):
 )
 @click.version_option(package_name="agent-world-distfs", prog_name=PROGRAM, message="%(prog)s %(version)s")
 def cli() -> None:
-    """The file layer that many processes share.
+    """A file layer for many processes.
 
     Bytes are stored once, under the hash of their content; an index of paths names them; and a write that
-    says what it expects never overwrites somebody else's. A store is a plain directory: no server.
+    states what it expects never overwrites somebody else's. A store is a plain directory: no server.
     """
 
 
@@ -136,7 +136,7 @@ def _complete_or_invoke(arguments: list[str], invocation: Invocation) -> int:
     if instruction := os.environ.get(COMPLETE_VARIABLE):
         return shell_complete(cli, {"obj": invocation}, PROGRAM, COMPLETE_VARIABLE, instruction)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a character is no failure
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a character is not an error
     try:
         with cli.make_context(PROGRAM, arguments, obj=invocation) as context:
             return cli.invoke(context) or ExitCode.OK

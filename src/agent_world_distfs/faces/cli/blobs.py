@@ -17,8 +17,8 @@ from agent_world_distfs.faces.cli.streams import STANDARD, copy, open_source, op
 def put(invocation: Invocation, source: str) -> None:
     """Store the bytes of SOURCE and print their content hash.
 
-    SOURCE is a file; without it, or as -, standard input. No path names the bytes yet: a prune takes them
-    unless they are pinned. The store is made if it is missing.
+    SOURCE is a file; without it, or as -, standard input. No path names the bytes yet: a prune removes them
+    unless they are pinned. The store is created if it is missing.
     """
     with (
         open_source(source) as reader,
@@ -36,8 +36,8 @@ def put(invocation: Invocation, source: str) -> None:
 def get(invocation: Invocation, content_hash: str, target: str) -> None:
     """Write the bytes whose content hash is HASH to TARGET.
 
-    TARGET is a file; without it, or as -, standard output. The bytes are verified against the hash. A file
-    is replaced in one step, and only after that; on any error it is untouched.
+    TARGET is a file; without it, or as -, standard output. The bytes are verified against the hash. A file is
+    replaced in one step, after the bytes were verified; on any error it is untouched.
     """
     require_target(invocation, target)
     with (
@@ -56,9 +56,9 @@ def get(invocation: Invocation, content_hash: str, target: str) -> None:
 @takes_hash()
 @pass_invocation
 def pin(invocation: Invocation, content_hash: str) -> None:
-    """Keep the bytes of HASH even while no path names them.
+    """Keep the bytes of HASH even if no path names them.
 
-    Pins are a set, not counted: pinning twice is pinning once.
+    Pins are a set, not counted: pinning twice is the same as pinning once.
     """
     with invocation.open_store() as store:
         store.pin(content_hash)
@@ -67,7 +67,7 @@ def pin(invocation: Invocation, content_hash: str) -> None:
 
 @command("unpin", "distfs unpin $HASH", "distfs unpin $HASH --ignore-missing")
 @takes_hash()
-@click.option("--ignore-missing", is_flag=True, help="Do not mind if HASH is not pinned.")
+@click.option("--ignore-missing", is_flag=True, help="Accept a HASH that is not pinned.")
 @pass_invocation
 def unpin(invocation: Invocation, *, content_hash: str, ignore_missing: bool) -> None:
     """Remove the pin of HASH. The bytes stay until a prune finds that nothing names them."""

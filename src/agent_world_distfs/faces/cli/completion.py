@@ -1,4 +1,4 @@
-"""What the shell offers for a store path: the index, a directory level at a time."""
+"""Shell completion of store paths: the index, one directory level at a time."""
 
 from __future__ import annotations
 

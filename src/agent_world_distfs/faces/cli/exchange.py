@@ -21,14 +21,14 @@ from agent_world_distfs.faces.cli.options import command, takes_hash_algorithm, 
 
 
 @command("export", "distfs export", "distfs export --pin > yesterday.ref")
-@click.option("--pin", is_flag=True, help="Also pin the manifest, so that no prune takes it.")
+@click.option("--pin", is_flag=True, help="Also pin the manifest, so that no prune removes it.")
 @pass_invocation
 def export(invocation: Invocation, *, pin: bool) -> None:
-    """Write the whole index down as a manifest.
+    """Store the whole index as a manifest.
 
     Prints its reference, HASH:SIZE. A manifest is a blob that lists every path with its content hash, size
-    and time. The same index gives the same reference. It names the bytes but does not keep them: files
-    removed later are gone with the next prune.
+    and time. The same index gives the same reference. It names the bytes but does not keep them: what is
+    removed from the index later goes with the next prune.
     """
     with invocation.open_store() as store:
         ref = store.export_file_index_manifest(pin=pin)
@@ -37,7 +37,7 @@ def export(invocation: Invocation, *, pin: bool) -> None:
 
 @command("import", "distfs import $(cat yesterday.ref)", "distfs import $REF --dry-run")
 @takes_ref("ref")
-@click.option("--dry-run", is_flag=True, help="Check all and say what would change, but change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything and report changes, but make none.")
 @takes_ref("--expect", help="Only if the index is still this one.")
 @pass_invocation
 def import_(
@@ -61,16 +61,16 @@ def import_(
 )
 @takes_place("source")
 @takes_ref("ref", required=False)
-@click.option("--snapshots", is_flag=True, help="First bring the snapshots of SOURCE, too.")
+@click.option("--snapshots", is_flag=True, help="First copy the snapshots of SOURCE.")
 @pass_invocation
 def pull(invocation: Invocation, *, source: str, ref: FileIndexManifestRef | None, snapshots: bool) -> None:
-    """Make the index the one of another store.
+    """Replace the index by that of another store.
 
-    SOURCE is the directory of the other store; REF one of its manifests, HASH:SIZE; without it, the index
-    it has now. Blobs that are missing here are fetched, and verified on the way. Interrupted, run it again:
-    it goes on where it stopped. With --snapshots, one that is here already by the same name is left alone if
-    it is of the same state; else nothing is brought, and the exit code is 4. A store that is missing here is
-    made, with the hash algorithm of SOURCE.
+    SOURCE is the directory of the other store; REF one of its manifests, HASH:SIZE; without it, its current
+    index. Blobs that are missing here are fetched, and verified on the way. If interrupted, run it again: it
+    continues where it stopped. With --snapshots, a snapshot that exists here with the same name is left alone
+    if its state is the same; otherwise nothing is copied, and the exit code is 4. A store that is missing
+    here is created with the hash algorithm of SOURCE.
     """
     # The index that the other store has now is leased there, which writes; a manifest is only read.
     with (
@@ -99,14 +99,14 @@ def _changes(report: ManifestImportReport, *, dry_run: bool = False) -> Iterator
     "distfs adopt ../old-store --store world --hash-algorithm sha256",
 )
 @takes_place("directory")
-@takes_hash_algorithm("The algorithm of DIRECTORY; found from its blobs by default.")
+@takes_hash_algorithm("The algorithm of DIRECTORY; by default determined from its blobs.")
 @pass_invocation
 def adopt(invocation: Invocation, directory: str, hash_algorithm: HashAlgorithm | None) -> int:
-    """Take over a store of the original, Rust implementation.
+    """Copy a store of the original Rust implementation into this one.
 
     DIRECTORY holds files_index.json, pins.json and blobs/. It is never changed. Paths, times and pins are
-    kept, every blob is verified. The store here must have no files; it is made if it is missing. What is
-    damaged there is left out and reported, and the exit code is 5. Interrupted, run it again.
+    kept, every blob is verified. The store here must have no files; it is created if it is missing. What is
+    damaged there is left out and reported, and the exit code is 5. If interrupted, run it again.
     """
     with invocation.watching("adopt", "blobs") as progress:
         report = adopt_original(

@@ -1,4 +1,4 @@
-"""How errors end a command: one table of exit codes, one sentence or one JSON object on standard error."""
+"""How errors end a command: a table of exit codes, and a sentence or a JSON object on standard error."""
 
 from __future__ import annotations
 

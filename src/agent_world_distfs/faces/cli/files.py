@@ -36,8 +36,8 @@ def write(invocation: Invocation, *, path: str, source: str, if_match: str | Non
     """Store SOURCE under PATH and print its content hash.
 
     SOURCE is a file; without it, or as -, standard input. What PATH held before is replaced, unless a
-    condition says otherwise and does not hold: then nothing changes and the exit code is 4. The store is
-    made if it is missing.
+    condition is given and does not hold: then nothing changes and the exit code is 4. The store is created if
+    it is missing.
     """
     condition = expected(if_match, if_absent)
     with (
@@ -57,7 +57,7 @@ def read(invocation: Invocation, path: str, target: str) -> None:
     """Write the content of PATH to TARGET.
 
     TARGET is a file; without it, or as -, standard output. The content is verified against its hash. A file
-    is replaced in one step, and only after that; on any error it is untouched.
+    is replaced in one step, after the content was verified; on any error it is untouched.
     """
     require_target(invocation, target)
     with (
@@ -73,7 +73,7 @@ def read(invocation: Invocation, path: str, target: str) -> None:
 
 
 def require_target(invocation: Invocation, target: str) -> None:
-    """Refuse ``--json`` beside content on standard output: there is room for one of the two."""
+    """Refuse ``--json`` with content on standard output: it can carry only one of the two."""
     if invocation.wants_json and target == STANDARD:
         raise click.UsageError("with --json, content needs a TARGET: standard output holds the document")
 
@@ -85,7 +85,7 @@ def require_target(invocation: Invocation, target: str) -> None:
 )
 @takes_path("paths", nargs=-1, required=True, metavar="PATH...")
 @takes_condition("PATH")
-@click.option("--ignore-missing", is_flag=True, help="Do not mind paths that are not in the index.")
+@click.option("--ignore-missing", is_flag=True, help="Accept paths that are not in the index.")
 @pass_invocation
 def rm(
     invocation: Invocation,
@@ -97,9 +97,9 @@ def rm(
 ) -> None:
     """Remove each PATH from the index, all of them in one step.
 
-    If one is not there, none is removed and the exit code is 3. Their bytes stay until a prune finds that
-    nothing names them. A condition takes a single PATH; with --if-absent nothing is removed: the exit code
-    says whether PATH is free (0) or not (4).
+    If one of them is missing, none is removed and the exit code is 3. Their bytes stay until a prune finds
+    that nothing names them. A condition needs a single PATH; with --if-absent nothing is removed: the exit
+    code says whether PATH is free (0) or not (4).
     """
     condition = expected(if_match, if_absent)
     if condition is not None and len(paths) > 1:
@@ -132,7 +132,7 @@ def mv(invocation: Invocation, *, source: str, target: str, if_match: str | None
     """Rename the file SOURCE to TARGET and print its content hash.
 
     Both are paths of the index, each of one file; the change is one step. What TARGET held before is
-    replaced, unless a condition says otherwise.
+    replaced, unless a condition is given and does not hold.
     """
     condition = expected(if_match, if_absent)
     with invocation.open_store() as store:
@@ -149,7 +149,7 @@ def cp(invocation: Invocation, *, source: str, target: str, if_match: str | None
     """Make TARGET hold what SOURCE holds, and print the content hash.
 
     Both are paths of the index. No bytes are copied: both name the same blob. What TARGET held before is
-    replaced, unless a condition says otherwise.
+    replaced, unless a condition is given and does not hold.
     """
     condition = expected(if_match, if_absent)
     with invocation.open_store() as store:
@@ -165,7 +165,7 @@ def ls(invocation: Invocation, prefix: str) -> None:
 
     The columns are size in bytes, time of the last write (UTC), content hash, path; ordered by the bytes of
     the path. PREFIX is plain text: notes also lists notes2.txt, notes/ does not. One consistent state of the
-    index, however long the list. A path that a terminal would not show as it is stands in double quotes, as
+    index, however long the list. A path that a terminal would not show as it is appears in double quotes, as
     in JSON.
     """
     with invocation.read_store() as store:

@@ -1,4 +1,4 @@
-"""What an audit found, in sentences that say what to do."""
+"""The findings of an audit, as sentences that say what to do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from agent_world_distfs import FileIndexAuditReport, LocalCasStore
 from agent_world_distfs.faces.cli.output import counted, listed, printable, shown_path, shown_size, shown_time
 
 _REPAIR = (
-    "To repair, fetch the bytes from whoever has them (`distfs repair --from SOURCE`), or store them again "
-    "(`distfs put FILE`)."
+    "To repair, fetch the bytes from a source that has them (`distfs repair --from SOURCE`), or store them "
+    "again (`distfs put FILE`)."
 )
 
 
@@ -21,7 +21,7 @@ def describe(report: FileIndexAuditReport, store: LocalCasStore) -> Iterator[str
     yield from _index_damage(report)
     if report.orphan_blob_hashes:
         yield (
-            f"{counted(len(report.orphan_blob_hashes), 'orphan blob')}: no path and no pin names them, "
+            f"{counted(len(report.orphan_blob_hashes), 'orphan blob')}: nothing names them, "
             "as after every overwrite. `distfs prune` removes them."
         )
     if report.history_blob_hashes:

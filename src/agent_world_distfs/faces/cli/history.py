@@ -13,7 +13,7 @@ from agent_world_distfs.faces.cli.options import command, takes_path
 from agent_world_distfs.paths import check_prefix
 
 _seq = click.IntRange(min=0)
-_takes_since = click.option("--since", type=_seq, metavar="SEQ", help="Only what came after this state.")
+_takes_since = click.option("--since", type=_seq, metavar="SEQ", help="Only changes after this state.")
 _takes_prefix = click.option(
     "--prefix",
     default="",
@@ -27,11 +27,11 @@ _takes_prefix = click.option(
 @_takes_prefix
 @pass_invocation
 def log(invocation: Invocation, since: int | None, prefix: str) -> None:
-    """List the changes of the index that are known, oldest first.
+    """List the known changes of the index, oldest first.
 
-    The columns are the id of the transaction, its time (UTC), what it did, the path; then who did it, and
-    why, if that was said. The id begins with the number of the state after it, SEQ. A store remembers the
-    last thousands of changes; `distfs settings keep_history on` makes it remember all, with their contents.
+    The columns are the id of the transaction, its time (UTC), what it did, the path; then who did it and why,
+    if recorded. The id begins with the number of the state after it, SEQ. A store keeps the last few thousand
+    changes; `distfs settings keep_history on` makes it keep all, with their contents.
     """
     with invocation.read_store() as store:
         _print_changes(invocation, store.changes(since=since, prefix=prefix))
@@ -66,7 +66,7 @@ def _row(change: Change) -> str:
 
 
 def deed_of(change: Change | FileDifference) -> str:
-    """What became of the path, in a word."""
+    """What happened to the path, in one word."""
     if isinstance(change, Change) and change.is_import:
         return "imported"
     if change.before is None:
@@ -82,8 +82,8 @@ def deed_of(change: Change | FileDifference) -> str:
 def diff(invocation: Invocation, seq_a: int, seq_b: int | None, prefix: str) -> None:
     """List the paths whose content differs between two states of the index.
 
-    A state is named by the number that the id of a transaction begins with: it is the one after it. Without
-    the second SEQ it is the state of now.
+    A state is named by the number with which the id of a transaction begins: it is the state after that
+    transaction. Without a second SEQ, the other state is the current one.
     """
     with invocation.read_store() as store:
         until = store.last_seq() if seq_b is None else seq_b
@@ -96,14 +96,14 @@ def diff(invocation: Invocation, seq_a: int, seq_b: int | None, prefix: str) -> 
 @_takes_since
 @_takes_prefix
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came so long."
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came for this long."
 )
 @pass_invocation
 def watch(invocation: Invocation, *, since: int | None, prefix: str, timeout: float | None) -> None:
-    """Print changes as they are committed, by whichever process, until Ctrl-C.
+    """Print changes as they are committed, by any process, until Ctrl-C.
 
-    Each change once, in order; all since SEQ, or from now on. With --json each is a line with one JSON
-    document. A change that is not known any more when its turn comes is an error, never left out.
+    Each change once, in order; all since SEQ, or from now on. With --json each line is one JSON document. A
+    change that is no longer known when its turn comes is an error, never left out.
     """
     with (
         invocation.read_store() as store,
@@ -116,17 +116,17 @@ def watch(invocation: Invocation, *, since: int | None, prefix: str, timeout: fl
 
 @command("undo", "distfs undo 134-0123456789abcdef", "distfs undo --session s1 --message 'went astray'")
 @click.argument("transaction", required=False)
-@click.option("--session", "session_id", metavar="ID", help="All that the transactions of a session changed.")
-@click.option("--actor", default="", help="Who undoes it, for the log.")
-@click.option("--message", default="", help="Why, for the log.")
+@click.option("--session", "session_id", metavar="ID", help="Undo all transactions of a session.")
+@click.option("--actor", default="", help="Who undoes it, for the change log.")
+@click.option("--message", default="", help="Why, for the change log.")
 @pass_invocation
 def undo(
     invocation: Invocation, *, transaction: str | None, session_id: str | None, actor: str, message: str
 ) -> None:
-    """Restore what TRANSACTION changed, in one transaction that can be undone itself.
+    """Restore what TRANSACTION changed, in one transaction that can itself be undone.
 
-    TRANSACTION is an id as `distfs log` shows it. If a path holds something else by now than it left there,
-    nothing is undone, and the exit code is 4. It needs the setting keep_history.
+    TRANSACTION is an id as `distfs log` shows it. If a path no longer holds what the transaction left there,
+    nothing is undone, and the exit code is 4. Needs the setting keep_history.
     """
     if (transaction is None) is (session_id is None):
         raise click.UsageError("one of the two: a TRANSACTION, or --session")

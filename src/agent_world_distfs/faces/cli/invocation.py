@@ -1,4 +1,4 @@
-"""What one run of the command knows: which store, and whether a person or a program reads the answer."""
+"""The context of one run: which store, and whether a person or a program reads the answer."""
 
 from __future__ import annotations
 

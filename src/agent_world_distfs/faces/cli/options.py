@@ -1,4 +1,4 @@
-"""What commands take: the options that all share, conditions, and the types of arguments."""
+"""Parameters of commands: the options that all share, conditions, and the types of arguments."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class StoreCommand(click.Command):
 
 
 class StoreGroup(StoreCommand, click.Group):
-    """One that has commands of its own below it."""
+    """A command with subcommands."""
 
 
 def write_examples(formatter: click.HelpFormatter, *examples: str) -> None:
-    """End a help with examples, as they are to be typed."""
+    """End a help text with examples, as they are typed."""
     with formatter.section("Examples"):
         for example in examples:
             formatter.write(f"  {example}\n")
@@ -67,7 +67,7 @@ def shared_options(*, envvar: str | None = None) -> list[click.Parameter]:
             is_eager=True,
             expose_value=False,
             callback=_remember_json,
-            help="Print one JSON document; errors too are JSON.",
+            help="Print one JSON document; errors are JSON, too.",
         ),
     ]
 
@@ -192,7 +192,7 @@ def takes_budget() -> Callable[[Decorated], Decorated]:
         "--budget",
         metavar="AMOUNT",
         callback=each(Budget.parse),
-        help="Hash so much (10GB, 500MiB, 30s, 10m), going on where the last such audit ended.",
+        help="Hash only this much (10GB, 500MiB, 30s, 10m), continuing where the last such audit ended.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands that mend a store and copy it: repair backup restore du."""
+"""Commands that repair, copy and measure a store: repair backup restore du."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ from agent_world_distfs.faces.cli.options import command, takes_place, takes_pre
     metavar="SOURCE",
     multiple=True,
     type=click.Path(),
-    help="A directory that may have the right bytes: a store, a backup, an original, plain files.",
+    help="A directory that may have good bytes: a store, a backup, an original, plain files.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, but do nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what would be done, but do nothing.")
 @pass_invocation
 def repair(invocation: Invocation, *, sources: tuple[str, ...], dry_run: bool) -> int:
-    """Hash every byte, and mend what is wrong or gone.
+    """Hash every byte, and repair what is wrong or missing.
 
-    What is missing is fetched from the first SOURCE that has it; no source is trusted. Damaged bytes are
-    kept in quarantine/. A catalog that is damaged is built anew, as far as its rows can be believed; for
-    that nobody may have the store open. What is lost is listed, and the exit code is 5. Interrupted, run
-    it again.
+    What is missing is fetched from the first SOURCE that has it; no source is trusted. Damaged bytes are kept
+    in quarantine/. A damaged catalog is rebuilt from the rows that can be trusted; for that nobody may have
+    the store open. What is lost is listed, and the exit code is 5. If interrupted, run it again.
     """
     with invocation.watching("repair") as progress:
         report = repair_store(invocation.place(), sources, dry_run=dry_run, progress=progress)
@@ -45,14 +44,14 @@ def repair(invocation: Invocation, *, sources: tuple[str, ...], dry_run: bool) -
 def _told(report: RepairReport) -> Iterator[str]:
     yield from _told_of_catalog(report)
     mended, lost = len(report.repaired_blob_hashes), len(report.lost_blob_hashes)
-    did = "Would mend" if report.is_dry_run else "Mended"
-    yield f"{did} {output.counted(mended, 'blob')}; {output.counted(lost, 'blob')} nobody has."
+    did = "Would repair" if report.is_dry_run else "Repaired"
+    yield f"{did} {output.counted(mended, 'blob')}; {output.counted(lost, 'blob')} lost."
     lists = (
         (report.lost_paths, "Lost, unless the same content is stored again:", output.shown_path),
         (report.lost_pin_hashes, "Pinned and lost:", str),
-        (report.lost_snapshots, "Snapshots that are not whole any more:", output.shown_path),
+        (report.lost_snapshots, "Snapshots that are no longer whole:", output.shown_path),
         (report.quarantined, "Damaged bytes are kept in:", output.printable),
-        (report.refused_blobs, "Other bytes than asked for came from:", output.printable),
+        (report.refused_blobs, "Other bytes than requested came from:", output.printable),
         (report.index_damage, "The index still contradicts itself:", output.printable),
     )
     for items, meaning, shown in lists:
@@ -66,10 +65,8 @@ def _told(report: RepairReport) -> Iterator[str]:
 def _told_of_catalog(report: RepairReport) -> Iterator[str]:
     if report.salvaged_files is None:
         return
-    did = "would be built anew" if report.is_dry_run else "was built anew"
-    proven = (
-        "exactly those that were last written" if report.is_proven else "not all, or not proven to be all"
-    )
+    did = "would be rebuilt" if report.is_dry_run else "was rebuilt"
+    proven = "exactly those last written" if report.is_proven else "not all, or not proven to be all"
     yield f"The catalog {did} with {output.counted(report.salvaged_files, 'file')}: {proven}."
     if report.salvaged_from is not None and not report.is_dry_run:
         yield f"The damaged one is kept as {report.salvaged_from}."
@@ -78,19 +75,19 @@ def _told_of_catalog(report: RepairReport) -> Iterator[str]:
         yield from output.listed(map(output.shown_path, report.doubtful_paths), len(report.doubtful_paths))
     if report.adopted_blob_hashes and not report.is_proven:
         adopted = output.counted(len(report.adopted_blob_hashes), "stored blob")
-        yield f"{adopted} without a name: name what you need before `distfs prune` takes them."
+        yield f"{adopted} without a name: name what you need before `distfs prune` removes them."
 
 
 @command("backup", "distfs backup /mnt/disk/world", "distfs backup /mnt/disk/world --verify")
 @takes_place("target")
-@click.option("--verify", is_flag=True, help="Also hash what is in TARGET already.")
+@click.option("--verify", is_flag=True, help="Also hash what is already in TARGET.")
 @pass_invocation
 def backup(invocation: Invocation, *, target: str, verify: bool) -> int:
-    """Copy the store to the directory TARGET, while others go on.
+    """Copy the store to the directory TARGET while others keep working.
 
     TARGET is empty, or an older backup of this store: then only what is new is copied. It opens as a store,
-    with the index, pins, settings and history of one moment. Interrupted, run it again. What is lost or
-    corrupt here is left out and listed, and the exit code is 5.
+    with the index, pins, snapshots, settings and history of one moment. If interrupted, run it again. What is
+    lost or corrupt here is left out and listed, and the exit code is 5.
     """
     with invocation.hold_store() as store, invocation.watching("backup") as progress:
         report = store.backup(target, verify=verify, progress=progress)
@@ -102,9 +99,9 @@ def backup(invocation: Invocation, *, target: str, verify: bool) -> int:
 @takes_place("target")
 @pass_invocation
 def restore(invocation: Invocation, *, place: str, target: str) -> int:
-    """Make a store in the directory TARGET of a backup.
+    """Make a store in the directory TARGET from a backup.
 
-    Every byte is verified. TARGET must be empty, or what an interrupted restore has left. What is lost or
+    Every byte is verified. TARGET must be empty, or hold what an interrupted restore left. What is lost or
     corrupt in the backup is left out and listed, and the exit code is 5.
     """
     with invocation.watching("restore") as progress:
@@ -135,8 +132,8 @@ def _told_of_copy(report: BackupReport, did: str) -> Iterator[str]:
 def du(invocation: Invocation, *, prefix: str) -> None:
     """Say how much is stored, and what names it.
 
-    PREFIX is the plain beginning of paths. A content that several paths name counts once as stored, and for
-    each path as its size in the index.
+    PREFIX is the beginning of paths, as plain text. Content that several paths name is stored once, and
+    counted for each path in the size of the files.
     """
     with invocation.read_store() as store:
         report = store.usage(prefix)

@@ -1,4 +1,4 @@
-"""Commands about how much a store remembers: settings expire."""
+"""Commands about how much history a store keeps: settings expire."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _limit = click.IntRange(min=0)
 def settings(invocation: Invocation, name: str | None, value: str | None) -> None:
     """Show the settings of the store, or set one. They are the same for every process that has it open.
 
-    keep_history is on or off: whether contents that are overwritten or removed are kept. The others are a
-    number, or none for no limit; they say what `distfs expire` lets go of: history_max_age_ms,
-    history_max_transactions, history_max_bytes.
+    keep_history is on or off: whether overwritten or removed contents are kept. The others are a number, or
+    none for no limit; they say what `distfs expire` forgets: history_max_age_ms, history_max_transactions,
+    history_max_bytes.
     """
     if name is None:
         with invocation.read_store() as store:
@@ -76,7 +76,7 @@ def expire(
     """Forget the oldest changes: those beyond the limits.
 
     The limits are those given, or else those of the settings. Nothing expires by itself. Contents that only
-    those changes remembered are orphans afterwards, which `distfs prune` removes.
+    those changes named become orphans, which `distfs prune` removes.
     """
     with invocation.open_store() as store:
         report = store.expire_history(

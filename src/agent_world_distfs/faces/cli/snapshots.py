@@ -1,4 +1,4 @@
-"""Commands about states kept by name: snapshot create list show diff restore drop prune fork."""
+"""Commands on states kept by name: snapshot create list show diff restore drop prune fork."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from agent_world_distfs.paths import check_name, check_prefix
 def snapshot() -> None:
     """Keep states of the index by name, with all bytes that they name: see, compare, restore and fork them.
 
-    A NAME is one plain segment of a path. A snapshot costs its manifest, and whatever is overwritten or
-    removed later: no prune takes that before the snapshot is dropped.
+    A NAME is one plain path segment. A snapshot costs its manifest, and whatever is overwritten or removed
+    later: no prune removes that until the snapshot is dropped.
     """
 
 
@@ -51,12 +51,12 @@ def _takes_name(name: str = "name", **settings: Any) -> _Decorator:
 
 @_command("create", "distfs snapshot create monday", "distfs snapshot create v2 --message cleanup")
 @_takes_name()
-@click.option("--message", default="", help="Why, for whoever reads the list.")
+@click.option("--message", default="", help="Why, for readers of the list.")
 @pass_invocation
 def create(invocation: Invocation, *, name: str, message: str) -> None:
-    """Keep the index, as it is now, as NAME; prints the reference of its manifest.
+    """Keep the current index as NAME, and print the reference of its manifest.
 
-    Safe while others write: it is one moment. If there is a snapshot NAME already, the exit code is 4.
+    Safe while others write: it keeps one moment. If a snapshot NAME already exists, the exit code is 4.
     """
     with invocation.open_store() as store:
         made = store.snapshot(name, message)
@@ -66,7 +66,7 @@ def create(invocation: Invocation, *, name: str, message: str) -> None:
 @_command("list", "distfs snapshot list", "distfs snapshot list --json | jq -r .snapshots[].name")
 @pass_invocation
 def list_(invocation: Invocation) -> None:
-    """List the snapshots, oldest first: when, how many files, the name, and why if that was said."""
+    """List the snapshots, oldest first: when, how many files, the name, and why, if recorded."""
     with invocation.read_store() as store:
         found = store.list_snapshots()
     invocation.answer({"snapshots": found}, map(_row, found))
@@ -83,7 +83,7 @@ def _row(kept: Snapshot) -> str:
 @takes_prefix("prefix")
 @pass_invocation
 def show(invocation: Invocation, *, name: str, prefix: str) -> None:
-    """Show the snapshot NAME, and its files that begin with PREFIX, as `distfs ls` shows those of now.
+    """Show the snapshot NAME, and its files that begin with PREFIX, as `distfs ls` shows current ones.
 
     `distfs get HASH` writes what such a file held; `distfs snapshot restore` brings it back.
     """
@@ -108,7 +108,7 @@ def _shown(found: Snapshot, files: list[FileMetadata]) -> Iterator[str]:
 def diff(invocation: Invocation, *, name_a: str, name_b: str | None, prefix: str) -> None:
     """List the paths whose content differs between two snapshots.
 
-    Without the second NAME, between one and the index of now.
+    Without a second NAME, between the snapshot and the current index.
     """
     with invocation.read_store() as store:
         found = store.diff(name_a, name_b, prefix=prefix)
@@ -132,9 +132,9 @@ def diff(invocation: Invocation, *, name_a: str, name_b: str | None, prefix: str
 def restore(invocation: Invocation, *, name: str, prefix: str, expect: FileIndexManifestRef | None) -> None:
     """Make the index what it was when NAME was created, in one step.
 
-    PREFIX is a directory of the index: then only what is below it is replaced; docs takes docs/..., never
-    docs2/... Every byte is verified first. What the index is now is kept by nothing but a snapshot of it, or
-    the setting keep_history.
+    PREFIX is a directory of the index: then only what is below it is replaced; docs means docs/..., never
+    docs2/... Every byte is verified first. Only a snapshot, or the setting keep_history, keeps the current
+    index.
     """
     with invocation.open_store() as store:
         report = store.restore_snapshot(name, expected_current=expect, prefix=prefix)
@@ -151,10 +151,10 @@ def _restored(report: ManifestImportReport, prefix: str) -> str:
 @_takes_name("names", nargs=-1, required=True, metavar="NAME...")
 @pass_invocation
 def drop(invocation: Invocation, *, names: tuple[str, ...]) -> None:
-    """Keep the snapshots NAME no longer.
+    """Remove the snapshots NAME.
 
-    One after the other; the first that is not there ends it, and the exit code is 3. What nothing else keeps
-    are orphans then, which `distfs prune` takes.
+    One after the other; the first that does not exist ends it, and the exit code is 3. What nothing else
+    keeps becomes orphans, which `distfs prune` removes.
     """
     with invocation.open_store() as store:
         for name in names:
@@ -178,13 +178,13 @@ def _keeps(what: str, meaning: str) -> _Decorator:
 @_keeps("daily", "the same for days")
 @_keeps("weekly", "the same for weeks")
 @_keeps("monthly", "the same for months")
-@click.option("--dry-run", is_flag=True, help="Say which would be dropped, but drop none.")
+@click.option("--dry-run", is_flag=True, help="Report which would be dropped, but drop none.")
 @pass_invocation
 def prune(invocation: Invocation, /, *, dry_run: bool, **keep: int) -> None:
-    """Drop the snapshots that no rule given keeps, all in one step.
+    """Drop the snapshots that none of the given rules keeps, all in one step.
 
-    A snapshot that any of the rules keeps is kept. Periods are those of UTC; where there are fewer than N,
-    the oldest snapshot is kept, too. What nothing else keeps are orphans then, which `distfs prune` takes.
+    A snapshot that any rule keeps is kept. Periods are in UTC; if there are fewer than N, the oldest snapshot
+    is kept, too. What nothing else keeps becomes orphans, which `distfs prune` removes.
     """
     store = invocation.read_store() if dry_run else invocation.open_store()
     with store:
@@ -204,9 +204,9 @@ def prune(invocation: Invocation, /, *, dry_run: bool, **keep: int) -> None:
 def fork(invocation: Invocation, *, name: str, target: str) -> None:
     """Make a second store in the directory TARGET that begins as the snapshot NAME.
 
-    TARGET is missing or empty. Neither store sees what is done in the other. Large contents are shared on the
-    disk where the file system can do that, by clones or hard links, and else copied. The new store has the
-    snapshot, too, so that it can tell what has changed since.
+    TARGET is missing or empty. Neither store sees what is done in the other. Large contents are shared on
+    disk by clones or hard links where the file system supports them, and copied otherwise. The new store also
+    has the snapshot, so that it can tell what has changed since.
     """
     with invocation.read_store() as store, invocation.watching("fork", "files") as progress:
         report = store.fork(target, name, progress=progress)

@@ -1,8 +1,8 @@
 """SOURCE and TARGET: files of the caller, or standard input and output for ``-``.
 
-A TARGET that is a regular file, or is not there yet, is replaced in one step once all bytes are written,
+A TARGET that is a regular file, or does not exist yet, is replaced in one step once all bytes are written,
 flushed and, since a reader of the store checks the hash at its end, verified; until then, and on any error,
-it is as it was. A symbolic link is followed, so that the link stays. What is no regular file (a device, a
+it is as it was. A symbolic link is followed, so that the link stays. What is not a regular file (a device, a
 named pipe) cannot be replaced and is written to.
 """
 

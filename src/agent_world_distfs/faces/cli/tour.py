@@ -1,4 +1,4 @@
-"""The command tour: a guided walk past every promise, on a directory of the caller."""
+"""The command tour: a guided walk through every promise, on a directory of the caller."""
 
 from __future__ import annotations
 

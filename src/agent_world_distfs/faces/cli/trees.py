@@ -23,9 +23,9 @@ from agent_world_distfs.faces.cli.options import command, takes_directory, takes
 def import_tree(invocation: Invocation, *, directory: str, prefix: str, mirror: bool, read_all: bool) -> None:
     """Store every file below DIRECTORY, all of them in one step.
 
-    They are laid over the index below PREFIX, a directory of the index (by default its top): files that are
-    only in the index stay, unless --mirror is given. What is no regular file is left out and reported. The
-    store is made if it is missing.
+    They are added to the index below PREFIX, a directory of the index (by default its top): files that are
+    only in the index stay, unless --mirror is given. What is not a regular file is left out and reported. The
+    store is created if it is missing.
     """
     _require_directory(directory)
     with invocation.make_store() as store, invocation.watching("import-tree", "files") as progress:
@@ -34,7 +34,7 @@ def import_tree(invocation: Invocation, *, directory: str, prefix: str, mirror: 
 
 
 def _require_directory(directory: str) -> None:
-    """Refuse what is no directory before a store is made for it."""
+    """Refuse what is not a directory before a store is created for it."""
     if not stat.S_ISDIR(os.stat(directory).st_mode):
         raise InvalidInputError(f"{directory}: not a directory")
 
@@ -45,27 +45,27 @@ def _imported(report: TreeImportReport) -> Iterator[str]:
         read += f", {report.unread_files:,} of them known to be unchanged"
     yield f"Read {read}: {report.added:,} added, {report.changed:,} changed, {report.removed:,} removed."
     if report.skipped_paths:
-        yield f"Left out {len(report.skipped_paths):,}, no regular files:"
+        yield f"Left out {len(report.skipped_paths):,}, not regular files:"
         yield from output.listed(map(output.shown_path, report.skipped_paths), len(report.skipped_paths))
 
 
 @command("checkout", "distfs checkout site/", "distfs checkout site/ docs --replace")
 @takes_place("target")
 @takes_directory("prefix")
-@click.option("--replace", is_flag=True, help="Replace TARGET; what it was is kept as TARGET.before-<id>.")
+@click.option("--replace", is_flag=True, help="Replace TARGET; the old one is kept as TARGET.before-<id>.")
 @click.option(
     "--link",
     type=click.Choice(["copy", "reflink", "hardlink"]),
     default="copy",
-    help="Let files share their bytes with the store. Through hard links, never write to them.",
+    help="Let files share their bytes with the store. Never write to hard links.",
 )
 @pass_invocation
 def checkout(invocation: Invocation, *, target: str, prefix: str, replace: bool, link: Link) -> None:
-    """Write the files of the index out as the directory TARGET.
+    """Write the files of the index as the directory TARGET.
 
-    PREFIX is a directory of the index: docs takes docs/..., never docs2/... By default everything is
-    written. TARGET must be missing or empty, unless --replace is given. Paths that no directory can hold
-    together, such as a beside a/b, are reported before the first byte is written.
+    PREFIX is a directory of the index: docs means docs/..., never docs2/... By default everything is written.
+    TARGET must be missing or empty, unless --replace is given. Paths that cannot coexist in a directory, such
+    as a beside a/b, are reported before the first byte is written.
     """
     with invocation.hold_store() as store, invocation.watching("checkout", "files") as progress:
         report = store.checkout(target, prefix, link=link, replace=replace, progress=progress)

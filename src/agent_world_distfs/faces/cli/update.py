@@ -1,4 +1,4 @@
-"""Reading, changing and writing a file again until it holds, by a command of the caller."""
+"""The command update: change a file by a command of the caller, again after each conflict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from agent_world_distfs.faces.cli.options import command, takes_path
     default=Retry().deadline_s,
     show_default=True,
     metavar="SECONDS",
-    help="How long to try again after conflicts, and to wait for others who update PATH.",
+    help="How long to retry after conflicts and to wait for other updaters of PATH.",
 )
 @pass_invocation
 def update(invocation: Invocation, *, path: str, words: tuple[str, ...], deadline_s: float) -> None:
@@ -36,9 +36,9 @@ def update(invocation: Invocation, *, path: str, words: tuple[str, ...], deadlin
 
     COMMAND reads the content from its standard input, nothing if PATH is not there, and writes the new
     content to its standard output. If somebody else has changed PATH meanwhile, it runs again on what is
-    there now, so that nobody's change is lost; others who update PATH wait their turn. If COMMAND fails,
-    nothing changes and the exit code is 9. The same content writes nothing. The store is made if it is
-    missing.
+    there now, so that nobody's change is lost; other updaters of PATH wait their turn. If COMMAND fails,
+    nothing changes and the exit code is 9. If the content stays the same, nothing is written. The store is
+    created if it is missing.
     """
     with invocation.make_store() as store:
         retry = Retry(deadline_s=deadline_s)

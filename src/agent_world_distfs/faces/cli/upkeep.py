@@ -1,4 +1,4 @@
-"""Commands that look after a store: init audit prune upgrade."""
+"""Commands that maintain a store: init audit prune upgrade."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from agent_world_distfs.faces.cli.options import Budget, command, takes_budget, 
 
 
 @command("init", "distfs init --store world", "distfs init --store world --hash-algorithm sha256")
-@takes_hash_algorithm("What names the content, for ever; blake3 by default.")
+@takes_hash_algorithm("The hash that names content, for the life of the store; blake3 by default.")
 @pass_invocation
 def init(invocation: Invocation, hash_algorithm: HashAlgorithm | None) -> None:
-    """Make a store. One that is there already is left as it is, if its hash algorithm is the same.
+    """Make a store. An existing one is left as it is if its hash algorithm is the same.
 
-    write, put, import-tree, adopt and pull make a missing store too.
+    write, update, put, import-tree, adopt and pull make a missing store too.
     """
     is_new = invocation.is_missing()
     with invocation.make_store(hash_algorithm) as store:
@@ -33,13 +33,13 @@ def init(invocation: Invocation, hash_algorithm: HashAlgorithm | None) -> None:
 @command("audit", "distfs audit", "distfs audit --verify --strict", "distfs audit --verify --budget 10GB")
 @click.option("--verify", is_flag=True, help="Also hash every byte.")
 @takes_budget()
-@click.option("--strict", is_flag=True, help="Exit with 5 for orphans too.")
+@click.option("--strict", is_flag=True, help="Also exit with 5 for orphans.")
 @pass_invocation
 def audit(invocation: Invocation, *, verify: bool, budget: Budget | None, strict: bool) -> int:
     """Compare index and bytes, and say what to do about each finding.
 
     The exit code is 0 if the store is sound (nothing missing, damaged or corrupt), else 5. Orphans, bytes
-    that nothing names, are no damage: every overwrite leaves some, and `distfs prune` takes them.
+    that nothing names, are not damage: every overwrite leaves some, and `distfs prune` removes them.
     """
     if budget is not None and not verify:
         raise click.UsageError("--budget needs --verify")
@@ -61,12 +61,12 @@ def audit(invocation: Invocation, *, verify: bool, budget: Budget | None, strict
 
 
 @command("prune", "distfs prune --dry-run", "distfs prune")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, but remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what would be removed, but remove nothing.")
 @pass_invocation
 def prune(invocation: Invocation, *, dry_run: bool) -> None:
-    """Remove the bytes that no path and no pin names.
+    """Remove blobs that no path, pin, snapshot, kept history or running operation names.
 
-    Safe while others write: bytes that a running process has stored and not named yet are kept.
+    Safe while others write: bytes that a running process has stored but not named yet are kept.
     """
     store = invocation.read_store() if dry_run else invocation.open_store()
     with store, invocation.watching("prune", "blobs") as progress:
@@ -83,10 +83,10 @@ def _pruned(report: PruneReport, *, dry_run: bool) -> str:
 @command("upgrade", "distfs upgrade --store world")
 @pass_invocation
 def upgrade(invocation: Invocation) -> None:
-    """Bring a store of an older format up to date.
+    """Upgrade a store of an older format.
 
-    All of it in one step, or nothing. Refused while another process has the store open. Older versions of
-    distfs cannot open it afterwards.
+    All or nothing, in one step. Refused while another process has the store open. Older versions of distfs
+    cannot open it afterwards.
     """
     report = upgrade_store(invocation.place())
     invocation.answer(report, [_upgraded(report)])
