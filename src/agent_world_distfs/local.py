@@ -3,11 +3,14 @@
 ``catalog.db``  the SQLite catalog (with its ``-wal`` and ``-shm``)
 ``blobs/``      large blobs, ``blobs/ab/<hash>``
 ``tmp/``        sessions of live processes: a lock file and a directory each
-``locks/``      ``turnstile`` and ``gate``: the write lock; ``handles``: held, shared, while the store is open
+``locks/``      ``turnstile`` and ``gate``: the write lock; ``handles``: held, shared, while it is open;
+                ``turns/``: queues of updaters, made when needed
 ``reserve``     space kept back so that a full disk can be emptied
+``hints/``      what saves work later, such as which files of a tree were read; nothing relies on it
+``quarantine/`` damaged bytes that a repair has set aside
 
-The catalog appears last, complete, by a rename: a directory without one is not a store yet, and if
-the rest of it is empty, making one goes on there. Making is serialized by a lock on the directory.
+The catalog appears last, complete, by a rename: a directory without one is not a store yet; if it is
+otherwise empty, creating a store continues there. Creation is serialized by a lock on the directory.
 """
 
 from __future__ import annotations
@@ -54,20 +57,20 @@ class LocalCasStore(CasStore):
     """A store in a directory, shared by any number of processes of one machine.
 
     Args:
-        root: the directory; made if missing and ``create`` is true.
-        hash_algorithm: None takes what the store has, and BLAKE3 for a new one.
-        durability: "full": what a write acknowledged survives a power cut. "relaxed": it survives a
+        root: the directory; created if missing and ``create`` is true. hash_algorithm: None uses the store's
+        own, and BLAKE3 for a new store. durability: "full": an acknowledged write survives a power cut.
+        "relaxed": it survives a
             crash of the process; a power cut may lose the last moments, never consistency.
-        lock_timeout_s: how long a write waits for the write lock before StoreBusyError.
-        create: whether to make a store where there is none.
-        read_only: refuse all changes; works on a directory that cannot be written if the log is empty.
+        lock_timeout_s: how long a write waits for the write lock before StoreBusyError. create: whether to
+        create a store if there is none. read_only: refuse all changes; works on a directory that cannot be
+        written if the WAL is empty.
 
     Raises:
         NotFoundError: no store there, and ``create`` is false.
-        IncompatibleStoreError: a directory of something else, another format or algorithm, a file
-            system that cannot lock, or a SQLite library that can corrupt what processes share.
-        CatalogError: the catalog is damaged, or gone from beside its blobs.
-        UnavailableError: read-only, and the log would have to be written first.
+        IncompatibleStoreError: a directory of something else, another format or algorithm, a file system that
+            cannot lock, or a SQLite library that can corrupt what processes share.
+        CatalogError: the catalog is damaged, or missing beside its blobs.
+        UnavailableError: read-only, and the WAL would have to be written first.
     """
 
     _handle = -1
@@ -121,7 +124,7 @@ class LocalCasStore(CasStore):
             super().__init__(location, catalog, blobs)
             _require_algorithm(location, hash_algorithm, catalog)
             if not read_only:
-                # Not in the way of opening, to read or audit say: the next open tries again.
+                # A failure must not prevent opening, to read or audit say: the next open tries again.
                 with contextlib.suppress(WorldError):
                     tidy(catalog, blobs)
         except BaseException:
@@ -129,7 +132,7 @@ class LocalCasStore(CasStore):
             raise
 
     def close(self) -> None:
-        """Give everything back; closed already is fine. Open readers stay readable."""
+        """Release all resources. Idempotent. Open readers stay readable."""
         super().close()
         self._let_go()
 
@@ -138,24 +141,25 @@ class LocalCasStore(CasStore):
         if handle >= 0:
             os.close(handle)
 
-    __del__ = _let_go  # of a store that was forgotten; catalog and blob storage look after themselves
+    __del__ = _let_go  # of a store that was never closed; catalog and blob storage clean up after themselves
 
     def backup(
         self, target: str | os.PathLike[str], *, verify: bool = False, progress: Progress | None = None
     ) -> BackupReport:
-        """Copy the store to the directory ``target``, while others go on; progress in bytes.
+        """Copy the store to the directory ``target`` while others keep working; progress in bytes.
 
-        The copy is one snapshot: index, pins, settings and what history is kept; it opens as a store. It is
-        durable, and has its catalog at the end or not at all. Repeated, only what is new is copied; with
-        ``verify`` what is there is hashed, too. Interrupted, call it again. What is lost or rotten here is
-        left out and named. Nobody may have the copy open meanwhile.
+        The copy is of one moment: index, pins, snapshots, settings and kept history; it opens as a store. It
+        is durable, and gets its catalog at the end or not at all. Repeated, it copies only what is new; with
+        ``verify`` what is already there is hashed, too. If interrupted, call it again. What is lost or
+        corrupt here is left out and named. Nobody may have the copy open meanwhile.
 
         Raises:
-            IncompatibleStoreError: the target is neither empty nor a backup of this store, or was changed.
+            IncompatibleStoreError: the target is neither empty nor a backup of this store, or has been
+                changed.
             InvalidInputError: it is this store, lies in it or holds it.
             CatalogError: the catalog here is damaged; the target stays as it is.
             UnavailableError: somebody has the target open.
-            StorageFullError: no room there; what was copied is used when it is called again.
+            StorageFullError: no room there; the next call uses what was copied.
         """
         place = as_host_path(target)
         require_apart(place, self.location)
@@ -168,17 +172,17 @@ class LocalCasStore(CasStore):
     ) -> ForkReport:
         """Make a second store, in the directory ``target``, that begins as a snapshot; progress in files.
 
-        It is a store of its own from then on: what is written, pruned or dropped in one does not show in
-        the other. It has the snapshot, too, of all that this store has, and its history begins here.
-        Bytes are verified. Large ones are shared, by clones or hard links of their files, where the file
-        system can, and else copied: what the disk does to a shared file it does to both stores. The target
-        is missing or an empty directory; it becomes the store at once, durably, or stays as it was.
+        It is independent from then on: what is written, pruned or dropped in one does not show in the other.
+        Besides the index it has only the snapshot itself, and its history begins here. Bytes are verified.
+        Large files are shared by clones or hard links where the file system supports them, and copied
+        otherwise: damage to a shared file on disk affects both stores. The target is missing or an empty
+        directory; it becomes the store in one step, durably, or stays as it was.
 
         Raises:
             SnapshotNotFoundError: there is no such snapshot, or it was dropped meanwhile.
-            NotFoundError: ``target`` is to be in a directory that does not exist.
-            InvalidInputError: ``target`` is not empty, no directory, this store, lies in it or holds it.
-            BlobMissingError, BlobHashMismatchError: bytes that the snapshot names are gone, or rotten.
+            NotFoundError: the parent directory of ``target`` does not exist.
+            InvalidInputError: ``target`` is not empty, not a directory, this store, lies in it or holds it.
+            BlobMissingError, BlobHashMismatchError: bytes that the snapshot names are gone, or corrupt.
             StorageError: the disk of the target failed.
         """
         assert isinstance(self._catalog, SqliteCatalog)
@@ -191,7 +195,7 @@ class LocalCasStore(CasStore):
         return LocalCasStore(location, create=False, read_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # It was there: where it is gone, that must not be taken for an empty one.
+        # The store existed: if it is gone, an empty new one must not take its place.
         return (_reopen, (type(self), self.location, self._options | {"create": False}))
 
 
@@ -216,7 +220,7 @@ def _open_catalog(location: str, *, is_flushed: bool, timeout_s: float, read_onl
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path + "-wal").st_size:
                 raise UnavailableError(
-                    f"{location}: the log is not empty: open the store once writable first"
+                    f"{location}: the WAL is not empty: open the store once writable first"
                 )
     return SqliteCatalog(
         path,
@@ -249,7 +253,7 @@ def _hold_handle(location: str) -> int:
     return fd
 
 
-# --- making -------------------------------------------------------------------------------------
+# --- creating -----------------------------------------------------------------------------------
 
 
 def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bool, read_only: bool) -> None:
@@ -259,7 +263,7 @@ def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: b
             require_lockable(location, can_write=not read_only or os.access(location, os.W_OK))
             if not read_only:
                 _make_place_for_sessions(location)
-                _flush_names(location)  # whoever made it may have died before it came to this
+                _flush_names(location)  # its creator may have died before this
             return
         if read_only or not create:
             if os.path.isdir(location) and os.listdir(location):
@@ -277,17 +281,17 @@ def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: b
 
 
 def _make_place_for_sessions(location: str) -> None:
-    """Many a tool that copies leaves out a directory that holds nothing, as ``tmp`` does when all is closed.
+    """Make ``tmp`` if it is missing: many copying tools omit empty directories, as it is when all is closed.
 
-    Not ``blobs``: where that is gone, its disk may only not be mounted.
+    Not ``blobs``: if that is gone, its disk may just not be mounted.
     """
-    if os.path.exists(os.path.join(location, "locks", "handles")):  # else it is no store of ours, perhaps
-        with contextlib.suppress(OSError):  # not in the way of reading; who writes will be told
+    if os.path.exists(os.path.join(location, "locks", "handles")):  # else it may not be a store
+        with contextlib.suppress(OSError):  # must not prevent reading; a write will report it
             os.mkdir(os.path.join(location, "tmp"))
 
 
 def _require_regular(catalog: str) -> None:
-    """Nothing else is opened: reading from a fifo, say, would wait for ever."""
+    """Raise unless it is a regular file: reading from a fifo, say, would wait forever."""
     if not os.path.isfile(catalog):
         raise CatalogError(f"{catalog} is not a regular file")
 
@@ -295,7 +299,7 @@ def _require_regular(catalog: str) -> None:
 def _create(location: str, algorithm: HashAlgorithm) -> None:
     fd = os.open(location, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # whoever makes it is quick; whoever dies lets go
+        fcntl.flock(fd, fcntl.LOCK_EX)  # creation is quick, and death releases the lock
         catalog = os.path.join(location, "catalog.db")
         if os.path.lexists(catalog):
             return
@@ -310,7 +314,7 @@ def _create(location: str, algorithm: HashAlgorithm) -> None:
         flush_directory(os.path.join(location, "locks"))
         flush_directory(location)  # or a power cut may keep the catalog's name and lose those beside it
         os.rename(os.path.join(workshop, "catalog.db"), catalog)
-        with contextlib.suppress(FileNotFoundError):  # who opens the store already may have tidied it
+        with contextlib.suppress(FileNotFoundError):  # an opener may already have removed it
             os.rmdir(workshop)
         _flush_names(location)
     finally:
@@ -335,7 +339,7 @@ def _flush_names(location: str) -> None:
 
 
 def _refuse_foreign(location: str) -> None:
-    """Raise unless a store may be made here: the directory is empty, or holds the beginnings of one."""
+    """Raise unless a store may be created here: the directory is empty, or holds the beginnings of one."""
     names = {name for name in os.listdir(location) if not name.startswith(PROBE)}
     if {"files_index.json", "pins.json"} & names or _has_original_blobs(location):
         reason = "a store of the original implementation; take it over with: distfs adopt DIRECTORY"
@@ -356,14 +360,14 @@ def _has_original_blobs(location: str) -> bool:
 
 
 def upgrade_local_store(location: str) -> UpgradeReport:
-    """Bring a store to the format of this release, while nobody else has it open.
+    """Upgrade a store to the format of this release while nobody else has it open.
 
     Raises:
         UnavailableError: somebody has it open.
-        IncompatibleStoreError: it is of a newer format.
+        IncompatibleStoreError: it has a newer format.
     """
     with LocalCasStore(location, create=False):
-        pass  # of this very format, or it would have been refused
+        pass  # it has this very format, or it would have been refused
     handle = _hold_handle(location)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
