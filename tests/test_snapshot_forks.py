@@ -19,7 +19,7 @@ from agent_world_distfs import (
     StorageFullError,
     store_forks,
 )
-from agent_world_distfs.operations.tree_out import sharing
+from agent_world_distfs.engine.cloning import is_cloned
 from behind import blob_file
 from changed_since import FILES, contents, fill
 from children import MakeDisk
@@ -86,7 +86,7 @@ def _can_clone(place: Path) -> bool:
     with (place / "one").open("w+b") as one, (place / "two").open("w+b") as two:
         one.write(b"x" * 4096)
         one.flush()
-        return sharing.is_cloned(one, two.fileno())
+        return is_cloned(one, two.fileno())
 
 
 def test_what_cannot_be_shared_is_copied(filled: LocalCasStore, make_disk: MakeDisk) -> None:

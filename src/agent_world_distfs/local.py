@@ -31,6 +31,7 @@ from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying import copy_store
 from agent_world_distfs.engine.directories import as_host_path, require_apart
 from agent_world_distfs.engine.leases import tidy
+from agent_world_distfs.engine.staging import open_place
 from agent_world_distfs.errors import (
     CatalogError,
     IncompatibleStoreError,
@@ -43,7 +44,6 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush_directory
-from agent_world_distfs.operations.tree_out import open_place
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.paths import check_name
 from agent_world_distfs.records import BackupReport, ForkReport, HashAlgorithm, Progress, UpgradeReport

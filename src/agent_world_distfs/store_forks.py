@@ -22,16 +22,16 @@ from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import create_catalog
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine.cloning import is_cloned
 from agent_world_distfs.engine.directories import flush_tree, opened_below
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import chunks
 from agent_world_distfs.engine.snapshots import OpenSnapshot, opened_snapshot, reading
+from agent_world_distfs.engine.staging import TREE, Place, staged, swap_in
 from agent_world_distfs.errors import BlobNotFoundError, CatalogError
 from agent_world_distfs.filesystem_kind import is_flushed_as_one, require_lockable
 from agent_world_distfs.flushing import flush_file_system
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, hash_stream, require_hash
-from agent_world_distfs.operations.tree_out.place import TREE, Place, staged, swap_in
-from agent_world_distfs.operations.tree_out.sharing import is_cloned
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobBrief, BlobRow, CatalogWriter
 from agent_world_distfs.records import FileMetadata, ForkReport, Progress
@@ -80,6 +80,7 @@ class _Fork:
         self._algorithm = catalog.hash_algorithm
         self._hash_bytes = hash_function(self._algorithm)
         self._location = location
+        self._target = DirectoryBlobs(location, read_only=True)  # its names; nobody else writes there
         self._can_clone = self._can_link = True
         self.total_blobs = self.shared_blobs = self.copied_bytes = 0
 
@@ -149,7 +150,7 @@ class _Fork:
         if row.payload is not None:
             require_hash(content_hash, self._hash_bytes(row.payload))
             return row
-        target = os.path.join(self._location, "blobs", content_hash[:2], content_hash)
+        target = self._target.path_of(content_hash)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         self.total_blobs += 1
         if self._clone(content_hash, target) or self._link(content_hash, target):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from agent_world_distfs.engine.staging import open_place
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import tree_in, tree_out
 from agent_world_distfs.records import LINKS, CheckoutReport, Link, Progress, TreeImportReport
@@ -71,5 +72,5 @@ class TreeMethods(StoreBase):
         """
         if link not in LINKS:
             raise InvalidInputError(f"link is one of {', '.join(LINKS)}, not {link!r}")
-        with tree_out.open_place(target, self.location, replace=replace) as place:
+        with open_place(target, self.location, replace=replace) as place:
             return tree_out.checkout(self._catalog, self._blobs, place, prefix, link=link, progress=progress)

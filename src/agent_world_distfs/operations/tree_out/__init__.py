@@ -15,7 +15,6 @@ overwriting and collecting meanwhile does no harm; a store that cannot be writte
 there a blob may be gone when its turn comes, which is an error.
 """
 
-from agent_world_distfs.operations.tree_out.place import open_place
 from agent_world_distfs.operations.tree_out.writing import checkout
 
-__all__ = ["checkout", "open_place"]
+__all__ = ["checkout"]

@@ -13,28 +13,14 @@ blobs, which are no files; another file system; one that cannot clone) is copied
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-from typing import BinaryIO
 
+from agent_world_distfs.engine.cloning import is_cloned
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.hashing import CHUNK_BYTES, new_hasher, require_hash
 from agent_world_distfs.protocols import BlobFiles
 from agent_world_distfs.records import FileMetadata, HashAlgorithm, Link
 
-_CLONE = 0x40049409
-"""FICLONE. Source: ioctl_ficlone(2); the same number on all architectures that Python runs on but a few."""
-
-_CANNOT_CLONE = {
-    errno.EOPNOTSUPP,
-    errno.ENOTTY,
-    errno.ENOSYS,
-    errno.EXDEV,
-    errno.EINVAL,
-    errno.EPERM,
-    errno.EBADF,
-}
 _SHARED = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -97,14 +83,3 @@ class Sharing:
             hasher.update(chunk)
             position += len(chunk)
         require_hash(file.content_hash, hasher.hexdigest())
-
-
-def is_cloned(source: BinaryIO, target: int) -> bool:
-    """Let an empty file share the blocks of another; False where that cannot be."""
-    try:
-        fcntl.ioctl(target, _CLONE, source.fileno())
-    except OSError as error:
-        if error.errno in _CANNOT_CLONE:
-            return False
-        raise
-    return True

@@ -16,6 +16,7 @@ from agent_world_distfs.engine.directories import (
     shared_length,
 )
 from agent_world_distfs.engine.reading import open_hash
+from agent_world_distfs.engine.staging import TREE, Place, staged, swap_in
 from agent_world_distfs.errors import (
     BlobNotFoundError,
     InvalidInputError,
@@ -26,7 +27,6 @@ from agent_world_distfs.filesystem_kind import is_flushed_as_one
 from agent_world_distfs.flushing import FEW_FILES, flush_file_system
 from agent_world_distfs.operations.tree_out.leased_entries import kept_files
 from agent_world_distfs.operations.tree_out.names import check_names
-from agent_world_distfs.operations.tree_out.place import TREE, Place, staged, swap_in
 from agent_world_distfs.operations.tree_out.sharing import Sharing
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobFiles, Catalog

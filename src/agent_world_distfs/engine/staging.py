@@ -1,4 +1,4 @@
-"""Where a checkout goes: the target, and the staging directory beside it."""
+"""A new directory, whole or not at all: filled in a staging directory beside its target, then renamed."""
 
 from __future__ import annotations
 
