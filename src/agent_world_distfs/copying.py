@@ -12,7 +12,6 @@ has put there: what somebody else has changed since is not overwritten.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine.handles import held_alone
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.engine.retained import kept_hashes
@@ -33,7 +33,6 @@ from agent_world_distfs.errors import (
     BlobMissingError,
     CatalogError,
     IncompatibleStoreError,
-    UnavailableError,
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush, flush_directory, flush_file
@@ -115,17 +114,8 @@ def _open_target(target: str, mark: str) -> Iterator[None]:
         if mark not in names and not _is_beginning(target, names, mark):
             raise IncompatibleStoreError(target, "neither empty nor a backup")
         require_lockable(target)
-        locks = os.path.join(target, "locks")
-        os.makedirs(locks, exist_ok=True)
-        fd = os.open(os.path.join(locks, "handles"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError(f"{target}: somebody has it open: close it there first") from None
+    with held_alone(target):
         yield
-    finally:
-        os.close(fd)
 
 
 def _is_beginning(target: str, names: set[str], mark: str) -> bool:

@@ -30,6 +30,7 @@ from agent_world_distfs.catalog.schema import FORMAT, create_catalog
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying import copy_store
 from agent_world_distfs.engine.directories import as_host_path, require_apart
+from agent_world_distfs.engine.handles import held_alone, hold_handle
 from agent_world_distfs.engine.leases import tidy
 from agent_world_distfs.engine.staging import open_place
 from agent_world_distfs.errors import (
@@ -100,7 +101,7 @@ class LocalCasStore(CasStore):
             "read_only": read_only,
         }
         _find_or_create(location, hash_algorithm, create=create, read_only=read_only)
-        self._handle = _hold_handle(location)
+        self._handle = hold_handle(location)
         try:
             timeout_s = min(lock_timeout_s, threading.TIMEOUT_MAX)
             open_catalog = partial(
@@ -239,20 +240,6 @@ def _require_algorithm(location: str, wanted: HashAlgorithm | None, catalog: Sql
         raise IncompatibleStoreError(location, reason)
 
 
-def _hold_handle(location: str) -> int:
-    path = os.path.join(location, "locks", "handles")
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise UnavailableError(f"{location}: the store is being upgraded: retry") from None
-    except OSError as error:
-        raise translate(error, path) from error
-    return fd
-
-
 # --- creating -----------------------------------------------------------------------------------
 
 
@@ -368,11 +355,5 @@ def upgrade_local_store(location: str) -> UpgradeReport:
     """
     with LocalCasStore(location, create=False):
         pass  # it has this very format, or it would have been refused
-    handle = _hold_handle(location)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UnavailableError(f"{location}: somebody has the store open: close it there first") from None
-    finally:
-        os.close(handle)
-    return UpgradeReport(FORMAT, FORMAT)
+    with held_alone(location):
+        return UpgradeReport(FORMAT, FORMAT)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
@@ -18,12 +16,12 @@ from agent_world_distfs.catalog.salvage import Hints, salvage
 from agent_world_distfs.catalog.schema import TABLES
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.engine.handles import held_alone
 from agent_world_distfs.errors import (
     CatalogError,
     CorruptError,
     IncompatibleStoreError,
     NotFoundError,
-    UnavailableError,
 )
 from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.local import LocalCasStore
@@ -64,7 +62,7 @@ def repair_store(
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
             return store.repair(sources, dry_run=dry_run, progress=progress)
-    with _alone(place):
+    with held_alone(place), translated(place):
         if dry_run:
             return _try_rebuilding(place, sources, progress)
         rebuilt = rebuild(place, sources)
@@ -122,22 +120,6 @@ def _is_of_this_format(catalog: str) -> bool:
     finally:
         pages.close()
     return found.items() <= TABLES.items()
-
-
-@contextmanager
-def _alone(place: str) -> Iterator[None]:
-    """While nobody else has the store open, nor can open it."""
-    locks = os.path.join(place, "locks")
-    with translated(locks):
-        os.makedirs(locks, exist_ok=True)
-        fd = os.open(os.path.join(locks, "handles"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError:
-            raise UnavailableError(f"{place}: somebody has the store open: close it there first") from None
-        finally:
-            os.close(fd)
 
 
 # --- reports ------------------------------------------------------------------------------------
