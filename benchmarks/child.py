@@ -142,8 +142,8 @@ def import_(root: str, ref: str) -> Work:
 
 def _watch_lock(store: LocalCasStore) -> list[float]:
     """How long the write lock was held each time."""
-    gate = store._catalog._gate  # type: ignore[attr-defined]
-    acquire, release, held = gate.acquire, gate.release, []
+    gate = store._catalog._gate
+    acquire, release, held = gate.acquire, gate.release, list[float]()
 
     def acquire_watched(waited_s: float = 0.0) -> None:
         acquire(waited_s)
@@ -154,7 +154,8 @@ def _watch_lock(store: LocalCasStore) -> list[float]:
             held[-1] = time.perf_counter() - held[-1]
         release()
 
-    gate.acquire, gate.release = acquire_watched, release_watched
+    gate.acquire = acquire_watched  # type: ignore[method-assign]
+    gate.release = release_watched  # type: ignore[method-assign]
     return held
 
 

@@ -9,15 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from agent_world_distfs import LocalCasStore
-from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.local import catalog_of
 
 T = TypeVar("T")
-
-
-def catalog_of(store: LocalCasStore) -> SqliteCatalog:
-    catalog = store._catalog
-    assert isinstance(catalog, SqliteCatalog)
-    return catalog
 
 
 class Crowd:

@@ -295,7 +295,7 @@ def test_a_stray_file_that_a_live_writer_has_just_replaced_is_not_reported(
         in_flight = store._blobs.in_flight
 
         def in_flight_before_the_writer() -> frozenset[int]:
-            found = in_flight() - {incoming._identity}  # type: ignore[attr-defined]
+            found = in_flight() - {incoming._identity}
             incoming.publish(content_hash)
             return found
 

@@ -17,8 +17,9 @@ import pytest
 from agent_world_distfs import ABSENT, FileConflictError, LocalCasStore, PathNotFoundError, StorageFullError
 from agent_world_distfs.catalog.commit_queue import MAX_MEMBERS
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.local import catalog_of
 from children import MakeDisk, Start, cannot_run
-from crowds import Crowd, catalog_of, wait_until
+from crowds import Crowd, wait_until
 
 
 @pytest.fixture

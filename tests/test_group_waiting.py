@@ -17,8 +17,9 @@ import pytest
 
 from agent_world_distfs import LocalCasStore, StoreBusyError, StoreClosedError
 from agent_world_distfs.catalog.commit_queue import Member
+from agent_world_distfs.local import catalog_of
 from children import Start
-from crowds import Crowd, catalog_of, wait_until
+from crowds import Crowd, wait_until
 
 
 def test_who_waits_too_long_is_told_and_nothing_is_done_for_him(location: Path) -> None:

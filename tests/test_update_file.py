@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import apsw
 import pytest
 
 from agent_world_distfs import (
@@ -285,10 +286,10 @@ def test_an_updater_that_dies_blocks_nobody_and_neither_does_its_forked_child(
 def test_an_update_settles_an_unknown_outcome_and_does_not_conflict_with_its_own_write(
     store: LocalCasStore, monkeypatch: pytest.MonkeyPatch, has_held: bool
 ) -> None:
-    commit = store._catalog._commit  # type: ignore[attr-defined]  # the answer of one commit is lost
+    commit = store._catalog._commit  # the answer of one commit is lost
     lost: list[str] = []
 
-    def commit_once(connection: object, transaction_id: str) -> None:
+    def commit_once(connection: apsw.Connection, transaction_id: str) -> None:
         if lost:
             commit(connection, transaction_id)
             return

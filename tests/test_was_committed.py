@@ -56,7 +56,7 @@ def test_a_no_is_given_only_once_the_log_is_empty(store: LocalCasStore) -> None:
 def test_what_cannot_be_settled_cannot_be_told(store: LocalCasStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent_world_distfs.catalog.connections.BUSY_MS", 50)
     number, _, nonce = commit(store).partition("-")
-    loan = store._catalog._readers.take()  # type: ignore[attr-defined]  # a snapshot keeps the log in use
+    loan = store._catalog._readers.take()  # a snapshot keeps the log in use
     try:
         loan.connection.execute("BEGIN")
         loan.connection.execute("SELECT count(*) FROM files").fetchall()
@@ -66,7 +66,7 @@ def test_what_cannot_be_settled_cannot_be_told(store: LocalCasStore, monkeypatch
             store.was_committed(f"{int(number) + 9}-{nonce}")
         assert time.monotonic() - began < 5
     finally:
-        store._catalog._readers.give_back(loan)  # type: ignore[attr-defined]
+        store._catalog._readers.give_back(loan)
     assert not store.was_committed(f"{int(number) + 9}-{nonce}")
 
 

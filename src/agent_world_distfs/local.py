@@ -8,50 +8,38 @@
 ``reserve``     space kept back so that a full disk can be emptied
 ``hints/``      what saves work later, such as which files of a tree were read; nothing relies on it
 ``quarantine/`` damaged bytes that a repair has set aside
-
-The catalog appears last, complete, by a rename: a directory without one is not a store yet; if it is
-otherwise empty, creating a store continues there. Creation is serialized by a lock on the directory.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import secrets
 import threading
 from functools import partial
 from typing import Any, Literal
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs, spare_reserve
 from agent_world_distfs.catalog.connections import require_fixed_sqlite
-from agent_world_distfs.catalog.gate import Gate
-from agent_world_distfs.catalog.schema import FORMAT, create_catalog
+from agent_world_distfs.catalog.schema import FORMAT
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying import copy_store
+from agent_world_distfs.creating import find_or_create
 from agent_world_distfs.engine.directories import as_host_path, require_apart
 from agent_world_distfs.engine.handles import held_alone, hold_handle
 from agent_world_distfs.engine.leases import tidy
 from agent_world_distfs.engine.staging import open_place
 from agent_world_distfs.errors import (
-    CatalogError,
     IncompatibleStoreError,
     InvalidInputError,
-    NotFoundError,
     StorageFullError,
     StorageIOError,
     UnavailableError,
     WorldError,
 )
-from agent_world_distfs.filesystem_kind import PROBE, require_lockable
-from agent_world_distfs.flushing import flush_directory
-from agent_world_distfs.os_failures import translate
 from agent_world_distfs.paths import check_name
 from agent_world_distfs.records import BackupReport, ForkReport, HashAlgorithm, Progress, UpgradeReport
 from agent_world_distfs.store import CasStore
 from agent_world_distfs.store_forks import fork_store
-
-_SKELETON = {"blobs", "tmp", "locks", "reserve"}
 
 
 class LocalCasStore(CasStore):
@@ -74,6 +62,8 @@ class LocalCasStore(CasStore):
         UnavailableError: read-only, and the WAL would have to be written first.
     """
 
+    _catalog: SqliteCatalog
+    _blobs: DirectoryBlobs
     _handle = -1
 
     def __init__(
@@ -86,11 +76,7 @@ class LocalCasStore(CasStore):
         create: bool = True,
         read_only: bool = False,
     ) -> None:
-        if durability not in ("full", "relaxed"):
-            raise InvalidInputError(f"durability is 'full' or 'relaxed', not {durability!r}")
-        if hash_algorithm is not None and not isinstance(hash_algorithm, HashAlgorithm):
-            raise TypeError(f"hash_algorithm is a HashAlgorithm, not {type(hash_algorithm).__name__}")
-        _check_timeout(lock_timeout_s)
+        _check_options(hash_algorithm, durability, lock_timeout_s)
         location = as_host_path(root)
         require_fixed_sqlite(location)
         self._options: dict[str, Any] = {
@@ -100,34 +86,16 @@ class LocalCasStore(CasStore):
             "create": create,
             "read_only": read_only,
         }
-        _find_or_create(location, hash_algorithm, create=create, read_only=read_only)
+        find_or_create(location, hash_algorithm, create=create, read_only=read_only)
         self._handle = hold_handle(location)
         try:
-            timeout_s = min(lock_timeout_s, threading.TIMEOUT_MAX)
-            open_catalog = partial(
-                _open_catalog,
-                location,
-                is_flushed=durability == "full",
-                timeout_s=timeout_s,
-                read_only=read_only,
-            )
-            try:
-                catalog = open_catalog()
-            except (
-                StorageFullError,
-                StorageIOError,
-            ):  # SQLite's shared memory is a file: a full disk has no room
-                if read_only:
-                    raise
-                with spare_reserve(os.path.join(location, "reserve")):
-                    catalog = open_catalog()
-            blobs = DirectoryBlobs(location, read_only=read_only)
-            super().__init__(location, catalog, blobs)
+            catalog = _open_catalog(location, durability, lock_timeout_s, read_only=read_only)
+            super().__init__(location, catalog, DirectoryBlobs(location, read_only=read_only))
             _require_algorithm(location, hash_algorithm, catalog)
             if not read_only:
                 # A failure must not prevent opening, to read or audit say: the next open tries again.
                 with contextlib.suppress(WorldError):
-                    tidy(catalog, blobs)
+                    tidy(self._catalog, self._blobs)
         except BaseException:
             self._let_go()
             raise
@@ -164,8 +132,6 @@ class LocalCasStore(CasStore):
         """
         place = as_host_path(target)
         require_apart(place, self.location)
-        assert isinstance(self._catalog, SqliteCatalog)
-        assert isinstance(self._blobs, DirectoryBlobs)
         return copy_store(self._catalog, self._blobs, place, verify=verify, progress=progress)
 
     def fork(
@@ -186,8 +152,6 @@ class LocalCasStore(CasStore):
             BlobMissingError, BlobHashMismatchError: bytes that the snapshot names are gone, or corrupt.
             StorageError: the disk of the target failed.
         """
-        assert isinstance(self._catalog, SqliteCatalog)
-        assert isinstance(self._blobs, DirectoryBlobs)
         name = check_name(snapshot)
         with open_place(target, self.location, replace=False) as place:
             return fork_store(self._catalog, self._blobs, name, place, progress)
@@ -200,6 +164,11 @@ class LocalCasStore(CasStore):
         return (_reopen, (type(self), self.location, self._options | {"create": False}))
 
 
+def catalog_of(store: LocalCasStore) -> SqliteCatalog:
+    """The catalog of a store that is open, for those who mend stores: it is no part of the API."""
+    return store._catalog  # noqa: SLF001  # a friend of the class, in its own module
+
+
 def _reopen(kind: type[LocalCasStore], location: str, options: dict[str, Any]) -> LocalCasStore:
     return kind(location, **options)
 
@@ -207,14 +176,36 @@ def _reopen(kind: type[LocalCasStore], location: str, options: dict[str, Any]) -
 # --- opening ------------------------------------------------------------------------------------
 
 
-def _check_timeout(timeout_s: float) -> None:
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
-        raise TypeError(f"lock_timeout_s is a number of seconds, not {type(timeout_s).__name__}")
-    if not timeout_s >= 0:
-        raise InvalidInputError(f"lock_timeout_s is not a time to wait: {timeout_s}")
+def _check_options(algorithm: object, durability: str, lock_timeout_s: float) -> None:
+    if durability not in ("full", "relaxed"):
+        raise InvalidInputError(f"durability is 'full' or 'relaxed', not {durability!r}")
+    if algorithm is not None and not isinstance(algorithm, HashAlgorithm):
+        raise TypeError(f"hash_algorithm is a HashAlgorithm, not {type(algorithm).__name__}")
+    if isinstance(lock_timeout_s, bool) or not isinstance(lock_timeout_s, int | float):
+        raise TypeError(f"lock_timeout_s is a number of seconds, not {type(lock_timeout_s).__name__}")
+    if not lock_timeout_s >= 0:
+        raise InvalidInputError(f"lock_timeout_s is not a time to wait: {lock_timeout_s}")
 
 
-def _open_catalog(location: str, *, is_flushed: bool, timeout_s: float, read_only: bool) -> SqliteCatalog:
+def _open_catalog(location: str, durability: str, lock_timeout_s: float, *, read_only: bool) -> SqliteCatalog:
+    """The catalog, also on a full disk: SQLite's shared memory is a file, and there is no room for it."""
+    connect = partial(
+        _connect,
+        location,
+        is_flushed=durability == "full",
+        timeout_s=min(lock_timeout_s, threading.TIMEOUT_MAX),
+        read_only=read_only,
+    )
+    try:
+        return connect()
+    except (StorageFullError, StorageIOError):
+        if read_only:
+            raise
+        with spare_reserve(os.path.join(location, "reserve")):
+            return connect()
+
+
+def _connect(location: str, *, is_flushed: bool, timeout_s: float, read_only: bool) -> SqliteCatalog:
     path = os.path.join(location, "catalog.db")
     immutable = read_only and not os.access(location, os.W_OK)
     if immutable:
@@ -238,109 +229,6 @@ def _require_algorithm(location: str, wanted: HashAlgorithm | None, catalog: Sql
         reason = f"the store names blobs by {catalog.hash_algorithm.value}, not {wanted.value}"
         catalog.close()
         raise IncompatibleStoreError(location, reason)
-
-
-# --- creating -----------------------------------------------------------------------------------
-
-
-def _find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bool, read_only: bool) -> None:
-    try:
-        if os.path.lexists(os.path.join(location, "catalog.db")):
-            _require_regular(os.path.join(location, "catalog.db"))
-            require_lockable(location, can_write=not read_only or os.access(location, os.W_OK))
-            if not read_only:
-                _make_place_for_sessions(location)
-                _flush_names(location)  # its creator may have died before this
-            return
-        if read_only or not create:
-            if os.path.isdir(location) and os.listdir(location):
-                _refuse_foreign(location)
-            raise NotFoundError(location, "no store here")
-        _make_directories(location)
-        require_lockable(location)
-        _create(location, algorithm or HashAlgorithm.BLAKE3)
-    except WorldError:
-        raise
-    except (FileExistsError, NotADirectoryError) as error:
-        raise IncompatibleStoreError(location, "not a directory") from error
-    except OSError as error:
-        raise translate(error, location) from error
-
-
-def _make_place_for_sessions(location: str) -> None:
-    """Make ``tmp`` if it is missing: many copying tools omit empty directories, as it is when all is closed.
-
-    Not ``blobs``: if that is gone, its disk may just not be mounted.
-    """
-    if os.path.exists(os.path.join(location, "locks", "handles")):  # else it may not be a store
-        with contextlib.suppress(OSError):  # must not prevent reading; a write will report it
-            os.mkdir(os.path.join(location, "tmp"))
-
-
-def _require_regular(catalog: str) -> None:
-    """Raise unless it is a regular file: reading from a fifo, say, would wait forever."""
-    if not os.path.isfile(catalog):
-        raise CatalogError(f"{catalog} is not a regular file")
-
-
-def _create(location: str, algorithm: HashAlgorithm) -> None:
-    fd = os.open(location, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # creation is quick, and death releases the lock
-        catalog = os.path.join(location, "catalog.db")
-        if os.path.lexists(catalog):
-            return
-        _refuse_foreign(location)
-        DirectoryBlobs.create(location)
-        os.makedirs(os.path.join(location, "locks"), exist_ok=True)
-        Gate.create(os.path.join(location, "locks"))
-        # Named like the directory of a session without a lock, so that tidying removes what a crash leaves.
-        workshop = os.path.join(location, "tmp", f"new-{secrets.token_hex(8)}")
-        os.mkdir(workshop)
-        create_catalog(os.path.join(workshop, "catalog.db"), algorithm)
-        flush_directory(os.path.join(location, "locks"))
-        flush_directory(location)  # or a power cut may keep the catalog's name and lose those beside it
-        os.rename(os.path.join(workshop, "catalog.db"), catalog)
-        with contextlib.suppress(FileNotFoundError):  # an opener may already have removed it
-            os.rmdir(workshop)
-        _flush_names(location)
-    finally:
-        os.close(fd)
-
-
-def _make_directories(location: str) -> None:
-    """Make the directory and those above it, each name durable before the next."""
-    parent = os.path.dirname(location)
-    if not os.path.isdir(parent):
-        _make_directories(parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(location)
-        flush_directory(parent)
-    if not os.path.isdir(location):
-        raise NotADirectoryError(location)
-
-
-def _flush_names(location: str) -> None:
-    flush_directory(location)
-    flush_directory(os.path.dirname(location))
-
-
-def _refuse_foreign(location: str) -> None:
-    """Raise unless a store may be created here: the directory is empty, or holds the beginnings of one."""
-    names = {name for name in os.listdir(location) if not name.startswith(PROBE)}
-    if {"files_index.json", "pins.json"} & names or _has_original_blobs(location):
-        reason = "a store of the original implementation; take it over with: distfs adopt DIRECTORY"
-        raise IncompatibleStoreError(location, reason)
-    if names - _SKELETON:
-        raise IncompatibleStoreError(location, "a directory of something else: neither empty nor a store")
-    blobs = os.path.join(location, "blobs")
-    if os.path.isdir(blobs) and os.listdir(blobs):
-        raise CatalogError(f"{location} has blobs, but catalog.db is gone from beside them")
-
-
-def _has_original_blobs(location: str) -> bool:
-    blobs = os.path.join(location, "blobs")
-    return os.path.isdir(blobs) and any(name.endswith(".blob") for name in os.listdir(blobs))
 
 
 # --- upgrading ----------------------------------------------------------------------------------

@@ -142,5 +142,6 @@ def test_a_full_commit_is_flushed_whatever_was_interrupted_before(tmp_path: Path
             with RaiseAtLine(number, KeyboardInterrupt), contextlib.suppress(KeyboardInterrupt):
                 act(store, root)
             store.write_file("full", b"f")
-            writer = store._catalog._writer  # type: ignore[attr-defined]  # no call tells how it is set
+            writer = store._catalog._writer  # no call tells how it is set
+            assert writer is not None
             assert writer.pragma("synchronous") == 2, f"after an interrupt at line {number}"

@@ -31,14 +31,12 @@ from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
 from agent_world_distfs.catalog.schema import empty_wal
-from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.flushing import flush_directory, flush_file
 from agent_world_distfs.hashing import hash_function, hash_stream
-from agent_world_distfs.local import LocalCasStore
+from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.os_failures import translated
-from agent_world_distfs.protocols import Catalog
 from agent_world_distfs.records import HashAlgorithm
 from agent_world_distfs.store.recovery import RepairSource
 
@@ -191,9 +189,7 @@ def _hints(sources: list[RepairSource], present: dict[str, int]) -> Hints:
                 hints.files.extend(store.iter_files())
                 hints.pins |= {bytes.fromhex(name) for name in store.list_pins()}
                 hints.snapshots.extend(store.list_snapshots())
-                catalog = catalog_of(store)
-                if isinstance(catalog, SqliteCatalog):
-                    hints.keys.append(catalog.checksum_key)
+                hints.keys.append(catalog_of(store).checksum_key)
     return hints
 
 
@@ -232,8 +228,3 @@ def _whole_files(
 def _is_whole(blobs: DirectoryBlobs, name: str, algorithm: HashAlgorithm) -> bool:
     with blobs.open(name) as stored, translated(name):
         return hash_stream(stored, algorithm) == name
-
-
-def catalog_of(store: LocalCasStore) -> Catalog:
-    """The catalog of a store that is open."""
-    return store._catalog  # noqa: SLF001  # what is mended here is no matter of the public API

@@ -6,13 +6,11 @@ import dataclasses
 import os
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
-from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying import RESTORING, copy_store, finish_restore
 from agent_world_distfs.engine.directories import as_host_path, require_apart
 from agent_world_distfs.errors import CatalogError
-from agent_world_distfs.local import LocalCasStore
+from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.records import BackupReport, Progress
-from agent_world_distfs.recovering.building import catalog_of
 
 
 def restore_backup(
@@ -33,7 +31,6 @@ def restore_backup(
     with LocalCasStore(backup, create=False, read_only=True) as store:
         require_apart(place, store.location)
         catalog, blobs = catalog_of(store), DirectoryBlobs(store.location, read_only=True)
-        assert isinstance(catalog, SqliteCatalog)
         report = copy_store(catalog, blobs, place, mark=RESTORING, verify=True, progress=progress)
     with LocalCasStore(place, create=False, read_only=True) as store:
         found = store.audit_file_index(verify=True)

@@ -1,0 +1,130 @@
+"""A new store in a directory, or the one that is there.
+
+The catalog appears last, complete, by a rename: a directory without one is not a store yet; if it is
+otherwise empty, creating a store continues there. Creation is serialized by a lock on the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.schema import create_catalog
+from agent_world_distfs.errors import CatalogError, IncompatibleStoreError, NotFoundError, WorldError
+from agent_world_distfs.filesystem_kind import PROBE, require_lockable
+from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.os_failures import translate
+from agent_world_distfs.records import HashAlgorithm
+
+_SKELETON = {"blobs", "tmp", "locks", "reserve"}
+
+
+def find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bool, read_only: bool) -> None:
+    """Make sure that there is a store that may be opened; with ``create``, by making one where there is none.
+
+    Raises:
+        NotFoundError: there is none, and none is to be made.
+        IncompatibleStoreError: something else is there, or the file system cannot lock.
+        CatalogError: the catalog is no file, or gone from beside its blobs.
+    """
+    try:
+        if os.path.lexists(os.path.join(location, "catalog.db")):
+            _require_regular(os.path.join(location, "catalog.db"))
+            require_lockable(location, can_write=not read_only or os.access(location, os.W_OK))
+            if not read_only:
+                _make_place_for_sessions(location)
+                _flush_names(location)  # its creator may have died before this
+            return
+        if read_only or not create:
+            if os.path.isdir(location) and os.listdir(location):
+                _refuse_foreign(location)
+            raise NotFoundError(location, "no store here")
+        _make_directories(location)
+        require_lockable(location)
+        _create(location, algorithm or HashAlgorithm.BLAKE3)
+    except WorldError:
+        raise
+    except (FileExistsError, NotADirectoryError) as error:
+        raise IncompatibleStoreError(location, "not a directory") from error
+    except OSError as error:
+        raise translate(error, location) from error
+
+
+def _make_place_for_sessions(location: str) -> None:
+    """Make ``tmp`` if it is missing: many copying tools omit empty directories, as it is when all is closed.
+
+    Not ``blobs``: if that is gone, its disk may just not be mounted.
+    """
+    if os.path.exists(os.path.join(location, "locks", "handles")):  # else it may not be a store
+        with contextlib.suppress(OSError):  # must not prevent reading; a write will report it
+            os.mkdir(os.path.join(location, "tmp"))
+
+
+def _require_regular(catalog: str) -> None:
+    """Raise unless it is a regular file: reading from a fifo, say, would wait forever."""
+    if not os.path.isfile(catalog):
+        raise CatalogError(f"{catalog} is not a regular file")
+
+
+def _create(location: str, algorithm: HashAlgorithm) -> None:
+    fd = os.open(location, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)  # creation is quick, and death releases the lock
+        catalog = os.path.join(location, "catalog.db")
+        if os.path.lexists(catalog):
+            return
+        _refuse_foreign(location)
+        DirectoryBlobs.create(location)
+        os.makedirs(os.path.join(location, "locks"), exist_ok=True)
+        Gate.create(os.path.join(location, "locks"))
+        # Named like the directory of a session without a lock, so that tidying removes what a crash leaves.
+        workshop = os.path.join(location, "tmp", f"new-{secrets.token_hex(8)}")
+        os.mkdir(workshop)
+        create_catalog(os.path.join(workshop, "catalog.db"), algorithm)
+        flush_directory(os.path.join(location, "locks"))
+        flush_directory(location)  # or a power cut may keep the catalog's name and lose those beside it
+        os.rename(os.path.join(workshop, "catalog.db"), catalog)
+        with contextlib.suppress(FileNotFoundError):  # an opener may already have removed it
+            os.rmdir(workshop)
+        _flush_names(location)
+    finally:
+        os.close(fd)
+
+
+def _make_directories(location: str) -> None:
+    """Make the directory and those above it, each name durable before the next."""
+    parent = os.path.dirname(location)
+    if not os.path.isdir(parent):
+        _make_directories(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(location)
+        flush_directory(parent)
+    if not os.path.isdir(location):
+        raise NotADirectoryError(location)
+
+
+def _flush_names(location: str) -> None:
+    flush_directory(location)
+    flush_directory(os.path.dirname(location))
+
+
+def _refuse_foreign(location: str) -> None:
+    """Raise unless a store may be created here: the directory is empty, or holds the beginnings of one."""
+    names = {name for name in os.listdir(location) if not name.startswith(PROBE)}
+    if {"files_index.json", "pins.json"} & names or _has_original_blobs(location):
+        reason = "a store of the original implementation; take it over with: distfs adopt DIRECTORY"
+        raise IncompatibleStoreError(location, reason)
+    if names - _SKELETON:
+        raise IncompatibleStoreError(location, "a directory of something else: neither empty nor a store")
+    blobs = os.path.join(location, "blobs")
+    if os.path.isdir(blobs) and os.listdir(blobs):
+        raise CatalogError(f"{location} has blobs, but catalog.db is gone from beside them")
+
+
+def _has_original_blobs(location: str) -> bool:
+    blobs = os.path.join(location, "blobs")
+    return os.path.isdir(blobs) and any(name.endswith(".blob") for name in os.listdir(blobs))
