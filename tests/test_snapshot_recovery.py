@@ -13,10 +13,10 @@ from agent_world_distfs import (
     IncompatibleStoreError,
     LocalCasStore,
     SnapshotExistsError,
-    copying,
     repair_store,
     restore_backup,
 )
+from agent_world_distfs.copying import catalogs
 from behind import blob_file
 from changed_since import FILES, fill
 from test_exchange import LARGE
@@ -68,7 +68,7 @@ def test_a_snapshot_dropped_and_collected_while_it_is_backed_up_is_not_in_the_ba
             other.drop_snapshot("kept")
             other.prune_orphan_blobs()
 
-    run_once_after(copying, "_write_copy", drop, monkeypatch)
+    run_once_after(catalogs, "_write_copy", drop, monkeypatch)
     assert filled.backup(tmp_path / "backup").is_whole()
     with LocalCasStore(tmp_path / "backup") as copy:
         assert copy.list_snapshots() == []

@@ -1,0 +1,109 @@
+"""The blobs of a copy: those with a row in its catalog, each verified while it is copied, and no others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.copying.catalogs import list_rows
+from agent_world_distfs.engine.orphans import SHARDS
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_stream, new_hasher
+from agent_world_distfs.os_failures import translated
+from agent_world_distfs.protocols import BlobBrief
+from agent_world_distfs.records import BackupReport, Progress
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been copied, and what is lost or rotten here."""
+
+    total_blobs: int = 0
+    copied_blobs: int = 0
+    copied_bytes: int = 0
+    missing: set[str] = field(default_factory=set)
+    corrupt: set[str] = field(default_factory=set)
+
+    def report(self, total_files: int, removed: int, named: set[str]) -> BackupReport:
+        """What was done; of what is missing or corrupt only what something names."""
+        return BackupReport(
+            total_files=total_files,
+            total_blobs=self.total_blobs,
+            copied_blobs=self.copied_blobs,
+            copied_bytes=self.copied_bytes,
+            removed_blobs=removed,
+            missing_blob_hashes=tuple(sorted(self.missing & named)),
+            corrupt_blob_hashes=tuple(sorted(self.corrupt & named)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """Copies large blobs from ``here`` to ``there``: those that ``copy``, the new catalog, has rows for."""
+
+    here: DirectoryBlobs
+    there: DirectoryBlobs
+    copy: SqliteCatalog
+    tally: Tally
+    verify: bool
+
+    def carry(self, progress: Progress | None) -> None:
+        """Copy what is not there yet; progress in bytes."""
+        done, total = 0, self.copy.read(lambda tx: tx.total_bytes())
+        for shard in SHARDS:
+            for row in list_rows(self.copy, shard):
+                self.tally.total_blobs += 1
+                if not self._is_there(row):
+                    self._copy(row)
+                done += row.size_bytes
+                if progress is not None:
+                    progress(done, total)
+
+    def _is_there(self, row: BlobBrief) -> bool:
+        form = self.there.stat(row.content_hash)
+        if form is None or not form.is_regular or form.size_bytes != row.size_bytes:
+            return False
+        self.tally.missing.discard(row.content_hash)
+        if not self.verify:
+            return True
+        with self.there.open(row.content_hash) as stored, translated(row.content_hash):
+            return hash_stream(stored, self.copy.hash_algorithm) == row.content_hash
+
+    def _copy(self, row: BlobBrief) -> None:
+        try:
+            source = self.here.open(row.content_hash)
+        except (FileNotFoundError, CatalogError):
+            self.tally.missing.add(row.content_hash)
+            return
+        hasher, incoming = new_hasher(self.copy.hash_algorithm), self.there.incoming()
+        try:
+            with source, translated(f"blob {row.content_hash}"):
+                while chunk := source.read(CHUNK_BYTES):
+                    hasher.update(chunk)
+                    incoming.write(chunk)
+            if hasher.hexdigest() != row.content_hash:
+                self.tally.corrupt.add(row.content_hash)
+                return
+            incoming.publish(row.content_hash)
+        finally:
+            incoming.discard()
+        self.tally.copied_blobs += 1
+        self.tally.copied_bytes += row.size_bytes
+
+
+def remove_others(target: str, there: DirectoryBlobs) -> int:
+    """Take away the files that the new catalog has no row for; nobody has it open."""
+    catalog = SqliteCatalog(
+        os.path.join(target, "catalog.db"), os.path.join(target, "locks"), is_flushed=True, timeout_s=10
+    )
+    removed = 0
+    with contextlib.closing(catalog):
+        for shard in SHARDS:
+            known = {row.content_hash for row in list_rows(catalog, shard)}
+            others = there.list_shard(shard).keys() - known
+            there.remove(others)()
+            removed += len(others)
+    return removed

@@ -1,0 +1,80 @@
+"""The catalog of a copy: one snapshot, whose blobs are kept until they are copied."""
+
+from __future__ import annotations
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.copying.target import Target
+from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.orphans import SHARDS
+from agent_world_distfs.engine.retained import kept_hashes
+from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
+from agent_world_distfs.protocols import BlobBrief
+
+_ATTEMPTS = 10
+_CHUNK = 300
+
+
+def copy_catalog(
+    catalog: SqliteCatalog, blobs: DirectoryBlobs, place: Target, lease: Lease | None
+) -> tuple[SqliteCatalog, set[str]]:
+    """The copy of one snapshot, whose blobs are kept here; and those that are lost here.
+
+    What was overwritten and collected since the snapshot is no loss: then a newer one is taken.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        path = place.new_catalog()
+        _write_copy(catalog, path)
+        copy = place.open_catalog(path)
+        try:
+            _require_sound(copy)
+            missing = _keep_all(copy, lease)
+            if not find_named(copy, blobs, missing) or attempt == _ATTEMPTS:
+                return copy, missing
+        except BaseException:
+            copy.close()
+            raise
+        copy.close()
+    raise AssertionError("the last attempt returns")
+
+
+def _require_sound(copy: SqliteCatalog) -> None:
+    """No damaged catalog takes the place of a good copy."""
+    damage = copy.read(lambda tx: next(tx.find_damage(), None))
+    if damage is not None:
+        raise CatalogError(damage)
+
+
+def _write_copy(catalog: SqliteCatalog, path: str) -> None:
+    catalog.read(lambda tx: tx.copy_to(path))
+
+
+def _keep_all(copy: SqliteCatalog, lease: Lease | None) -> set[str]:
+    missing: set[str] = set()
+    if lease is None:
+        return missing
+    for shard in SHARDS:
+        names = [row.content_hash for row in list_rows(copy, shard)]
+        for start in range(0, len(names), _CHUNK):
+            missing.update(lease.keep(names[start : start + _CHUNK]))
+    return missing
+
+
+def list_rows(copy: SqliteCatalog, shard: str) -> list[BlobBrief]:
+    """The rows of large blobs whose hashes begin with ``shard``."""
+    return copy.read(lambda tx: tx.list_shard(shard))
+
+
+def find_named(copy: SqliteCatalog, here: DirectoryBlobs, hashes: set[str]) -> set[str]:
+    """Those that a path, a pin, a snapshot or the history names."""
+    if not hashes:
+        return set()
+    unnamed = copy.read(lambda tx: {blob.content_hash for blob in tx.list_unnamed_blobs(frozenset())})
+    named = hashes - unnamed
+    try:
+        named.update(name for name in kept_hashes(copy, here) if name in hashes)
+    except BlobMissingError as error:  # a manifest: what else it names there is no telling
+        named.add(error.content_hash)
+    except BlobHashMismatchError as error:
+        named.add(error.expected)
+    return named & hashes

@@ -1,0 +1,157 @@
+"""The directory that a copy is made in, and its mark: of which store it is a copy, and in which states."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine.handles import held_alone
+from agent_world_distfs.errors import IncompatibleStoreError
+from agent_world_distfs.filesystem_kind import PROBE, require_lockable
+from agent_world_distfs.flushing import flush, flush_directory, flush_file
+from agent_world_distfs.os_failures import translated
+from agent_world_distfs.protocols import CatalogReader
+
+MARK = "backup.json"
+RESTORING = "restore.json"
+
+
+@contextmanager
+def opened_target(target: str, mark: str) -> Iterator[None]:
+    """Make it a store without a catalog, if it is empty; nobody else has it open meanwhile."""
+    with translated(target):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(target)
+            flush_directory(os.path.dirname(target))
+        if not os.path.isdir(target):
+            raise IncompatibleStoreError(target, "not a directory")
+        names = set(os.listdir(target))
+        if mark not in names and not _is_beginning(target, names, mark):
+            raise IncompatibleStoreError(target, "neither empty nor a backup")
+        require_lockable(target)
+    with held_alone(target):
+        yield
+
+
+def _is_beginning(target: str, names: set[str], mark: str) -> bool:
+    """Whether nothing is there but what a copying that died before its mark may have left."""
+    others = {name for name in names if not name.startswith(PROBE)} - {"locks", f"{mark}.new"}
+    locks = os.path.join(target, "locks")
+    return not others and (not os.path.exists(locks) or set(os.listdir(locks)) <= {"handles"})
+
+
+class Target:
+    """The directory that is written, and its mark."""
+
+    def __init__(self, location: str, mark: str, identity: str) -> None:
+        self._location = location
+        self._mark = os.path.join(location, mark)
+        self._catalog = os.path.join(location, "catalog.db")
+        self._identity = identity
+        self._states: dict[str, str] = {}  # and the transaction that made each
+        self._new = ""
+
+    def require_ours(self, source: SqliteCatalog) -> None:
+        """Make sure that it is a copy of this very store that nobody has changed; mark a new one."""
+        if os.path.exists(self._mark):
+            self._read_mark()
+        else:
+            self._write_mark()
+        with translated(self._location):
+            DirectoryBlobs.create(self._location)
+            if not os.path.exists(os.path.join(self._location, "locks", "gate")):
+                Gate.create(os.path.join(self._location, "locks"))
+            flush_directory(os.path.join(self._location, "locks"))
+            flush_directory(self._location)
+        if os.path.exists(self._catalog):
+            there = self.open_catalog(self._catalog)
+            with contextlib.closing(there):
+                state = there.read(state_of)
+            made_by = self._states.get(state)
+            if made_by is None:
+                reason = "the backup was changed since; keep it, and take another directory"
+                raise IncompatibleStoreError(self._location, reason)
+            self._states = {state: made_by}  # of the one that is there; another one never took the name
+            if source.read(lambda tx: tx.has_committed(made_by)) is False:
+                reason = "a backup of another copy of this store, or of a later state of it"
+                raise IncompatibleStoreError(self._location, reason)
+
+    def _read_mark(self) -> None:
+        try:
+            with translated(self._mark), open(self._mark, encoding="utf-8") as file:
+                mark = json.load(file)
+            identity, states = mark["store"], dict(mark["states"])
+        except (ValueError, TypeError, KeyError):
+            raise IncompatibleStoreError(self._location, "its mark cannot be read") from None
+        if identity != self._identity:
+            raise IncompatibleStoreError(self._location, "a backup of another store")
+        self._states = states
+
+    def _write_mark(self) -> None:
+        new = self._mark + ".new"
+        with translated(self._mark):
+            with open(new, "w", encoding="utf-8") as file:
+                json.dump({"store": self._identity, "states": self._states}, file)
+                file.flush()
+                flush(file.fileno())
+            os.rename(new, self._mark)
+            flush_directory(self._location)
+
+    def new_catalog(self) -> str:
+        """Where the next catalog is made; what one that was cut off has left the next tidying removes."""
+        self._discard_new()
+        workshop = os.path.join(self._location, "tmp", f"new-{secrets.token_hex(8)}")
+        with translated(workshop):
+            os.mkdir(workshop)
+        self._new = os.path.join(workshop, "catalog.db")
+        return self._new
+
+    def _discard_new(self) -> None:
+        if self._new:
+            shutil.rmtree(os.path.dirname(self._new), ignore_errors=True)
+
+    def open_catalog(self, path: str) -> SqliteCatalog:
+        """A catalog in it, the old or the new one, under its locks."""
+        return SqliteCatalog(path, os.path.join(self._location, "locks"), is_flushed=True, timeout_s=10)
+
+    def publish(self, state: str, transaction_id: str) -> None:
+        """Give the new catalog its name, durably."""
+        self._states[state] = transaction_id
+        self._write_mark()  # first: a catalog whose state the mark does not have counts as changed
+        with translated(self._catalog):
+            flush_file(self._new)
+            for suffix in ("-wal", "-shm"):  # SQLite would apply the old one's log to the new one
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._catalog + suffix)
+            flush_directory(self._location)
+            os.rename(self._new, self._catalog)
+            self._discard_new()
+            flush_directory(self._location)
+
+
+def identity_of(catalog: SqliteCatalog) -> str:
+    """Tells stores from one another, and gives away nothing of the key."""
+    return hashlib.sha256(catalog.checksum_key).hexdigest()
+
+
+def state_of(tx: CatalogReader) -> str:
+    """Tells whether somebody has changed paths, pins or snapshots."""
+    state, pins = tx.index_state(), [pin.content_hash for pin in tx.list_pins()]
+    kept = repr((pins, tx.list_snapshots())).encode()
+    return f"{state.total_files}:{state.digest.hex()}:{hashlib.sha256(kept).hexdigest()}"
+
+
+def finish_restore(target: str) -> None:
+    """The copy is a store of its own: take its mark away."""
+    with translated(target):
+        os.unlink(os.path.join(target, RESTORING))
+        flush_directory(target)
