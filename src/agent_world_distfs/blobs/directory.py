@@ -1,13 +1,13 @@
 """Large blobs as files: ``blobs/ab/<hash>`` holds exactly the bytes of the blob ``<hash>``.
 
-Coming in: bytes are written to a temporary file of this process's session and flushed; then the
-file is linked to its name and the directory flushed. So a name in ``blobs/`` always stands for
-whole, durable bytes as far as their writer is concerned; whether the *name* is durable only a
-committed row of the catalog proves. The temporary name is kept until the catalog has committed: if
-a collection takes the file away meanwhile, ``ensure`` puts it back under the write lock.
+Coming in: bytes are written to a temporary file of this process's session and flushed; then the file is
+linked to its name and the directory flushed. So a name in ``blobs/`` always stands for whole, durable bytes
+as far as their writer is concerned; whether the *name* is durable only a committed row of the catalog proves.
+The temporary name is kept until the catalog has committed: if a collection removes the file meanwhile,
+``ensure`` restores it under the write lock.
 
-Whatever stands under the name already is replaced by rename, never trusted: it may be rotten, or a
-file that another writer has not flushed yet. Open readers keep what they have.
+Whatever already stands under the name is replaced by rename, never trusted: it may be corrupt, or a file that
+another writer has not flushed yet. Open readers keep what they have.
 
 Going out: a removed file is renamed into the session's directory under the write lock, which takes
 microseconds, and unlinked after it, which for large files takes long.

@@ -1,7 +1,7 @@
-"""Hints: what saves work the next time, and is nothing worth keeping.
+"""Hints: what saves work the next time, and may be lost at any time.
 
-``hints/<name>``: a checksum of the rest, and the rest. Written beside and renamed, never flushed. One that
-is gone, torn, old or unreadable is as good as none; whoever needs the space removes them.
+``hints/<name>``: a checksum of the rest, and the rest. Written beside and renamed, never flushed. A hint that
+is missing, torn, old or unreadable is ignored; they can be removed to free space.
 """
 
 from __future__ import annotations

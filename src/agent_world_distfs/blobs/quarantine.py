@@ -1,7 +1,7 @@
 """The quarantine of a store: damaged bytes that were replaced, or could not be.
 
-``quarantine/<hash>.<label>``, where the label begins the hash that the bytes really have. Nothing here
-is ever read again by the store; whoever needs the space removes it.
+``quarantine/<hash>.<label>``, where the label begins the hash that the bytes really have. The store never
+reads it again; it can be removed to free space.
 """
 
 from __future__ import annotations

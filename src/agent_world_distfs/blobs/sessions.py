@@ -1,13 +1,12 @@
-"""Sessions: who is alive, told by OS locks.
+"""Sessions: which processes are alive, according to OS locks.
 
-A process that has the store open to write has a session: ``tmp/<name>.lock``, held by flock for as
-long as the process lives, and ``tmp/<name>/`` for its temporary files. Whoever can take the lock of
-a session knows that its process is dead and removes both. Clocks and modification times say
-nothing.
+A process that has the store open to write has a session: ``tmp/<name>.lock``, held by flock for as long as
+the process lives, and ``tmp/<name>/`` for its temporary files. A process that can take the lock of a session
+knows that the session's process is dead, and removes both. Clocks and modification times play no part.
 
-The lock file is made before the directory and removed after it, so that a directory without a lock
-file has no owner. A tidier may take the lock of a session that is just being made, between the
-creation and the lock: its maker sees that the file has lost its name and starts over.
+The lock file is made before the directory and removed after it, so that a directory without a lock file has
+no owner. A process that tidies may take the lock of a session that is just being made, between its creation
+and its lock: the creator sees that the file has lost its name and starts over.
 """
 
 from __future__ import annotations

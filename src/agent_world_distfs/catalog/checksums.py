@@ -1,9 +1,9 @@
 """Keyed checksums of rows, and the digest of the set of all entries.
 
-A checksum is the first 16 bytes of BLAKE3 over what the row *means*, with a random key of the
-store, so that nobody who writes paths can look for collisions. The digest of a set is the sum of
-its entries' checksums modulo 2**128: it does not depend on order, and adding, changing or removing
-an entry costs one addition or subtraction.
+A checksum is the first 16 bytes of BLAKE3 over what the row *means*, with a random key of the store, so that
+a writer of paths cannot search for collisions. The digest of a set is the sum of its entries' checksums
+modulo 2**128: it does not depend on order, and adding, changing or removing an entry costs one addition or
+subtraction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Changes of several threads of one process, on their way into one transaction.
 
-Who finds the writer of its process at work queues. The first in the queue is its *head*: it waits for the
-gate, and has it run the changes of all who came behind it until then. Whoever comes later makes the next
-queue. So nobody but heads waits for the gate, and nobody waits for threads that may not come.
+A thread that finds its process's writer busy joins a queue. The first in the queue is its *head*: it waits
+for the gate, and then runs the changes of all that have joined behind it. Threads that come later form the
+next queue. So only heads wait for the gate, and no thread waits for others that may not come.
 """
 
 from __future__ import annotations

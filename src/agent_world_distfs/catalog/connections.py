@@ -72,5 +72,5 @@ def open_connection(
 
 
 def keep_wal(connection: apsw.Connection) -> None:
-    """Do not copy the log into the database when this connection is the last to close."""
+    """Do not copy the WAL into the database when this connection is the last to close."""
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

@@ -1,11 +1,11 @@
-"""Room in the database file for what so far stands in the log only.
+"""Room in the database file for what is so far only in the WAL.
 
-The log is copied into the database from time to time, and can only then be written from its start
-again. If the disk is full by then and the database has to grow, neither works: nothing could be
-removed any more, because removing writes to the log first. So the database file is made as long as
-the database is *before* the disk can be full: in front of a large commit, which fails without this
-room, and after so many pages of small ones. What may be missing in between is less than the reserve.
-Never beside a checkpoint: see ``extending``.
+The WAL is copied into the database from time to time, and only then can it be written from its start again.
+If the disk is full by then and the database has to grow, neither works: nothing could be removed any more,
+because a removal writes to the WAL first. So the database file is extended to the size of the database
+*before* the disk can be full: ahead of a large commit, which fails without this room, and after a number of
+pages of small ones. What may be missing in between is less than the reserve. Never beside a checkpoint: see
+``extending``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 18
 """The database file grows and shrinks by this much."""
 
 STEP_PAGES = 128
-"""So much of the log may stand without room in the database."""
+"""How much of the WAL may lack room in the database."""
 
 LARGE_ROWS = 16
 """A transaction that changes more rows than this sees to its room itself."""

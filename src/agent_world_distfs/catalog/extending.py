@@ -1,10 +1,9 @@
-"""Making the database file longer: one at a time, whether it is a checkpoint or somebody who makes room.
+"""Extending the database file: one at a time, whether by a checkpoint or to make room.
 
-SQLite makes room by writing a zero to the last byte of each block behind what it has just seen to be the
-end of the file. A checkpoint that has put a page there in between loses that byte: silently, and of what
-is committed. Checkpoints run beside the write lock, so it does not keep the two apart. A lock on
-the directory of the lock files does; each who takes it opens the directory anew, so that it holds among
-threads as well.
+SQLite makes room by writing a zero to the last byte of each block behind what it has just seen to be the end
+of the file. If a checkpoint has put a page there in between, that byte of committed data is lost, silently.
+Checkpoints run outside the write lock, so it does not keep the two apart. A lock on the directory of the lock
+files does; each holder opens the directory itself, so that the lock also works between threads.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""The write lock: fair among processes, gone with the process that holds it.
+"""The write lock: fair among processes, released when its holder dies.
 
-Two lock files. Whoever wants the gate waits at the *turnstile* first and leaves it as soon as it
-has the gate, so that at most one process waits at the gate itself and the one that releases it has
-to queue behind the others. One lock alone lets the releaser barge back in before a woken waiter
-runs.
+Two lock files. A process that wants the gate first waits at the *turnstile* and leaves it as soon as it has
+the gate, so that at most one process waits at the gate itself and the one that releases it has to queue
+behind the others. With one lock alone, the releaser could barge back in before a woken waiter runs.
 
-The gate file holds one byte. It is 1 after an input or output error during a commit: then nobody
-may acknowledge a write before the log has been settled (see ``SqliteCatalog``). The byte is written
-when the file is made, so that setting it needs no space.
+The gate file holds one byte. It is 1 after an input or output error during a commit: then nobody may
+acknowledge a write before the WAL has been settled (see ``SqliteCatalog``). The byte is written when the file
+is made, so that setting it needs no space.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ class Gate:
     def acquire(self, waited_s: float = 0.0) -> None:
         """Take the lock. Whatever this raises, call ``release`` afterwards.
 
-        Not where this thread is in it already: see ``is_entered_here``. ``waited_s``: so much of the time
-        is gone.
+        Not where this thread is in it already: see ``is_entered_here``. ``waited_s``: how much of the time
+        has passed.
 
         Raises:
             StoreBusyError: not free in time.
@@ -70,7 +69,7 @@ class Gate:
         self._holder = threading.get_ident()
 
     def release(self) -> None:
-        """Let go of whatever of the lock this thread holds; harmless if it holds nothing.
+        """Release whatever part of the lock this thread holds; harmless if it holds nothing.
 
         Interrupted at any point, it can be called again.
         """
@@ -114,14 +113,14 @@ class Gate:
         """Whether this thread has the lock."""
         return self._holder == threading.get_ident()
 
-    # --- the byte: is the log to be trusted? Only under the lock --------------------------------
+    # --- the byte: can the WAL be trusted? Only under the lock ----------------------------------
 
     def is_suspect(self) -> bool:
-        """Whether a commit failed and the log has not been settled since."""
+        """Whether a commit failed and the WAL has not been settled since."""
         return os.pread(self._gate.fileno(), 1, 0) == b"\1"
 
     def set_suspect(self, *, suspect: bool) -> None:
-        """Remember, for every process, whether the log must be settled before the next commit."""
+        """Record, for every process, whether the WAL must be settled before the next commit."""
         os.pwrite(self._gate.fileno(), b"\1" if suspect else b"\0", 0)
 
     # --- forks and closing ---------------------------------------------------------------------

@@ -4,15 +4,15 @@ Each change in it has its own savepoint, its own row among the commits, its own 
 change log, as if it had committed alone, just behind the one before. One that raises undoes itself alone.
 All are acknowledged after the one COMMIT that has flushed them.
 
-What somebody is told must not rest on a neighbour's change that is then undone. So if anything goes wrong
-with the transaction itself, nobody is told anything: it is rolled back, and each change is made again by its
-own thread, alone, which raises the error where it belongs. Only an unknown outcome is not tried again: each
-whose change is in doubt is told so, with its own id. Who changed nothing looks again: what it saw may be
-gone.
+An answer must not depend on another thread's change that is then rolled back. So if anything goes wrong with
+the transaction itself, no answer is given: it is rolled back, and each thread makes its change again, alone,
+which raises the error where it belongs. Only an unknown outcome is not retried: it is reported to each thread
+whose change is in doubt, with that change's own id. A thread that changed nothing looks again: what it saw
+may be gone.
 
-Changes run in another thread than the one that they come from. They know nothing of threads, and their
-threads hold no lock meanwhile; what runs code of users (the block of a transaction, the function of an
-update) has run it before it comes here.
+A change may run in another thread than its own. Changes do not depend on the thread, and their threads hold
+no lock meanwhile; what runs code of users (the block of a transaction, the function of an update) has run it
+before it comes here.
 """
 
 from __future__ import annotations

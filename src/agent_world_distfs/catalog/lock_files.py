@@ -1,10 +1,9 @@
 """Locks of the operating system on files, waited for with a timeout.
 
-The kernel has no lock call with a timeout that works everywhere, so a contended lock is waited for
-by another thread, which owns the descriptor until it hands it over; when the time is up it is left
-behind and closes what it gets. Threads that have waited are kept for the next who has to: where
-processes write at the same time, nearly every write has to, and to start a thread costs more than the
-write.
+The kernel has no lock call with a timeout that works everywhere, so a contended lock is waited for by another
+thread, which owns the descriptor until it hands it over; when the time is up, that thread is abandoned and
+closes whatever it gets. Threads that have waited are kept for the next wait: where processes write at the
+same time, nearly every write has to wait, and starting a thread costs more than the write.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One path looked up in one statement, which is a snapshot by itself: no transaction around it.
 
 Nearly every read of a store is this one. The row of the last commit comes along, since it says which
-generation is the index; it is the same from read to read until somebody writes, and so it is checked
-only where it is not the one that was checked last.
+generation is the index; it stays the same from read to read until somebody writes, so it is checked only if
+it differs from the one checked last.
 """
 
 from __future__ import annotations

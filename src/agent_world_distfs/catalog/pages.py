@@ -1,8 +1,8 @@
 """The pages of an SQLite file, read one by one: what is on a page, whether or not a tree leads to it.
 
-Only what finding rows takes: cells of leaf pages of tables, and of all pages of indexes and of tables
-WITHOUT ROWID, with their overflow pages. Whatever does not fit the format is passed over; that a row
-is right, its checksum has to say.
+Only as much as finding rows requires: cells of leaf pages of tables, and of all pages of indexes and of
+tables WITHOUT ROWID, with their overflow pages. Whatever does not fit the format is skipped; whether a row is
+right is for its checksum to prove.
 
 Source: https://www.sqlite.org/fileformat2.html, sections 1.5 to 1.8 and 2.1.
 """

@@ -1,6 +1,6 @@
 """The connections that read: each operation has one to itself.
 
-Before a fork all of them are closed (see ``forks``); whoever wants one meanwhile waits.
+All of them are closed before a fork (see ``process_forks``); a reader that needs one meanwhile waits.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class ReaderPool:
     def close(self, *, may_checkpoint: bool) -> None:
         """Close the idle connections; those that are out close when they come back or are forgotten.
 
-        ``may_checkpoint``: whether the last connection of all may copy the log into the database.
+        ``may_checkpoint``: whether the very last connection may copy the WAL into the database.
         """
         self._is_closed = True
         if not may_checkpoint:

@@ -1,4 +1,4 @@
-"""The reading half of the SQLite catalog: a snapshot for each question, no lock."""
+"""The reading half of the SQLite catalog: a snapshot for each query, no lock."""
 
 from __future__ import annotations
 

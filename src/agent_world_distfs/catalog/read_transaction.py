@@ -1,4 +1,4 @@
-"""One snapshot of the SQLite catalog: its cursors, and the state that it is of."""
+"""One snapshot of the SQLite catalog: its cursors, and the state that it shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions to one snapshot of the SQLite catalog."""
+"""Queries of one snapshot of the SQLite catalog."""
 
 from __future__ import annotations
 

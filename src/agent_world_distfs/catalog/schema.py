@@ -4,12 +4,12 @@
 ``commits``       one row per committed transaction; the last one is the state of the store: whether it
                   moved, its counters, the digests of its sets. Each also says what it did to the index.
                   Bounded; the ids of the last commits settle an unknown outcome
-``changes``       what of a large transaction's changes did not fit into its row
+``changes``       those changes of a large transaction that did not fit into its row
 ``blobs``         one row per blob, with the bytes of small ones. ``blob_id`` is never reused
 ``files``         the index: path to blob, in generations of which one is current
 ``generations``   those being staged, and by which lease
 ``pins``          blobs kept without a path
-``leases``        blobs kept for an operation that is under way
+``leases``        blobs kept for a running operation
 ``recorders``     leases that also keep whatever is named while they live: those of collections
 ``snapshots``     states of the index that are kept by name
 ``settings``      of the store, the same for every process
@@ -159,9 +159,9 @@ def _create_tables(path: str, fill: Callable[[apsw.Connection], None]) -> None:
 
 
 def empty_wal(connection: apsw.Connection) -> None:
-    """Copy the log into the database, all of it, and cut it: the file can be moved without it then.
+    """Copy all of the WAL into the database and truncate it: then the file can be moved without it.
 
-    Closing does so, too, but tells nobody if it could not: half a catalog would take its name.
+    Closing does so, too, but does not report a failure: half a catalog would take its name.
 
     Raises:
         apsw.Error: that is not possible.

@@ -1,8 +1,8 @@
 """The catalog of an embedded store: SQLite in WAL mode behind a fair gate.
 
 One process at a time writes, for the time of one short transaction (``write_side``), which its threads may
-share (``together``); readers never wait (``read_side``). Here is what concerns both: turns, settled answers,
-closing, forks.
+share (``group_commit``); readers never wait (``read_side``). This module has what concerns both: turns,
+settled answers, closing, forks.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SqliteCatalog(GroupCommit):
     def was_committed(self, transaction_id: str) -> bool | None:
         """See ``Catalog.was_committed``.
 
-        A no is only given once the log is empty: what a commit that failed, or was killed, has left in it
+        It answers no only once the WAL is empty: what a commit that failed, or was killed, has left in it
         could come back in a recovery, even if another commit has been written over it and not flushed yet.
         """
 
@@ -91,7 +91,7 @@ class SqliteCatalog(GroupCommit):
             self._gate.let_go()
 
     def _has_flushed_wal(self) -> bool:
-        """Before closing: the last connection copies the log, and tells nobody where its flush has failed."""
+        """Before closing: the last connection copies the WAL, and does not report it if its flush fails."""
         try:
             self._flush_log_file()
         except OSError:

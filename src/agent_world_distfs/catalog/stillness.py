@@ -1,8 +1,8 @@
-"""Reading a catalog in a directory that may not be written: without locks, so only while it holds still.
+"""Reading a catalog in a directory that is not writable: without locks, so only while nothing changes.
 
-SQLite cannot share the log there, and is told that the file does not change. Somebody else who may
-write it can prove that wrong at any time; what was read meanwhile may be half of one state and half
-of another. So each answer is given only if nothing has changed since the store was opened.
+SQLite cannot share the WAL there, and is told that the file does not change. A process with write permission
+can break that assumption at any time; what was read meanwhile may be half of one state and half of another.
+So each answer is given only if nothing has changed since the store was opened.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Turns: queues of OS locks for those who change one thing again and again, beside the write lock.
+"""Turns: queues of OS locks for callers that retry on the same thing, beside the write lock.
 
-Two lock files, made at need and left: ``locks/turns/<xx>``, which who has the turn holds, and ``<xx>.next``,
-which who comes next holds until he has it. All others wait for the second, so that whoever gives the
-turn up cannot take it again before the one who waits for it has run. There are 256 pairs; the turn of
-a name is the one that its hash says. Two names may share a pair: that costs who loses some waiting,
-and never more, since a turn protects nothing.
+Two lock files, made when needed and never removed: ``locks/turns/<xx>``, held by the holder of the turn, and
+``<xx>.next``, held by the next in line until it has the turn. All others wait for the second, so that a
+process that releases the turn cannot take it again before the one that waits for it has run. There are 256
+pairs; the hash of a name selects its pair. Two names may share a pair: that costs some waiting, and never
+more, since a turn protects nothing.
 
-``<xx>`` holds 16 bytes: the beginning of the hash of the name whose holder asks newcomers to wait, or
-zeros. They count only while one of the two is locked. So a newcomer waits for the holder of his own
-name, not for that of a name which happens to share the files.
+``<xx>`` holds 16 bytes: the beginning of the hash of the name whose holder asks newcomers to wait, or zeros.
+They count only while one of the two files is locked. So a newcomer waits for the holder of its own name, not
+for that of a name that happens to share the files.
 
-Lock files that cannot be made or written (a full disk) are done without.
+If lock files cannot be made or written (a full disk), callers go on without a turn.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class OneTurn:
             mark = self._read_mark()
             if self._insists:  # so do all who want it; who has just got it may not have written its mark yet
                 return mark in (self._mark, _NO_MARK)
-            # In this order: who comes next has the turn before he lets go of the other lock.
+            # In this order: the next in line has the turn before it releases the other lock.
             return mark == self._mark and (_is_locked(self._path + ".next") or _is_locked(self._path))
         return False
 

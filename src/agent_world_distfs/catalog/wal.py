@@ -1,7 +1,7 @@
-"""SQLite's log as a file, beside SQLite: for flushes that SQLite has no call for.
+"""The WAL as a file, outside SQLite: for flushes that SQLite has no call for.
 
-Opening and closing it is harmless: SQLite's locks are on the database and on the shared memory,
-none is on the log that a close could drop.
+Opening and closing it is harmless: SQLite's locks are on the database and on the shared memory; none is on
+the WAL, where a close could drop it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def opened_wal(catalog: str, flags: int) -> Iterator[int]:
-    """A descriptor of the log of the database ``catalog``.
+    """A descriptor of the WAL of the database ``catalog``.
 
     Raises:
         FileNotFoundError: there is none, so nothing is in it.

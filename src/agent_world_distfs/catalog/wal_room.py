@@ -1,17 +1,16 @@
-"""Room in the log file for the commits to come.
+"""Room in the WAL file for the commits to come.
 
-A commit that makes the log file longer is flushed twice: its bytes, and the new length of the file.
-One that overwrites bytes which are there is flushed once, for half of the price. SQLite overwrites
-only what it has written before, and whoever is last to close removes the log; so a store that has just
-been opened would pay for the length with each of its first commits. Instead the log is made longer
-ahead, by steps, with zeros: real ones, since space that is only allocated costs the same again when it
-is first written.
+A commit that extends the WAL file is flushed twice: its bytes, and the new length of the file. A commit that
+overwrites existing bytes is flushed once, for half the price. SQLite overwrites only what it has written
+before, and the last process to close removes the WAL; so a store that has just been opened would pay for the
+length with each of its first commits. Instead the WAL is extended ahead, in steps, with zeros: real ones,
+since space that is only allocated costs the same again when it is first written.
 
-**Why zeros are safe.** A frame of the log is valid only with the number of a page, the salt of the log
-and a checksum over all before it; zeros have none, so behind the last frame they say nothing, and a log of
-nothing else is an empty log. They are appended, never put to a place: whatever was written meanwhile
-stays. And nothing rests on them: the flush of the commit that follows is the only one. So one who cannot
-extend the log goes on without, and SQLite says what is wrong, if it finds the same.
+**Why zeros are safe.** A frame of the WAL is valid only with the number of a page, the salt of the WAL and a
+checksum over all frames before it; zeros have none, so behind the last frame they mean nothing, and a WAL of
+nothing but zeros is an empty WAL. They are appended, never written to a position: whatever was written
+meanwhile stays. And nothing depends on them: the flush of the commit that follows is the only one. So a
+process that cannot extend the WAL goes on without, and if the disk is at fault, SQLite will report it.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ import os
 from agent_world_distfs.catalog.wal import opened_wal
 
 MAX_STEP_BYTES = 1 << 18
-"""A step makes the log twice as long, but no more than this longer: its zeros are flushed with a commit."""
+"""A step doubles the WAL, but adds no more than this: its zeros are flushed with a commit."""
 
 AHEAD_PAGES = 16
-"""There is room for so many: more than a small commit or two take."""
+"""How many pages there is room for: more than a small commit or two take."""
 
 MAX_PAGES = 1_000
-"""No longer than this: the log is copied into the database then, and written from its start again."""
+"""The longest it gets: the WAL is then copied into the database, and written from its start again."""
 
 _FRAME_BYTES = 4096 + 24
 
@@ -43,7 +42,7 @@ class WalRoom:
         self._end_pages = 0  # and how long it could become
 
     def before_commit(self, wal_pages: int) -> None:
-        """Inside a transaction that will be flushed: make the log longer if it has come to its end.
+        """Inside a transaction that will be flushed: extend the WAL if its end has been reached.
 
         ``wal_pages``: how long it was after this process's last commit; 0 if it has made none, and may make
         no other: then room would be for nobody.

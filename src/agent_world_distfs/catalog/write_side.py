@@ -1,16 +1,16 @@
 """The writing half of the SQLite catalog: one connection of each process, behind the gate.
 
-A write is acknowledged after COMMIT has flushed the log (``synchronous=FULL``).
+A write is acknowledged after COMMIT has flushed the WAL (``synchronous=FULL``).
 
-**When the flush fails.** A COMMIT that raised may turn out committed after a crash, and what is
-acknowledged after it on the same log may be lost by one. So the outcome is reported as unknown, and
-a mark in the gate file makes every process, before its next commit, settle the log: a checkpoint
-that flushes the database and truncates the log. Whatever was not committed by then never will be.
+**When the flush fails.** A COMMIT that raised may turn out committed after a crash, and a crash may lose what
+is acknowledged after it on the same WAL. So the outcome is reported as unknown, and a mark in the gate file
+makes every process, before its next commit, settle the WAL: a checkpoint that flushes the database and
+truncates the WAL. Whatever was not committed by then never will be.
 
-**Why a removal is safe** (``write_then``). A writer killed inside its flush leaves commit frames in
-the log that nobody sees, and that a recovery would bring back. The transaction that drops blob rows
-is appended over such frames and flushed before the bytes are touched; from then on no recovery can
-bring back a state in which something named the blob. A failed flush touches nothing.
+**Why a removal is safe** (``write_then``). A writer killed inside its flush leaves commit frames in the WAL
+that nobody sees, and that a recovery would bring back. The transaction that drops blob rows is appended over
+such frames and flushed before the bytes are touched; from then on no recovery can bring back a state in which
+something named the blob. A failed flush touches nothing.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ T = TypeVar("T")
 _CUT = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 CHECKPOINT_PAGES = 1_000
-"""From this length of the log on, whoever committed copies it into the database, beside other writers."""
+"""From this length on, the committing process copies the WAL into the database, beside other writers."""
 
 BLOCKING_CHECKPOINT_PAGES = 8_000
-"""From this length on the others wait for it, so that the log cannot grow without end."""
+"""From this length on, the others wait for that, so that the WAL cannot grow without bound."""
 
 
 class WriteSide(ReadSide):
@@ -232,7 +232,7 @@ class WriteSide(ReadSide):
         return apsw.SQLITE_OK
 
     def _shorten_wal(self) -> None:
-        """Copy the log into the database. The commit before it holds already: a failure here only delays."""
+        """Copy the WAL into the database. The commit before it already holds: a failure here only delays."""
         self._wal_pages = 0  # one attempt per threshold; the next commit says how long the log is
         with contextlib.suppress(apsw.Error, OSError, WorldError):
             try:
@@ -250,18 +250,18 @@ class WriteSide(ReadSide):
             self._readers.give_back(loan)
 
     def _settle(self) -> None:
-        """Flush database and log and truncate the log; afterwards nothing in it is in doubt.
+        """Flush database and WAL and truncate the WAL; afterwards nothing in it is in doubt.
 
         The log is written again first: else a power cut in the middle could leave a half copied database
-        without the log that completes it.
+        without the WAL that completes it.
 
         Raises:
-            UnavailableError: readers keep the log in use.
+            UnavailableError: readers keep the WAL in use.
         """
         rewrite_wal(self._path)
         self._drop_writer()  # it may hold what never reached the disk
         connection = self._writer_connection("FULL")
         result = connection.execute(_CUT).fetchone()
         if result is None or result[0]:
-            raise UnavailableError("the log must be settled after an I/O error, but readers use it: retry")
+            raise UnavailableError("the WAL must be settled after an I/O error, but readers use it: retry")
         self._gate.set_suspect(suspect=False)

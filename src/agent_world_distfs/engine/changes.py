@@ -1,8 +1,8 @@
-"""The change log as those read it who follow it: change by change, whole transactions, in order.
+"""The change log as its followers read it: change by change, whole transactions, in order.
 
-It is copied out of snapshots that last as long as some hundred changes take, each of whole
-transactions: who thinks about a change keeps nothing in use, and what expires meanwhile cannot cut
-a transaction in two. Memory is bounded, however large a transaction is.
+It is copied out of snapshots that last for some hundred changes, each of whole transactions: a slow consumer
+keeps nothing in use, and expiry meanwhile cannot split a transaction. Memory is bounded, however large a
+transaction is.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def require_known(state: LogState, seq: int) -> None:
     if check_seq(seq) < state.floor:
         raise HistoryExpiredError(seq, state.floor)
     if seq > state.last:
-        raise InvalidInputError(f"the store has come to seq {state.last}; {seq} is none of its")
+        raise InvalidInputError(f"there is no seq {seq} yet; the last is {state.last}")
 
 
 def require_kept(state: LogState, seq: int) -> None:

@@ -1,4 +1,4 @@
-"""Removing on a full disk: it has to write to the log before it frees anything."""
+"""Removing on a full disk: it has to write to the WAL before it frees anything."""
 
 from __future__ import annotations
 

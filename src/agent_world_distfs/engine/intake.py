@@ -1,12 +1,11 @@
 """Bytes in: how content gets stored and, in the same transaction, named.
 
-Small content travels inside the transaction. Large content is made durable in blob storage first,
-outside the lock; under the lock it is made sure that it is still there. So the catalog never names
-a blob that is not stored and durable, and a name that comes just when a collection takes the bytes
-puts them back.
+Small content travels inside the transaction. Large content is made durable in blob storage first, outside the
+lock; under the lock the intake verifies that it is still there. So the catalog never names a blob that is not
+stored and durable, and naming a blob just as a collection removes its bytes restores them.
 
-Bytes that are stored already are not trusted, whether the stored copy is inline or a file: it is
-compared with, or hashed like, what came in. A rotten copy is replaced.
+Bytes that are already stored are not trusted, whether the stored copy is inline or a file: it is compared
+with the incoming bytes, or hashed. A corrupt copy is replaced.
 """
 
 from __future__ import annotations

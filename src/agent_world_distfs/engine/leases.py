@@ -97,7 +97,7 @@ class Lease:
         return BlobStat(row.content_hash, row.size_bytes)
 
     def record(self) -> None:
-        """From now on keep also whatever anything names anew; see ``orphans`` for why."""
+        """From now on also keep whatever is newly named; see ``orphans`` for why."""
         self._catalog.write_lazily(lambda tx: tx.add_recorder(self.name))
 
     def end(self) -> None:
@@ -127,7 +127,7 @@ def lease_where_writable(catalog: Catalog, blobs: BlobFiles, stack: ExitStack) -
 
 
 def dead_leases(catalog: Catalog, blobs: BlobFiles) -> frozenset[str]:
-    """Leases whose process is dead. What is dead stays so; of all others nothing is said."""
+    """Leases whose process is dead. The dead stay dead; about all others this says nothing."""
     leases = catalog.read(lambda tx: tx.leases())
     live = blobs.live_sessions(lease.partition(".")[0] for lease in leases)
     return frozenset(lease for lease in leases if lease.partition(".")[0] not in live)

@@ -1,7 +1,7 @@
 """Records of one snapshot, in a temporary file without a name.
 
-Copied out at once, so that a slow consumer does not keep the snapshot, and with it the whole log,
-in use; and in bounded memory.
+Copied out at once, in bounded memory, so that a slow consumer does not keep the snapshot, and with it the
+whole WAL, in use.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""States of the index that were: what it is now, with the changes since taken back.
+"""Past states of the index: the current one, with the changes since undone.
 
-A change says what was there before it, so the state at a ``seq`` is, for each path, the first
-``before`` of the changes after it, and what is there now for a path without one. The first import after it
-ends the search: what the index was then is its manifest. So a state costs as much as has happened since.
+A change says what was there before it, so the state at a ``seq`` is, for each path, the first ``before`` of
+the changes after it, or the current entry for a path without one. The first import after it ends the search:
+its manifest says what the index was then. So the cost depends on how much has happened since.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Bytes out, beside collections that take away what nothing names.
+"""Bytes out, beside collections that remove what nothing names.
 
-A read looks the name up in one snapshot and then opens the bytes; in between a collection may have
-taken them, because the path was overwritten meanwhile. So a read whose bytes are gone looks again.
-It is loss only if the name still stands for the same blob *row*: ids are never used twice, so the
-row was there all the time, and nothing may take the bytes of a row that is named.
+A read looks the name up in one snapshot and then opens the bytes; in between a collection may have removed
+them, because the path was overwritten meanwhile. So a read whose bytes are gone looks again. The bytes are
+lost only if the name still stands for the same blob *row*: ids are never reused, so the row was there all the
+time, and nothing may remove the bytes of a named row.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What is kept without a path, pin or lease: what a history remembers, and what snapshots are of.
+"""What is kept without a path, pin or lease: the contents of a kept history and of snapshots.
 
-While a history is kept, it remembers both sides of every change that the log knows since then, and the
-manifests of imports, with all that they name. A content is one of them as long as it takes until the
-change expires; it was an entry of the index before.
+A kept history keeps both sides of every change in the change log since it was turned on, and the manifests of
+imports, with all that they name. Such content was an entry of the index before, and is kept until the change
+expires.
 
-A snapshot keeps its manifest and all that it names until it is dropped. Whoever added it made or decoded the
-manifest, and its bytes hash right: so the hashes are picked out of it without decoding it again.
+A snapshot keeps its manifest and all that it names until it is dropped. Its creator made or decoded the
+manifest, and its bytes hash correctly: so the hashes are picked out of it without decoding it again.
 """
 
 from __future__ import annotations

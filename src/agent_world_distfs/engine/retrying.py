@@ -1,13 +1,13 @@
-"""Trying again after a conflict, so that everybody comes through.
+"""Retrying after a conflict, so that every caller gets through.
 
-Somebody always wins a conflict, but it may always be somebody else. So whoever has lost takes a
-*turn* (see ``Turn``): others who have lost wait for it, and with it one has only those to fear who
-have not lost yet, and plain writers. Who loses while he holds a turn, or has had to wait for it, insists on
-it: then newcomers wait, too, or those who come again and again would get through before those who queue.
-User code runs under a turn and under no lock that plain writers need.
+Somebody always wins a conflict, but it may always be somebody else. So a caller that has lost takes a *turn*
+(see ``Turn``): others that have lost wait for it, and its holder competes only with callers that have not
+lost yet, and with plain writers. A caller that loses while it holds a turn, or has had to wait for one,
+insists on it: then newcomers wait, too; otherwise frequent newcomers would get through before those in the
+queue. User code runs under a turn and under no lock that plain writers need.
 
-Whoever calls from within such user code waits for no turn, since he may have one that another waits
-for who has the one that he would wait for. He only tries again, after a random time.
+A call from within such user code does not wait for a turn, since its caller may hold one for which another
+waits that holds the one it would wait for: a deadlock. It only retries, after a random time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """As the outcome of an attempt: somebody else was first."""
+    """The outcome of an attempt: somebody else was first."""
 
     error: WorldError
 

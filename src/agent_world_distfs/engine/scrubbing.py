@@ -1,8 +1,8 @@
-"""Verifying a store a portion at a time: who goes on where, so that what was verified longest ago comes next.
+"""Verifying a store in portions: each continues so that what was verified longest ago comes next.
 
-Blobs are verified in the order of their ids, which are never used again, round after round. How far the
-round has come is one setting of the store, written once at the end of a portion: a portion that dies is
-done again. Two at a time verify the same bytes twice, and no harm comes of it.
+Blobs are verified in the order of their ids, which are never reused, round after round. The progress of the
+round is one setting of the store, written once at the end of a portion: a portion that dies is done again.
+Two at the same time verify the same bytes twice, which is harmless.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What snapshots name and the store does not hold any more.
+"""What snapshots name and the store no longer holds.
 
-Each snapshot is compared with the one before it, and only where they differ is it looked whether bytes
-are there: most of what snapshots name they name together.
+Each snapshot is compared with the one before it, and bytes are looked up only where they differ: most of what
+snapshots name they have in common.
 """
 
 from __future__ import annotations

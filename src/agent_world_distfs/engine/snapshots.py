@@ -1,7 +1,8 @@
-"""States of the index that are kept by name: finding one, reading it, and adding one whose blobs are held.
+"""States of the index kept by name: finding one, reading it, and adding one whose blobs are held.
 
-Beside a drop: a manifest that is open stays readable, but the blobs that it names may be collected.
-Whoever finds one gone looks whether the snapshot is still there: then it is loss, else it was dropped.
+Beside a drop: an open manifest stays readable, but the blobs that it names may be collected. A reader that
+finds one gone checks whether the snapshot still exists: if so, the blob is lost; otherwise the snapshot was
+dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Using a copy that is stored already instead of storing another."""
+"""Using an already stored copy instead of storing another."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The audit: what index and bytes say of each other.
+"""The audit: comparing index and bytes.
 
-Looks at the store in short snapshots, shard by shard and window by window, while others write. So
-whatever it finds may have changed since it looked: each finding is checked again in a fresh
-snapshot before it is reported. What a living process is bringing in is no finding.
+It looks at the store in short snapshots, shard by shard and window by window, while others write. So whatever
+it finds may have changed since it looked: each finding is checked again in a fresh snapshot before it is
+reported. What a living process is storing is not a finding.
 """
 
 from __future__ import annotations

@@ -1,19 +1,18 @@
-"""Collection: takes the blobs that nothing names, in small batches, beside live writers.
+"""Collection: removes the blobs that nothing names, in small batches, beside live writers.
 
-First a recording lease begins; only then is it looked for what nothing names. Each batch is one
-critical section of the write lock: check again, drop the rows, commit with a flush, and only then
-take the files away; then the lock is let go. So
+It first begins a recording lease; only then does it search for what nothing names. Each batch is one critical
+section of the write lock: check again, drop the rows, commit with a flush, and only then remove the files;
+then the lock is released. So
 
-- what was named while it was looked for, or since, is kept by the lease: whoever names a blob adds
-  it there in the same transaction. The check is that no lease and no pin keeps the blob;
+- what was named during the search, or since, is kept by the lease: naming a blob adds it there in the same
+  transaction. The check is that no lease and no pin keeps the blob;
 - nobody can name a blob between the check and its removal: naming needs the same lock;
-- a removal rests on flushed state. A writer that was killed inside its commit may have left a commit
-  in the log that a recovery would bring back; the batch's own commit, which always writes a row,
-  overwrites it before any file is touched. That holds for each batch by itself, because a writer
-  can be killed between two;
-- a crash leaves at worst a file without a row, which the next collection takes.
+- a removal rests on flushed state. A writer that was killed inside its commit may have left a commit in the
+  WAL that a recovery would bring back; the batch's own commit, which always writes a row, overwrites it
+  before any file is touched. That holds for each batch by itself, because a writer can be killed between two;
+- a crash leaves at worst a file without a row, which the next collection removes.
 
-A writer that has brought the same bytes meanwhile puts them back when it names them.
+A writer that has stored the same bytes meanwhile restores them when it names them.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ BATCH = 128
 """Blobs taken in one critical section: some milliseconds."""
 
 SPACE_BATCH = 500
-"""Pages of the catalog given back to the disk in one transaction."""
+"""Pages of the catalog returned to the disk in one transaction."""
 
 
 def plan_collection(catalog: Catalog, blobs: BlobFiles) -> PruneReport:

@@ -1,4 +1,4 @@
-"""What the index was, and what changed: questions to the change log."""
+"""Past states of the index, and what changed: queries of the change log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent_world_distfs.records import Change, LogRange, State
 
 
 def log_range(catalog: Catalog) -> LogRange:
-    """How far the log reaches."""
+    """How far back the change log reaches."""
     state = catalog.read(lambda tx: tx.log_state())
     return LogRange(state.floor, state.last, None if state.history_from is None else state.kept_after)
 

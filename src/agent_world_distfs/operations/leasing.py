@@ -16,9 +16,9 @@ from agent_world_distfs.records import BlobStat, Data, Readable
 class BlobLease:
     """Keeps blobs that nothing names yet safe from collection; made by ``lease`` of a store.
 
-    Until the block ends, or the process: an OS lock tells, no clock, so that a machine that was suspended
-    goes on where it was. Any number of threads may use it. What is named by the end of the block stays; the
-    rest is an orphan then.
+    Until the block ends, or the process: an OS lock decides, not a clock, so that a suspended machine resumes
+    where it was. Any number of threads may use it. What is named by the end of the block stays; the rest is
+    an orphan then.
 
     Outside of the block every call is InvalidInputError; in a forked child, ForkedStoreError.
     """

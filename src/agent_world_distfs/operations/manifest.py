@@ -1,4 +1,4 @@
-"""Manifests: the whole index as one canonical blob, out and strictly back in."""
+"""Manifests: exporting the whole index as one canonical blob, and importing it strictly."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Pull: brings the blobs that a manifest names, and that are missing here, from another store.
+"""Pull: copies the blobs that a manifest names, and that are missing here, from another store.
 
-What it brings is leased until the import has named it. Interrupted, it leaves whole blobs behind
-that the next pull does not fetch again.
+What it copies is leased until the import has named it. If interrupted, it leaves whole blobs behind that the
+next pull does not fetch again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the store is to remember: its settings, and letting go of what is older.
+"""How much history the store keeps: its settings, and expiry of what is older.
 
-Nothing expires by itself. The clock decides only what ``expire`` lets go of, and what that named can
-be collected afterwards, by the rules of every collection.
+Nothing expires by itself. The clock decides only what ``expire`` forgets; what that named can then be
+collected, by the rules of every collection.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Undo: a transaction that restores what another changed, where nobody has changed it since.
 
-What is to be restored is found in the log, outside the lock; under it each path is compared with what
-it was left as. A path that holds already what it is to hold is left alone: to undo twice, or again
-after an unknown outcome, does no harm.
+What to restore is found in the change log, outside the lock; under it each path is compared with what the
+transaction left there. A path that already holds what it should is left alone: undoing twice, or again after
+an unknown outcome, does no harm.
 """
 
 from __future__ import annotations

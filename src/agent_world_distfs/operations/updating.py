@@ -1,8 +1,7 @@
-"""Read, change, write again until it holds: one path.
+"""Updating one path: read, change and write, retried until it commits.
 
-Whoever updates a path takes its turn at once if it is free, and insists on it, so that updaters of one
-path queue and their changes, which may be slow, are not made for nothing. What is left to lose to are
-plain writers.
+An updater takes the turn of its path at once if it is free, and insists on it, so that updaters of one path
+queue and their changes, which may be slow, are not made in vain. They can then lose only to plain writers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Following the changes as they are committed, by whichever process.
+"""Following changes as they are committed, by any process.
 
-No daemon and no notification: whoever waits asks the catalog whether anything was committed since
-it looked last (``Catalog.mark``, some microseconds), at first every millisecond, then less and less
-often, in the end every 20 ms. Between two questions nothing is held: no snapshot, no lock, no connection.
-What is then read is the change log, from where the last look ended; so nothing is seen twice, or missed.
+No daemon and no notification: a waiting watch asks the catalog whether anything was committed since it last
+looked (``Catalog.mark``, some microseconds), at first every millisecond, then less and less often, eventually
+every 20 ms. Between two polls nothing is held: no snapshot, no lock, no connection. Then the change log is
+read from where the last look ended; so nothing is seen twice, or missed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ LONGEST_WAIT_S = 0.02
 class Watch:
     """An iterator over changes that waits for the next one. For one thread; ``close`` is for any.
 
-    ``seq``: where another watch goes on, with ``since=watch.seq``: behind the changes that were handed out.
-    Of a transaction that was handed out in part it begins again with the first change.
+    ``seq``: where another watch can continue, with ``since=watch.seq``: after the changes returned so far. Of
+    a transaction that was handed out in part it begins again with the first change.
     """
 
     def __init__(self, catalog: Catalog, since: int | None, prefix: str, timeout_s: float | None) -> None:
@@ -96,7 +96,7 @@ class Watch:
         self._window, self._rest, self._next = None, iter(()), None
 
     def close(self) -> None:
-        """End the iteration, and whoever waits in it. Closed already is fine."""
+        """End the iteration, also for a thread that waits in it. Idempotent."""
         self._is_over.set()
 
     def __enter__(self) -> Self:

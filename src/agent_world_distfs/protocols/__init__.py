@@ -1,4 +1,4 @@
-"""The seams: what a caller may rely on (``BlobStore``, ``FileStore``) and what a backend must offer.
+"""The interfaces: what a caller may rely on (``BlobStore``, ``FileStore``), what a backend must offer.
 
 A store is a *catalog* (paths, pins, one row per blob, the bytes of small blobs; transactional) and
 *blob storage* (the bytes of large blobs, one object each). Everything that decides about data is

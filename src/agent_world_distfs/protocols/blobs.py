@@ -21,7 +21,7 @@ class Incoming(Protocol):
         ...
 
     def ensure(self, content_hash: str) -> None:
-        """Under the write lock: if these bytes are not under their name any more, put them back, durably."""
+        """Under the write lock: if these bytes are no longer under their name, restore them, durably."""
         ...
 
     def discard(self) -> None:
@@ -86,15 +86,15 @@ class BlobFiles(Protocol):
         ...
 
     def remove(self, content_hashes: Iterable[str]) -> Callable[[], None]:
-        """Take these names away, under the write lock; the result, called after it, frees the space."""
+        """Remove these names, under the write lock; the result, called after it, frees the space."""
         ...
 
     def keep_aside(self, content_hash: str, identity: int, label: str, data: bytes | None) -> str | None:
         """Under the write lock: keep damaged bytes apart, durably; returns their name in the store.
 
-        They are ``data`` or, if that is None, what stands under the blob's name, which also keeps that
-        name if it can have two; None, and nothing done, if that is not the very thing of ``identity``.
-        ``label`` tells different bytes of one name apart; the same ones are kept once.
+        They are ``data`` or, if that is None, what stands under the blob's name, which also keeps that name
+        if it can have two; None, and nothing done, if that is not the very thing of ``identity``. ``label``
+        distinguishes different bytes of one name; the same bytes are kept only once.
         """
         ...
 
@@ -109,11 +109,11 @@ class BlobFiles(Protocol):
         ...
 
     def read_hint(self, name: str) -> bytes | None:
-        """What ``write_hint`` has kept under a name; None if that is not there any more, or not whole."""
+        """What ``write_hint`` has kept under a name; None if that is no longer there, or not whole."""
         ...
 
     def write_hint(self, name: str, data: bytes) -> None:
-        """Keep what saves work another time, whole or not at all, neither durably nor at any cost."""
+        """Keep what saves work later, whole or not at all: best effort, not durable."""
         ...
 
     def spare_space(self) -> AbstractContextManager[None]:
@@ -125,7 +125,7 @@ class BlobFiles(Protocol):
         ...
 
     def live_sessions(self, sessions: Iterable[str]) -> frozenset[str]:
-        """Those that live. An OS lock tells, never a clock."""
+        """The live ones. An OS lock decides, never a clock."""
         ...
 
     def tidy(self) -> None:

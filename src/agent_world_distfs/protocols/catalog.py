@@ -106,14 +106,14 @@ class CatalogReader(Protocol):
         ...
 
     def log_state(self) -> LogState:
-        """How far the change log reaches."""
+        """How far back the change log reaches."""
         ...
 
     def iter_transactions(self, after: int, up_to: int) -> Iterator[LoggedTransaction]:
         """Those that changed the index, with a sequence in (``after``, ``up_to``], ascending.
 
         Raises:
-            CatalogError: the log contradicts its checksums.
+            CatalogError: the change log contradicts its checksums.
         """
         ...
 
@@ -164,7 +164,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def add_recorder(self, lease: str) -> None:
-        """From now on ``lease`` keeps also every blob that anything names anew, until it ends."""
+        """From now on ``lease`` also keeps every newly named blob, until it ends."""
         ...
 
     def drop_blob(self, blob_id: int, recorder: str) -> bool:
@@ -186,7 +186,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def add_pin(self, blob: BlobRow | BlobBrief) -> None:
-        """Pin a blob; pinned already is fine."""
+        """Pin a blob. Idempotent."""
         ...
 
     def remove_pin(self, content_hash: str) -> bool:
@@ -221,7 +221,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def return_space(self, limit: int) -> bool:
-        """Give up to ``limit`` free pages back to the disk; True when none are left."""
+        """Return up to ``limit`` free pages to the disk; True when none are left."""
         ...
 
     @property
@@ -243,7 +243,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def add_snapshot(self, snapshot: Snapshot, blobs: Iterable[BlobRow | BlobBrief]) -> None:
-        """Keep a state of the index by a name that is free.
+        """Keep a state of the index under a free name.
 
         All that its manifest names is stored. ``blobs``: the manifest's, and those that nothing else
         names for certain; see ``operations.snapshots``.
@@ -251,7 +251,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def remove_snapshot(self, name: str) -> bool:
-        """Keep it no longer; False if there is none of this name."""
+        """Remove it; False if there is no snapshot of this name."""
         ...
 
     def set_setting(self, name: str, value: str | None) -> None:
@@ -271,7 +271,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def expire_log(self, last: int) -> None:
-        """The same, and give back the room that they take, ids of the last commits excepted."""
+        """The same, and free the room that they take, except the ids of the last commits."""
         ...
 
     def mark_epoch(self) -> None:
@@ -280,10 +280,10 @@ class CatalogWriter(CatalogReader, Protocol):
 
 
 class Turn(Protocol):
-    """A place in the queue of those who change one thing again and again. Nothing else waits for it.
+    """A place in the queue of callers that retry on the same thing. Nothing else waits for it.
 
-    A courtesy and no protection: whoever holds it is not bothered by the others of its kind. Goes with
-    the process that holds it.
+    A courtesy, not a protection: the other callers in the queue stay out of its holder's way. It is released
+    when its holder dies.
     """
 
     @property
@@ -292,11 +292,11 @@ class Turn(Protocol):
         ...
 
     def take(self) -> bool:
-        """Have it if it is free."""
+        """Take it if it is free."""
         ...
 
     def wait(self, deadline: float, timeout_s: float) -> None:
-        """Have it, after those who came before; held already is fine.
+        """Take it after those that came before. Idempotent.
 
         Raises:
             StoreBusyError: not before ``deadline`` (monotonic), which is ``timeout_s`` after the beginning.
@@ -304,20 +304,20 @@ class Turn(Protocol):
         ...
 
     def insist(self) -> None:
-        """Ask those who come now to wait for this turn first, as long as it is held."""
+        """Ask newcomers to wait for this turn first, as long as it is held."""
         ...
 
     def is_insisted_on(self) -> bool:
-        """Whether somebody holds it, or is about to, who asks that. Who insists tries to take it first."""
+        """Whether a holder, or the next in line, asks for that. Callers that insist try to take it first."""
         ...
 
     def release(self) -> None:
-        """Give it up; not held is fine."""
+        """Release it. Idempotent."""
         ...
 
 
 class Catalog(Protocol):
-    """Paths, pins and blob rows, changed in transactions that are serializable and, one by one, atomic."""
+    """Paths, pins and blob rows, changed in atomic, serializable transactions."""
 
     @property
     def hash_algorithm(self) -> HashAlgorithm:
@@ -329,7 +329,7 @@ class Catalog(Protocol):
         ...
 
     def read(self, query: Callable[[CatalogReader], T]) -> T:
-        """Run ``query`` on one snapshot. It must be short, and may not keep the reader or call user code."""
+        """Run ``query`` on one snapshot. It must be short, and must not keep the reader or call user code."""
         ...
 
     def find_file(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
@@ -364,7 +364,7 @@ class Catalog(Protocol):
         ...
 
     def turn(self, name: str, *, insists: bool) -> Turn:
-        """The turn of what ``name`` stands for, not held yet. ``insists``: whoever holds it always does.
+        """The turn for ``name``, not held yet. ``insists``: its holders always insist.
 
         Raises:
             StorageReadOnlyError: the catalog may not be changed.
@@ -372,7 +372,8 @@ class Catalog(Protocol):
         ...
 
     def was_committed(self, transaction_id: str) -> bool | None:
-        """Whether a transaction of this id has committed, for good; None: it is older than what is known.
+        """Whether a transaction of this id was committed; the answer is final. None: older than what is
+        known.
 
         Raises:
             UnavailableError: what an I/O error left open cannot be settled now.
@@ -384,9 +385,9 @@ class Catalog(Protocol):
         ...
 
     def truncate_wal(self) -> None:
-        """Give back the space that only commits take up which are settled, as far as readers allow."""
+        """Return the space of the WAL that only settled commits use, as far as readers allow."""
         ...
 
     def close(self) -> None:
-        """Give everything back. Closed already is fine."""
+        """Release all resources. Idempotent."""
         ...

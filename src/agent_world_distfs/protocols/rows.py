@@ -1,4 +1,4 @@
-"""What a catalog and blob storage tell of what they hold."""
+"""What a catalog and blob storage say about what they hold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BlobBrief:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """Tells two states of the index apart without reading them: how many entries, and their digest.
+    """Distinguishes two states of the index without reading them: how many entries, and their digest.
 
     ``digest`` is keyed by the store: comparable within it, meaningless outside.
     """
@@ -44,7 +44,7 @@ class IndexState:
 
 
 class PathChange(NamedTuple):
-    """What became of one path; None: no entry."""
+    """What happened to one path; None: no entry."""
 
     path: str
     before: FileMetadata | None
@@ -74,7 +74,7 @@ class LoggedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """How far the change log reaches: transactions after ``floor`` and up to ``last`` are known.
+    """How far back the change log reaches: transactions after ``floor`` and up to ``last`` are known.
 
     ``history_from``: the transaction since which overwritten contents are kept; None: they are not.
     """
@@ -99,7 +99,7 @@ class Doubted:
 
 @dataclass(frozen=True, slots=True)
 class StoredForm:
-    """What stands under a blob's name. ``identity``: tells two objects of the same name apart."""
+    """What stands under a blob's name. ``identity`` distinguishes two objects of the same name."""
 
     size_bytes: int
     identity: int

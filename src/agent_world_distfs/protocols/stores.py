@@ -15,7 +15,7 @@ class BlobStore(Protocol):
     """
 
     def put(self, content_hash: str, data: Data) -> None:
-        """Store ``data``; durable once this returns. Stored already: counts as written now.
+        """Store ``data``; durable once this returns. Storing it again counts as writing it now.
 
         Raises:
             BlobHashMismatchError: the bytes do not hash to ``content_hash``; nothing is stored.
@@ -48,7 +48,7 @@ class FileStore(Protocol):
     """
 
     def write_file(self, path: str, data: Data) -> FileMetadata:
-        """Make ``path`` hold ``data``, whatever it held; atomic, durable."""
+        """Make ``path`` hold ``data``, whatever it held before; atomic, durable."""
         ...
 
     def read_file(self, path: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Taking a store of the original over: its files with their times, its pins, and every blob.
+"""Adopting a store of the original: its files with their times, its pins, and every blob.
 
-Blobs are brought under a lease and verified on the way; then the original is looked at again, and
-what changed is brought, until it held still. Only then the index is flipped, pins included, in one
-transaction. Dying before that leaves an empty index: run it again.
+Blobs are copied under a lease and verified on the way; then the original is read again, and what has changed
+is copied, until nothing changes any more. Only then is the index flipped, pins included, in one transaction.
+Dying before that leaves an empty index: run it again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which blobs are gone or wrong: each is read to its end."""
+"""Which blobs are missing or wrong: each is read to its end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BadBlob:
 
 
 def find_bad_blobs(catalog: Catalog, blobs: BlobFiles, progress: Progress | None) -> Iterator[BadBlob]:
-    """Those that are gone or wrong, looked at twice; progress in bytes."""
+    """Those that are missing or wrong, checked twice; progress in bytes."""
     total, last = catalog.read(lambda tx: (tx.total_bytes(), tx.last_blob_id()))
     done = 0
     for after in range(0, last, WINDOW):

@@ -36,7 +36,7 @@ def repair(
     dry_run: bool,
     progress: Progress | None,
 ) -> RepairReport:
-    """Read every blob and mend those that are gone or wrong, from the first source that has them."""
+    """Read every blob and repair those that are missing or wrong, from the first source that has them."""
     if not dry_run:
         require_writable(catalog)
     outcome = _Outcome()

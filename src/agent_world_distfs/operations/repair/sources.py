@@ -1,4 +1,4 @@
-"""Where right bytes may come from. None of them is trusted: what it gives is hashed by whoever asked."""
+"""Where good bytes may come from. No source is trusted: the caller hashes what it returns."""
 
 from __future__ import annotations
 

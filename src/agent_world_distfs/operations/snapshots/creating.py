@@ -1,4 +1,4 @@
-"""Keeping the index of now by a name. Why that is safe beside collections: see the package."""
+"""Keeping the current index under a name. Why that is safe beside collections: see the package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog,
 from agent_world_distfs.records import FileIndexManifestRef, FileMetadata, Snapshot
 
 FEW_CHANGES = 1_000
-"""So many are gone through under the lock: some milliseconds."""
+"""How many are processed under the lock: some milliseconds."""
 
 QUICK_ATTEMPTS = 3
 ATTEMPTS = 10

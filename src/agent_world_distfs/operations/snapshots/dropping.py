@@ -1,4 +1,4 @@
-"""Keeping snapshots no longer, one by name or those that a rule does not keep."""
+"""Dropping snapshots, one by name or those that no rule keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def drop_snapshot(catalog: Catalog, blobs: BlobFiles, name: str) -> None:
     """Drop one; what only it kept are orphans then.
 
     Raises:
-        SnapshotNotFoundError: there is none of this name.
+        SnapshotNotFoundError: there is no snapshot of this name.
     """
     if not removing(catalog, blobs, lambda: catalog.write(lambda tx: tx.remove_snapshot(name))):
         raise SnapshotNotFoundError(name)

@@ -1,8 +1,8 @@
-"""A part of a snapshot back into the index: ordinary changes, in one transaction.
+"""Restoring a part of a snapshot: ordinary changes, in one transaction.
 
-What is to be named is verified first, outside of the lock; under it the index is compared with the
-snapshot, and only where they differ is anything changed. A path that holds the content already
-keeps its time. The snapshot keeps the blobs meanwhile; whether it still did, the transaction looks.
+What is to be named is verified first, outside the lock; under it the index is compared with the snapshot, and
+changed only where they differ. A path that already holds the content keeps its time. The snapshot keeps the
+blobs meanwhile; the transaction checks that it still did.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which snapshots a rule keeps: a function of their times alone.
 
-As in restic: ``last`` keeps the newest so many. The others count periods that have a snapshot, newest
-first, and keep the newest of each; where there are fewer periods than counted, the oldest snapshot
-of all is kept as well, so that the kept time reaches back as far as it can. A snapshot that any of
-them keeps is kept. Periods are those of UTC; weeks begin on Monday.
+As in restic: ``last`` keeps the newest N. The others count periods that have a snapshot, newest first, and
+keep the newest of each; where there are fewer periods than counted, the oldest snapshot of all is kept as
+well, so that the kept time reaches back as far as it can. A snapshot that any of them keeps is kept. Periods
+are those of UTC; weeks begin on Monday.
 
 Source: restic manual, "Removing snapshots according to a policy".
 """

@@ -1,16 +1,16 @@
-"""What a transaction has read, and whether it is still so.
+"""What a transaction has read, and whether that still holds.
 
-Every question is put to a fresh snapshot, so that a transaction keeps none open: an open snapshot keeps
-the log from being cut, and may be kept for as long as a person thinks. Still all answers are of one
-state. Each new snapshot is compared with the one before by its sequence number; where something was
-committed in between, and it touches what was read so far, the transaction is told at once that it
-conflicts. If not, all that was read before holds in the new snapshot as well, so that the new snapshot
-is the one state of which everything was read. A transaction that only reads ends with that.
+Every query uses a fresh snapshot, so that a transaction keeps none open: an open snapshot keeps the WAL from
+being truncated, and a transaction may last as long as a person thinks. Still all answers are of one state.
+Each new snapshot is compared with the one before by its sequence number; where something was committed in
+between, and it touches what was read so far, the conflict is raised at once. If not, all that was read before
+holds in the new snapshot as well, so that the new snapshot is the one state of which everything was read. A
+transaction that only reads ends with that.
 
-What was committed in between is looked up in the change log, so that the price is that of what others did,
-not of what was read. Where the log does not say (an import; more than is kept), all inputs are compared.
+What was committed in between is looked up in the change log, so that the cost depends on what others did, not
+on what was read. If the change log does not say (an import; more than is kept), all inputs are compared.
 
-An input has changed if its metadata have, the time included: the transaction has seen it.
+An input has changed if its metadata has, the time included: the transaction has seen it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _changed_listing(
 
 
 def changed_paths(tx: CatalogReader, since: int, last: int) -> set[str] | None:
-    """The paths that the transactions after ``since`` changed; None: the log does not say."""
+    """The paths that the transactions after ``since`` changed; None: the change log does not say."""
     if since < tx.log_state().floor:
         return None
     changed: set[str] = set()

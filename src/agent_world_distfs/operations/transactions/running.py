@@ -1,4 +1,4 @@
-"""Transactions that are run again until they hold."""
+"""Transactions that are retried until they commit."""
 
 from __future__ import annotations
 

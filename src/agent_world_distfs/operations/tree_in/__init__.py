@@ -1,9 +1,9 @@
-"""A real directory into the index: all of its content first, then every name in one commit.
+"""Importing a real directory: all of its content first, then every name in one commit.
 
-The content is stored under a lease, small files many to a transaction. Then one transaction names
-all of it, and for a mirror takes away what the directory does not have: nobody sees half of a tree,
-and a process that dies before that leaves blobs that the next collection takes. What fits into memory
-of a tree of up to 10,000 files, all of it read, needs no lease: that one transaction stores it, too.
+The content is stored under a lease, small files many to a transaction. Then one transaction names all of it,
+and for a mirror removes what the directory does not have: nobody sees half of a tree, and a process that dies
+before that leaves blobs that the next collection removes. What fits into memory of a tree of up to 10,000
+files, all of it read, needs no lease: that one transaction stores it, too.
 
 Each file is stored as it was at one moment: if it changed while it was read, as far as its size and
 times show, it is read again. The tree as a whole is not frozen: files are read one after another.

@@ -1,4 +1,4 @@
-"""The files of a tree into the store, and then into the index."""
+"""Bringing the files of a tree into the store, and then into the index."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
 """What the files of a tree held when they were last read, so that an unchanged one is not read again.
 
-What is remembered of a file is a fact that does not age: *a file of this device, inode, size,
-modification time and change time held this content*. So it does not matter whose index came of it, what
-became of the index since, or whether the memory is from an old copy of the store. A file is taken for
-unchanged only if all five are the same; the change time is the system's, nobody can set it.
+What is remembered of a file is a fact that does not age: *a file of this device, inode, size, modification
+time and change time held this content*. So it does not matter which index resulted, what has happened to it
+since, or whether the memory is from an old copy of the store. A file is taken to be unchanged only if all
+five are the same; the system sets the change time, nobody else can.
 
-The one way to be wrong is a second change within the same tick of the file system's clock, after the
-file was read. So a file whose times are not older than the beginning of the import that has read it,
-less ``TICK_NS``, is not remembered, and the next import reads it: the rule of git's index, counted from
-the beginning and not the end. It holds for clocks that go forward and for file systems whose times are
-of this machine's clock; elsewhere nothing is remembered.
+The one way to be wrong is a second change within the same tick of the file system's clock, after the file was
+read. So a file whose times are not older than the beginning of the import that has read it, less ``TICK_NS``,
+is not remembered, and the next import reads it: the rule of git's index, counted from the beginning and not
+the end. It holds for clocks that go forward and for file systems whose times come from this machine's clock;
+elsewhere nothing is remembered.
 
-The memory is a hint (see ``BlobFiles.read_hint``): checksummed, and as good as none where it is not whole.
+The memory is a hint (see ``BlobFiles.read_hint``): checksummed, and ignored if it is not whole.
 """
 
 from __future__ import annotations

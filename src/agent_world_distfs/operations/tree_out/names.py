@@ -1,9 +1,8 @@
-"""Which paths cannot stand together, or at all, in a real directory: found before the first byte is written.
+"""Which paths cannot coexist, or exist at all, in a real directory: found before the first byte is written.
 
-The index takes any text as a path, ``a`` beside ``a/b`` included. A directory does not; and some
-file systems take two names for one (``A`` and ``a``, or two spellings of an accent), refuse
-characters, or limit their length. What this one does is not looked up, but tried out in the staging
-directory.
+The index takes any text as a path, ``a`` beside ``a/b`` included. A directory does not; and some file systems
+take two names for one (``A`` and ``a``, or two spellings of an accent), refuse characters, or limit their
+length. What this file system does is not looked up, but tried in the staging directory.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Files that share their bytes with the store instead of having a copy of them.
 
-*Reflink*: the file system lets two files share blocks until one of them is written; nothing that is done
+*Reflink*: the file system lets two files share blocks until one of them is written to; nothing that is done
 to the file reaches the store. *Hard link*: the file *is* the blob's file, under a second name. It is made
-read-only, for the store's copy as well, since whoever writes to it all the same changes the stored blob:
-it is then damaged for everybody, and the audit finds it. It has one modification time, so that it cannot
-have that of each of its paths.
+read-only, also in the store, since writing to it changes the stored blob: it is then damaged for everybody,
+and the audit finds it. It has one modification time, so it cannot have that of each of its paths.
 
-Either way the bytes are read and verified before the target gets its name. What cannot share (small
+Either way the bytes are read and verified before the target gets its name. What cannot be shared (small
 blobs, which are no files; another file system; one that cannot clone) is copied.
 """
 

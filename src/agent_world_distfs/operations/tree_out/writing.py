@@ -1,4 +1,4 @@
-"""Files out of the store, each verified and flushed."""
+"""Writing files out of the store, each verified and flushed."""
 
 from __future__ import annotations
 
