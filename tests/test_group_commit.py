@@ -14,7 +14,14 @@ from typing import Any
 import apsw
 import pytest
 
-from agent_world_distfs import ABSENT, FileConflictError, LocalCasStore, PathNotFoundError, StorageFullError
+from agent_world_distfs import (
+    ABSENT,
+    FileConflictError,
+    LocalCasStore,
+    PathNotFoundError,
+    StorageFullError,
+    TransactionConflictError,
+)
 from agent_world_distfs.catalog.commit_queue import MAX_MEMBERS
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.local import catalog_of
@@ -174,6 +181,44 @@ def test_nobody_is_told_of_what_a_neighbour_did_that_was_then_undone(
     assert full.count(True) == 1
     assert outcomes[full.index(False)] is None  # and no conflict with what never was
     assert store.read_file("first") == (b"3" if full[0] else b"2")
+
+
+def test_a_transaction_whose_group_was_undone_is_checked_again(
+    store: LocalCasStore, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its neighbours' transactions had numbers that others' have by the time when it is made again.
+    other = LocalCasStore(store.location)
+
+    def add_one() -> None:
+        with store.transaction() as tx:
+            tx.write_file("first", tx.read_file("first") + b", and mine")
+
+    tries: list[None] = []
+
+    def fill_the_disk_once(_: object) -> None:
+        tries.append(None)
+        if len(tries) == 1:
+            raise apsw.FullError
+
+    honest, left = SqliteCatalog._leave, list[None]()
+
+    def leave(self: SqliteCatalog) -> None:
+        honest(self)
+        if self is catalog_of(store) and tries and not left:
+            left.append(None)
+            other.write_file(
+                "first", b"theirs"
+            )  # whoever queued at the gate has it before the group comes again
+
+    monkeypatch.setattr(SqliteCatalog, "_leave", leave)
+    neighbour = crowd.add(partial(store.write_file, "neighbour", b""))
+    adding = crowd.add(add_one)
+    failing = crowd.add(partial(catalog_of(store).write, fill_the_disk_once))
+    crowd.go_on()
+    neighbour.result(), failing.result()
+    assert isinstance(adding.exception(), TransactionConflictError)
+    assert store.read_file("first") == b"theirs"
+    other.close()
 
 
 def test_on_a_full_disk_each_is_told_of_its_own(make_disk: MakeDisk) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
@@ -50,7 +50,7 @@ class Lease:
         """Store ``data`` and keep it."""
         return self._intake.store(data, self._keep)
 
-    def put_all(self, contents: Iterable[tuple[str, bytes]]) -> None:
+    def put_all(self, contents: Collection[tuple[str, bytes]]) -> None:
         """Store small contents, each under its right hash, in one transaction, and keep them."""
 
         def change(tx: CatalogWriter) -> None:
@@ -69,7 +69,7 @@ class Lease:
         if not bulk.is_empty:
             bulk.store(self._catalog.write_lazily, change)
 
-    def keep(self, content_hashes: Iterable[str]) -> list[str]:
+    def keep(self, content_hashes: Collection[str]) -> list[str]:
         """Keep those of the blobs that are stored, in one transaction; returns the others."""
 
         def change(tx: CatalogWriter) -> list[str]:

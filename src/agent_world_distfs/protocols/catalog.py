@@ -344,7 +344,8 @@ class Catalog(Protocol):
         """Run ``change`` alone under the write lock and commit; an exception from it changes nothing.
 
         Durable once this returns, as far as the store's durability says. A ``change`` that changes
-        nothing commits nothing.
+        nothing commits nothing. It may be run again after a rollback, beside other changes than before: so
+        it must not keep what it saw of ``tx`` for the next time.
 
         Raises:
             StoreBusyError: the write lock was not free in time.

@@ -61,13 +61,24 @@ class Inputs:
         Raises:
             TransactionConflictError: some of it is not so there.
         """
+        self._sequence = self.check(tx)
+
+    def check(self, tx: CatalogReader) -> int:
+        """The sequence number of ``tx``, where everything holds that was read; nothing else is changed.
+
+        So it can be asked inside a write, whose ``tx`` may be rolled back, with what neighbours did before
+        in the same group: a number of theirs, remembered, would stand for other transactions by then.
+
+        Raises:
+            TransactionConflictError: some of it is not so there.
+        """
         last = tx.log_state().last
         if self._sequence is not None and last != self._sequence:
             conflicts = tuple(self._conflicts(tx, self._sequence, last))
             if conflicts:
                 self.conflict = TransactionConflictError(conflicts)
                 raise self.conflict
-        self._sequence = last
+        return last
 
     def _conflicts(self, tx: CatalogReader, since: int, last: int) -> Iterator[InputConflictError]:
         changed = changed_paths(tx, since, last)

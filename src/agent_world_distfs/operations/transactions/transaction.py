@@ -248,7 +248,7 @@ class Transaction:
             raise
 
     def _apply(self, tx: CatalogWriter) -> None:
-        self._inputs.renew(tx)
+        self._inputs.check(tx)
         rows = {path: planned and self._row(tx, planned) for path, planned in self._plan.items()}
         tx.describe(**self._description)
         now, has_changed = now_ms(), False
@@ -258,8 +258,7 @@ class Transaction:
             else:
                 tx.set_file(path, row, now)
                 has_changed = True
-        if has_changed:
-            self.transaction_id, self.sequence = tx.transaction_id, tx.sequence
+        self.transaction_id, self.sequence = (tx.transaction_id, tx.sequence) if has_changed else (None, None)
 
     def _row(self, tx: CatalogWriter, planned: Planned) -> BlobRow | BlobBrief:
         if planned.payload is not None:
