@@ -138,6 +138,13 @@ def test_a_session_of_the_library_is_undone_by_its_id(kept: LocalCasStore) -> No
     assert held(kept) == before
 
 
+def test_what_no_session_did_is_not_undone_as_one(kept: LocalCasStore) -> None:
+    kept.write_file("a", b"1")
+    with pytest.raises(InvalidInputError, match="not empty"):
+        kept.undo_session("")
+    assert kept.read_file("a") == b"1"
+
+
 def test_who_came_between_two_writes_of_a_session_is_not_overwritten(kept: LocalCasStore) -> None:
     write_in_session(kept, "one", "a", b"1")
     theirs = kept.write_file("a", b"theirs")

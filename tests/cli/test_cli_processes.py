@@ -109,6 +109,25 @@ def test_output_that_cannot_be_written_is_no_success(distfs: Distfs) -> None:
             assert "No space left on device" in distfs.process(*arguments, stdout=full, code=6).stderr
 
 
+def test_output_that_is_cut_short_is_no_success_without_a_buffer_either(
+    distfs: Distfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # as is usual in containers
+    with distfs.store() as store:
+        store.write_file("big", bytes(5 * MIB))
+    assert len(distfs.process("read", "big").stdout) == 5 * MIB
+    with distfs.start("read", "big") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(30) == 141
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)  # takes what fits, and then nothing
+    assert distfs.process("read", "big", stdout=theirs, code=6).stderr
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_closed_standard_streams_are_an_error_and_no_crash(distfs: Distfs) -> None:
     distfs.write("a", b"1")
     command = f"exec {sys.executable} -m agent_world_distfs"
@@ -132,7 +151,9 @@ def test_ctrl_c_exits_with_130_quietly_and_changes_nothing(distfs: Distfs) -> No
     assert distfs("read", "a").stdout == b"before"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_read_that_is_stopped_leaves_its_target_and_nothing_beside_it(
     distfs: Distfs, number: signal.Signals, code: int
 ) -> None:

@@ -107,8 +107,11 @@ class HistoryMethods(StoreBase):
 
         Raises:
             NotFoundError: no transaction of this session is known.
+            InvalidInputError: the id is empty, as that of whatever no session did.
         """
         session_id = check_text(session_id, "session_id")
+        if not session_id:
+            raise InvalidInputError("the id of a session is not empty")
         actor, message = check_text(actor, "actor"), check_text(message, "message")
         return undo.undo_session(self._catalog, self._blobs, session_id, actor, message)
 

@@ -24,6 +24,8 @@ from agent_world_distfs.engine import leases, orphans
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.errors import StorageIOError
 from agent_world_distfs.operations import files, manifest
+from agent_world_distfs.operations.transactions.inputs import Inputs
+from agent_world_distfs.protocols import CatalogReader
 from agent_world_distfs.records import FileMetadata
 from seeded.patching import replace
 
@@ -94,6 +96,17 @@ def tell_before_the_commit() -> None:
 def keep_what_a_conflict_left_in_a_group() -> None:
     """A change that fails among others takes back nothing of what it did."""
     replace(SqliteWriter, "go_back_to_mark", lambda self: None)
+
+
+def remember_what_was_undone() -> None:
+    """A transaction keeps the number that it was compared at in a group, whatever becomes of the group."""
+    check = Inputs.check
+
+    def remember(self: Inputs, tx: CatalogReader) -> int:
+        self._sequence = check(self, tx)
+        return self._sequence
+
+    replace(Inputs, "check", remember)
 
 
 def write_the_room_of_the_log_over_it() -> None:

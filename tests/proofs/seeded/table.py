@@ -140,6 +140,11 @@ SEEDED: dict[str, Seeded] = {
         _test("test_group_commit.py::test_who_conflicts_is_told_and_the_others_go_on"),
         "AssertionError|assert not True",
     ),
+    "a transaction remembers what was undone": Seeded(
+        of_the_catalog.remember_what_was_undone,
+        _test("test_group_commit.py::test_a_transaction_whose_group_was_undone_is_checked_again"),
+        "AssertionError",
+    ),
     "the room of the log is written over it": Seeded(
         of_the_catalog.write_the_room_of_the_log_over_it,
         _test("test_wal_room.py::test_room_is_never_made_where_something_is"),

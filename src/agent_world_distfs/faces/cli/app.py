@@ -107,9 +107,10 @@ for _commands in SECTIONS.values():
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        # As an exception, so that a half-written TARGET is cleared away.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # by nohup the second is ignored, and stays so
+        if signal.getsignal(ending) is signal.SIG_DFL:
+            # As an exception, so that a half-written TARGET is cleared away.
+            signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     try:
         cli.main()
     finally:
@@ -135,13 +136,22 @@ def run(arguments: Sequence[str]) -> int:
 def _complete_or_invoke(arguments: list[str], invocation: Invocation) -> int:
     if instruction := os.environ.get(COMPLETE_VARIABLE):
         return shell_complete(cli, {"obj": invocation}, PROGRAM, COMPLETE_VARIABLE, instruction)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a character is not an error
+    _prepare_output()
     try:
         with cli.make_context(PROGRAM, arguments, obj=invocation) as context:
             return cli.invoke(context) or ExitCode.OK
     except click.exceptions.Exit as done:  # --help and --version
         return done.exit_code
+
+
+def _prepare_output() -> None:
+    """Have all of standard output arrive, or an error say that it did not."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    if isinstance(sys.stdout.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: a write that is cut short is no error
+        whole = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115  # as long as the process lives
+        sys.stdout = io.TextIOWrapper(whole, sys.stdout.encoding, line_buffering=True)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a character is not an error
 
 
 def _before_double_dash(arguments: Sequence[str]) -> Sequence[str]:
