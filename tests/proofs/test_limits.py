@@ -323,6 +323,36 @@ def test_any_umask_gives_a_store_or_an_error_of_ours(mask: int, user: int, open_
             assert store.audit_file_index(verify=True).is_sound()
 
 
+def test_users_of_one_group_share_a_store(open_place: Path) -> None:
+    if os.geteuid() != 0:
+        cannot_run("only root can be other users")
+    place = open_place / "shared"
+    place.mkdir()
+    os.chown(place, NOBODY, NOBODY)
+    place.chmod(0o2775)
+
+    def use(user: int, work: Callable[[LocalCasStore], object]) -> str:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(user)
+        os.umask(0o002)
+        with LocalCasStore(place / "store") as store:
+            return outcome(lambda: work(store))
+
+    def read_and_change(store: LocalCasStore) -> None:
+        assert store.audit_file_index(verify=True).is_sound()
+        store.update_file("n", lambda content: (content or b"") + b"x")
+        store.write_file("large", bytes(100_000 + len(store.read_file("n"))))
+        store.prune_orphan_blobs()
+
+    works: list[Callable[[LocalCasStore], object]] = [fill, LocalCasStore.list_files, read_and_change]
+    for number, work in enumerate([*works, read_and_change, read_and_change]):
+        user = NOBODY - number % 2
+        assert in_child(lambda: use(user, work)) == "ok", number  # noqa: B023  # done before they change
+    modes = {path: path.lstat().st_mode & 0o777 for path in (place / "store").rglob("*")}
+    assert {path: oct(mode) for path, mode in modes.items() if mode & 0o664 != 0o664} == {}
+
+
 def _fill_and_look(location: Path) -> None:
     with LocalCasStore(location) as store:
         fill(store)

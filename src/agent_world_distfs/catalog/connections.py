@@ -40,6 +40,19 @@ def as_uri(path: str) -> str:
     return "file://" + quote(os.fsencode(path))
 
 
+def create_database(path: str) -> apsw.Connection:
+    """A plain connection to a new, empty database.
+
+    The file is made here and with the umask alone, since SQLite would leave out what it lets the group do;
+    it gives the WAL and the shared memory the permissions of the database.
+
+    Raises:
+        FileExistsError: something is there.
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666))
+    return apsw.Connection(as_uri(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
+
+
 def open_connection(
     path: str, *, synchronous: str, read_only: bool, immutable: bool = False
 ) -> apsw.Connection:

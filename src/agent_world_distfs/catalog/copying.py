@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from agent_world_distfs.catalog.connections import as_uri
+from agent_world_distfs.catalog.connections import create_database
 from agent_world_distfs.catalog.schema import empty_wal
 
 PAGES_AT_ONCE = 1_000
@@ -16,8 +16,7 @@ def copy_catalog(connection: apsw.Connection, generation: int, path: str) -> Non
     The open transaction holds the snapshot, so that others may write meanwhile. What belongs to running
     processes stays behind: leases, recorders, and generations other than the index. Not flushed.
     """
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    target = apsw.Connection(as_uri(path), flags=flags)
+    target = create_database(path)
     try:
         with target.backup("main", connection, "main") as backup:
             while not backup.done:

@@ -33,7 +33,7 @@ import apsw
 
 from agent_world_distfs.catalog.checksums import LENGTH, Checksums
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, NO_DEED, Commit
-from agent_world_distfs.catalog.connections import as_uri
+from agent_world_distfs.catalog.connections import create_database
 from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
 from agent_world_distfs.flushing import flush_file
@@ -142,8 +142,7 @@ def write_catalog(path: str, fill: Callable[[apsw.Connection], None]) -> None:
 
 
 def _create_tables(path: str, fill: Callable[[apsw.Connection], None]) -> None:
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    connection = apsw.Connection(as_uri(path), flags=flags)
+    connection = create_database(path)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # first: it holds only for an empty file
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
