@@ -383,7 +383,7 @@ class ForkedStoreError(UnavailableError):
     """This store object went through a fork that it could not prepare for; reopen the store."""
 
     def __str__(self) -> str:
-        return "this store was open while the process was forked behind its back: open it anew"
+        return "this store was open during a fork that it could not prepare for: reopen it"
 
 
 # --- ask, never blindly retry -----------------------------------------------------------------

@@ -82,7 +82,7 @@ def is_flushed_as_one(directory: str) -> bool:
 
 
 def filesystem_type(directory: str) -> str | None:
-    """The type of the file system, as the kernel calls it; None where there is no telling."""
+    """The type of the file system, as the kernel calls it; None if that cannot be determined."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
             found = find_type(mounts.read(), os.path.realpath(directory))

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 
 FEW_FILES = 8
-"""Up to so many are flushed one by one: a flush of the file system also waits for what others write."""
+"""Up to this many are flushed one by one: a flush of the file system also waits for what others write."""
 
 _FULL_FLUSH: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _NOT_SUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
@@ -36,7 +36,7 @@ def flush(descriptor: int) -> None:
 
 
 def flush_file(path: str) -> None:
-    """Make the content of a file durable, whoever wrote it."""
+    """Make the content of a file durable, no matter which process wrote it."""
     _flush_opened(path, os.O_RDONLY | os.O_CLOEXEC)
 
 

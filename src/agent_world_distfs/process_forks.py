@@ -37,7 +37,7 @@ class ForkAware(Protocol):
 _aware: weakref.WeakValueDictionary[int, ForkAware] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
 _forking = threading.RLock()
-"""One fork at a time: another thread's would let go what this one's still holds, and forget its own."""
+"""One fork at a time: another thread's would release what this one still holds, and forget its own."""
 _prepared: list[ForkAware] = []
 
 
@@ -58,13 +58,13 @@ def _before() -> None:
 
 def _after_in_parent() -> None:
     while _prepared:
-        with contextlib.suppress(Exception):  # or the rest would be held for ever
+        with contextlib.suppress(Exception):  # or the rest would be held forever
             _prepared.pop().after_fork_in_parent()
     _forking.release()
 
 
 def _after_in_child() -> None:
-    global _forking  # noqa: PLW0603  # those who waited for it are not here
+    global _forking  # noqa: PLW0603  # the threads that waited for it are not here
     while _prepared:
         with contextlib.suppress(Exception):  # it refuses work
             _prepared.pop(0).after_fork_in_child()

@@ -41,7 +41,7 @@ _CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EROF
 """What linking says where a second name cannot be: another file system, too many, or not ours to give."""
 
 RESERVE_BYTES = 2 << 20
-"""What is kept back on the disk, so that a full one can be emptied: removing writes to the log first."""
+"""What is kept back on the disk, so that a full one can be emptied: removing writes to the WAL first."""
 
 
 class DirectoryBlobs:
@@ -124,7 +124,7 @@ class DirectoryBlobs:
         for shard in new:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.path.join(self._blobs, shard))
-        return bool(new)  # also if it was there: its maker may not have come to the flush yet
+        return bool(new)  # even if it existed: its creator may not have flushed it yet
 
     def trust_shards(self, content_hashes: Iterable[str], *, are_flushed: bool) -> None:
         """Note that the directories of these names are durable, once they are."""
@@ -162,7 +162,7 @@ class DirectoryBlobs:
             raise translate(error, path) from error
 
     def list_shard(self, shard: str) -> dict[str, StoredForm]:
-        """See ``BlobFiles.list_shard``. Names that are no hashes of this shard are not blobs."""
+        """See ``BlobFiles.list_shard``. Names that are not hashes of this shard are not blobs."""
         path = os.path.join(self._blobs, shard)
         found: dict[str, StoredForm] = {}
         try:
@@ -295,7 +295,7 @@ def spare_reserve(path: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # the next one who can takes it again
+        with contextlib.suppress(OSError):  # the next one that can takes it again
             fill_reserve(path)
 
 

@@ -60,7 +60,7 @@ class IncomingFile:
             raise self._names.ours(error, self.path) from error
 
     def seal(self, *, is_flushed: bool) -> None:
-        """All is written: flush it or leave that to whoever flushes many, and give the descriptor back."""
+        """All is written: flush it, or leave that to a batch that flushes many, and close the descriptor."""
         self._require_own()
         try:
             if is_flushed:

@@ -36,7 +36,7 @@ class Quarantine:
         return f"{NAME}/{name}"
 
     def write(self, name: str, data: bytes) -> str:
-        """Keep bytes that are no file."""
+        """Keep bytes that are not a file."""
         target = self._target(name)
         with translated(target):
             fd = os.open(target, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o666)
@@ -51,5 +51,5 @@ class Quarantine:
         with translated(self._place):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._place)
-            flush_directory(self._root)  # also if it was there: its maker may not have come to this
+            flush_directory(self._root)  # even if it existed: its creator may have died before this
         return os.path.join(self._place, name)

@@ -154,14 +154,14 @@ class Sessions:
         if fd < 0:
             return
         try:
-            if self._pid == os.getpid():  # or it is the parent's, who was forked behind our back
+            if self._pid == os.getpid():  # or it is the parent's, of a fork that we did not see
                 with contextlib.suppress(OSError):  # what stays is tidied like a dead session's
                     self._remove(name)
         finally:
             os.close(fd)
 
     def __del__(self) -> None:
-        if not sys.is_finalizing():  # then the next who opens the store tidies
+        if not sys.is_finalizing():  # then the next opener tidies
             self._give_up()
 
     # --- forks ---------------------------------------------------------------------------------

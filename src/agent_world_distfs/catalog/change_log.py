@@ -32,7 +32,7 @@ _COUNT_PARTS = "SELECT count(*) FROM changes"
 
 
 class LogReader(ReadTransaction):
-    """The part of a ``CatalogReader`` that reads the log."""
+    """The part of a ``CatalogReader`` that reads the change log."""
 
     def log_state(self) -> LogState:
         commit = self.last_commit()
@@ -165,7 +165,7 @@ class LogWriter(LogReader):
         return deed.row(self._checksums, sequence, len(rest))
 
     def _trim_log(self) -> None:
-        """Without a history: what was done is known for a while, for those who watch."""
+        """Without a history: changes are known for a while, for watchers."""
         state, last = self._state, self._state.sequence - KEPT_COMMITS
         if state.sequence % KEPT_COMMITS == 0:
             self._cursor.execute("DELETE FROM commits WHERE sequence <= ?", (last,))

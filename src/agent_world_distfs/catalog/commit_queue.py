@@ -61,7 +61,7 @@ class Member:
         self.transaction_id: str | None = None
         self.fate = Fate.IS_OPEN
         self.is_taken = False  # by a head: no more to be withdrawn
-        self.is_settled = False  # its thread may go on
+        self.is_settled = False  # its thread may continue
         self._bell = threading.Lock()
         self._bell.acquire()
         self._pid = os.getpid()
@@ -84,7 +84,7 @@ class Member:
         """Until it is settled; False if that takes longer.
 
         Raises:
-            ForkedStoreError: this is a child, and who would have settled it is not here.
+            ForkedStoreError: this is a child, and the thread that would have settled it is not here.
         """
         end = time.monotonic() + most_s
         while not self.is_settled:
@@ -170,7 +170,8 @@ class Queue:
 
 
 def members_of(queue: Queue, head: Member) -> Iterator[Member]:
-    """Who shares a transaction, in turn, as long as there are some and it may last; then the queue is left.
+    """The threads that share a transaction, in turn, as long as there are some and time is left; then it
+    ends.
 
     The main thread of a process makes its own change only: interrupts and signals come to it, and must not
     hit what is another's.

@@ -128,7 +128,7 @@ class Deed:
 
 
 IMPORT = ""
-"""As ``imported``: an import of an index whose manifest was not looked for."""
+"""As ``imported``: an import of an index whose manifest was not searched for."""
 
 NO_DEED = (None,) * (len(fields(Deed)) + 1)
 """The columns of a transaction that did nothing to the index."""

@@ -20,8 +20,8 @@ _FIXED_IN_BRANCHES = {(3, 44): 6, (3, 50): 7}
 def require_fixed_sqlite(location: str) -> None:
     """Refuse to open with a SQLite library that can corrupt a log which several processes shorten.
 
-    The WAL-reset bug is in all versions from 3.7.0 to 3.51.2, except for two that it was mended in
-    too. The requirements of the package say so already; this is for who installs apsw otherwise.
+    The WAL-reset bug is in all versions from 3.7.0 to 3.51.2, except for two in which it was fixed, too. The
+    requirements of the package say so already; this is for those who install apsw otherwise.
 
     Raises:
         IncompatibleStoreError: the library has the bug.
@@ -70,7 +70,7 @@ def open_connection(
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
-        # Or a join is compiled again for every value it is asked for, at twice its price.
+        # Or a join is compiled again for every value, at twice the cost.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -50,7 +50,7 @@ class DatabaseRoom:
                 self._make()
 
     def after_commit(self, wal_pages: int) -> None:
-        """Make room for what was committed, by anybody, if the log has grown by a step."""
+        """Make room for what was committed, by anybody, if the WAL has grown by a step."""
         step = wal_pages // STEP_PAGES
         if self._step == step:
             return

@@ -33,7 +33,7 @@ class Gate:
         self._mutex = threading.RLock()
         self._holder: int | None = None
         self.is_free = True
-        """Whether no thread of this process is at the lock: a hint, for whoever looks without a lock."""
+        """Whether no thread of this process is at the lock: a hint, for callers that look without a lock."""
         self._entered = threading.local()
 
     @staticmethod

@@ -94,7 +94,7 @@ class GroupCommit(WriteSide):
     def _make_all(
         self, connection: apsw.Connection, head: Member, members: list[Member]
     ) -> SqliteWriter | None:
-        """Make the changes of all who share; the last one's writer, or None if there can be no commit."""
+        """Make the changes of all that share; the last one's writer, or None if there can be no commit."""
         writer: SqliteWriter | None = None
         try:
             for member in members_of(self._queue, head):

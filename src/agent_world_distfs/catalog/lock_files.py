@@ -79,7 +79,7 @@ class LockFile:
 class _Waiter:
     """Waits for a lock in another thread, so that the wait can end before the lock comes.
 
-    Who of the two comes first, the lock or the end of the patience, is settled by one atomic step.
+    Which comes first, the lock or the timeout, is decided by one atomic step.
     """
 
     def __init__(self, fd: int) -> None:

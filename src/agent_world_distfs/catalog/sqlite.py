@@ -75,7 +75,7 @@ class SqliteCatalog(GroupCommit):
         try:
             return self._locked(ask)
         except StorageError as error:
-            raise UnavailableError(f"whether it was committed cannot be told now: {error}") from error
+            raise UnavailableError(f"whether it was committed cannot be determined now: {error}") from error
 
     def close(self) -> None:
         """See ``Catalog.close``."""

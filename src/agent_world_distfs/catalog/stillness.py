@@ -14,7 +14,7 @@ from agent_world_distfs.os_failures import translated
 
 
 class Stillness:
-    """A catalog and its log as they were when it was opened."""
+    """A catalog and its WAL as they were when it was opened."""
 
     def __init__(self, path: str) -> None:
         self._path = path

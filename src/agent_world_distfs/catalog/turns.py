@@ -86,7 +86,7 @@ class OneTurn:
     def is_insisted_on(self) -> bool:
         with contextlib.suppress(OSError):
             mark = self._read_mark()
-            if self._insists:  # so do all who want it; who has just got it may not have written its mark yet
+            if self._insists:  # so do all that want it; a new holder may not have written its mark yet
                 return mark in (self._mark, _NO_MARK)
             # In this order: the next in line has the turn before it releases the other lock.
             return mark == self._mark and (_is_locked(self._path + ".next") or _is_locked(self._path))
@@ -98,7 +98,7 @@ class OneTurn:
 
     def release(self) -> None:
         """Interrupted, it can be called again."""
-        if not self._insists:  # else the mark is right for whoever waits, if it is one of ours
+        if not self._insists:  # else the mark is right for those that wait, if it is one of ours
             self._write_mark(_NO_MARK)
         _let_go(self._lock)
         _let_go(self._next)

@@ -38,7 +38,7 @@ class WalRoom:
     def __init__(self, catalog: str) -> None:
         self._catalog = catalog
         self._log = catalog + "-wal"
-        self._pages = 0  # how long the log was when it was last looked at
+        self._pages = 0  # how long the WAL was when last checked
         self._end_pages = 0  # and how long it could become
 
     def before_commit(self, wal_pages: int) -> None:

@@ -233,13 +233,13 @@ class WriteSide(ReadSide):
 
     def _shorten_wal(self) -> None:
         """Copy the WAL into the database. The commit before it already holds: a failure here only delays."""
-        self._wal_pages = 0  # one attempt per threshold; the next commit says how long the log is
+        self._wal_pages = 0  # one attempt per threshold; the next commit says how long the WAL is
         with contextlib.suppress(apsw.Error, OSError, WorldError):
             try:
                 with self._extending.if_free() as is_free:
                     if is_free:
                         self._checkpoint_wal()
-            except apsw.IOError:  # perhaps a flush of the log: relaxed commits in it are in doubt from now on
+            except apsw.IOError:  # perhaps a flush of the WAL: relaxed commits in it are in doubt from now on
                 self._locked(lambda: self._gate.set_suspect(suspect=True))
 
     def _checkpoint_wal(self) -> None:

@@ -193,11 +193,11 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
         is_changed = self._changes(sql, lease, limit)
         is_ended = self._row("SELECT 1 FROM leases WHERE lease = ?", lease) is None
         if not is_ended and not is_changed:
-            raise CatalogError("leases hold rows that cannot be removed")  # or who calls again would for ever
+            raise CatalogError("leases hold rows that cannot be removed")  # or callers would retry forever
         return is_ended
 
-    # --- imports -------------------------------------------------------------------------------
-    # A history that is kept names the manifest: so the running collections are told, as of any name.
+    # --- imports ------------------------------------------------------------------------------- A kept
+    # history names the manifest: so it is reported to the running collections, as any name is.
 
     def note_import(self, manifest: BlobRow | BlobBrief | None) -> None:
         self._log_import(None if manifest is None else self._named_manifest(manifest))
@@ -248,7 +248,7 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
         sql = """DELETE FROM files WHERE generation = ?1
             AND path IN (SELECT path FROM files WHERE generation = ?1 ORDER BY path LIMIT ?2)"""
         if not self._changes(sql, generation, limit):
-            raise CatalogError("files hold rows that cannot be removed")  # or who calls again would for ever
+            raise CatalogError("files hold rows that cannot be removed")  # or callers would retry forever
         return False
 
     def return_space(self, limit: int) -> bool:
@@ -256,7 +256,7 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
         if before:
             self._cursor.execute(f"PRAGMA incremental_vacuum({limit})").fetchall()
             self.has_changed = True
-        # A damaged header may say that nothing can be given back: once more would be for ever.
+        # A damaged header may say that nothing can be returned: retrying would never end.
         return before <= limit or int(self._scalar("PRAGMA freelist_count")) == before
 
     def mark_epoch(self) -> None:

@@ -138,7 +138,7 @@ class BlobReader(io.BufferedIOBase):
         return position
 
     def close(self) -> None:
-        """Give the file back; closed already is fine."""
+        """Release the file. Idempotent."""
         if not self.closed:
             self._source.close()
         super().close()

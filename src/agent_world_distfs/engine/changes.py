@@ -16,7 +16,7 @@ from agent_world_distfs.protocols import Catalog, CatalogReader, LoggedTransacti
 from agent_world_distfs.records import Change, FileIndexManifestRef
 
 WINDOW = 1_000
-"""A snapshot is let go after the transaction with which so many changes were seen."""
+"""How many changes are read from a snapshot before it is released, with the last one's transaction."""
 
 
 def changes_of(transaction: LoggedTransaction) -> Iterator[Change]:
@@ -50,7 +50,7 @@ def check_seq(seq: int) -> int:
 
 
 def require_known(state: LogState, seq: int) -> None:
-    """Make sure that the log reaches from ``seq`` to now.
+    """Verify that the change log reaches from ``seq`` to now.
 
     Raises:
         HistoryExpiredError: it begins later.

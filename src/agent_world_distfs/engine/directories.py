@@ -85,7 +85,7 @@ def open_directory(path: str) -> int:
 
     Raises:
         NotFoundError: nothing is there.
-        InvalidInputError: it is no directory.
+        InvalidInputError: it is not a directory.
         StorageError: it cannot be read.
     """
     try:

@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 def removing(catalog: Catalog, blobs: BlobFiles, remove: Callable[[], T]) -> T:
-    """Run ``remove``, a short step; on a full disk once more, with the reserve free and the log empty.
+    """Run ``remove``, a short step; on a full disk once more, with the reserve free and the WAL empty.
 
-    What the log holds by then has its room in the database already, so that it can be copied there.
+    What the WAL holds by then already has its room in the database, so that it can be copied there.
     """
     try:
         return remove()

@@ -1,4 +1,4 @@
-"""Who has a store open: the lock on ``locks/handles``, shared by all who have, exclusive for one alone."""
+"""Whether a store is open: the lock on ``locks/handles``, shared by all openers, or exclusive for one."""
 
 from __future__ import annotations
 

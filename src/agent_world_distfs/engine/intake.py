@@ -128,7 +128,7 @@ def _settle_incoming(tx: CatalogWriter, stat: BlobStat, incoming: Incoming) -> B
 
 
 def settle_file(tx: CatalogWriter, stat: BlobStat) -> BlobRow:
-    """The same of large content whose bytes are made sure of: they are in blob storage, and durable."""
+    """The same for large content whose bytes are verified to be in blob storage, and durable."""
     added = tx.add_blob(stat.content_hash, stat.size_bytes, None)
     if added is not None:
         return added

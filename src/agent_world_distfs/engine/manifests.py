@@ -55,7 +55,7 @@ def entries_of(reader: BlobReader) -> Iterator[FileMetadata]:
 
 
 class _OtherIndexError(Exception):
-    """The index is not the expected one. What it is, is found out after the lock is let go."""
+    """The index is not the expected one. What it is gets determined after the lock is released."""
 
 
 class Expectation:
@@ -70,7 +70,7 @@ class Expectation:
                 self._state = catalog.digest_of(entries_of(reader))
 
     def require(self, tx: CatalogReader) -> None:
-        """Make sure of it: by digest, in no time. To be called while ``told``."""
+        """Verify it: by digest, at once. To be called while ``told``."""
         if self._state is not None and tx.index_state() != self._state:
             raise _OtherIndexError
 

@@ -1,4 +1,4 @@
-"""Entries of an index from page to page, each page in its own snapshot: the log can be cut meanwhile."""
+"""Entries of an index from page to page, each page in its own snapshot: the WAL can be truncated."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _state_at(
 
 
 def known_last(catalog: Catalog, *seqs: int) -> int:
-    """The last transaction, if the log reaches back to each of ``seqs``."""
+    """The last transaction, if the change log reaches back to each of ``seqs``."""
     for seq in seqs:
         check_seq(seq)
     state = catalog.read(lambda tx: tx.log_state())

@@ -50,9 +50,7 @@ class Call:
         self.key = (place, name)
         others = _inside.calls
         if any(other.key == self.key for other in others):
-            raise InvalidInputError(
-                f"{what} within {what}: it would conflict with the one around it for ever"
-            )
+            raise InvalidInputError(f"{what} within {what}: it would conflict with the one around it forever")
         self.is_nested = len(others) > 0
         others.add(self)
 

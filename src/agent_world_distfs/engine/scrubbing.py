@@ -51,13 +51,13 @@ class Rounds:
         self.after, self.began_ms = 0, now_ms()
 
     def complete(self) -> None:
-        """This round has come to its end."""
+        """This round has ended."""
         self.verified_since_ms = self.began_ms
         self.begin()
 
 
 def read_rounds(catalog: Catalog) -> Rounds:
-    """Where the last portion ended. A setting that nobody can read is none: all begins anew."""
+    """Where the last portion ended. An unreadable setting is ignored: all starts over."""
     rounds = Rounds()
     rounds.begin()
     text = catalog.read(lambda tx: tx.settings().get(SETTING))

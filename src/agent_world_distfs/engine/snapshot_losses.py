@@ -27,7 +27,7 @@ def named_by(
     """A snapshot's manifest, and what it names that ``previous`` does not name in the same place.
 
     Raises:
-        BlobMissingError, BlobHashMismatchError: one of the two manifests is gone, or rotten.
+        BlobMissingError, BlobHashMismatchError: one of the two manifests is gone, or corrupt.
     """
     yield BlobStat(snapshot.manifest.content_hash, snapshot.manifest.size_bytes)
     before = () if previous is None else manifest_entries(catalog, blobs, previous.manifest)
@@ -49,7 +49,7 @@ def _without_bytes(blobs: BlobFiles, names: set[str], tx: CatalogReader) -> list
 
 
 def lost_in_snapshots(catalog: Catalog, blobs: BlobFiles) -> tuple[set[str], set[str]]:
-    """Hashes that snapshots name, each looked for twice: those not stored, and rotten manifests."""
+    """Hashes that snapshots name, each looked up twice: those not stored, and corrupt manifests."""
     lost, rotten = set[str](), set[str]()
     previous: Snapshot | None = None
     for snapshot in catalog.read(lambda tx: tx.list_snapshots()):

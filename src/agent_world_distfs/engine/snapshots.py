@@ -83,8 +83,8 @@ def opened_snapshot(catalog: Catalog, blobs: BlobFiles, name: str) -> Iterator[O
     """A snapshot to read.
 
     Raises:
-        SnapshotNotFoundError: there is none of this name.
-        BlobMissingError, BlobHashMismatchError: its manifest is lost, or rotten.
+        SnapshotNotFoundError: there is no snapshot of this name.
+        BlobMissingError, BlobHashMismatchError: its manifest is lost, or corrupt.
     """
     snapshot = find_snapshot(catalog, name)
     with reading(catalog, snapshot):

@@ -12,6 +12,6 @@ def require_writable(catalog: Catalog) -> None:
 
     Raises:
         StorageReadOnlyError, StoreMovedError: nothing may be written.
-        StoreBusyError: others had the write lock for too long, so that there is no telling.
+        StoreBusyError: others held the write lock for too long, so that this cannot be determined.
     """
     catalog.write(lambda _: None)

@@ -29,7 +29,7 @@ LIMITS = tuple(field.name for field in fields(StoreSettings) if field.name != KE
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What may stay: of what is younger, of the last so many, of so many bytes; from a transaction on."""
+    """What may stay: by age, by number of transactions, by bytes, and from a transaction on."""
 
     max_age_ms: int | None = None
     max_transactions: int | None = None
@@ -51,7 +51,7 @@ def change_setting(catalog: Catalog, blobs: BlobFiles, name: str, value: int | N
     """Set one setting and return all.
 
     Raises:
-        InvalidInputError: there is none of this name, or it cannot have this value.
+        InvalidInputError: there is no setting of this name, or it cannot have this value.
     """
     if name == KEEP:
         if not isinstance(value, bool):
@@ -108,7 +108,7 @@ class _Transaction:
 
 
 def _transactions(catalog: Catalog, since: int, last: int) -> Iterator[_Transaction]:
-    """Those of the log, in order, with the bytes that each made old."""
+    """The transactions of the change log, in order, with the bytes that each made old."""
     current: _Transaction | None = None
     for change in iter_changes(catalog, since, last):
         if current is None or current.seq != change.seq:
@@ -127,16 +127,16 @@ def _replaced_bytes(change: Change) -> int:
 
 
 def _settled_floor(catalog: Catalog, bounds: Bounds) -> tuple[int, int]:
-    """The same, also where another expiry takes away what is being looked at: that is what was wanted."""
+    """The same, also if another expiry removes what is being read: that is the desired result."""
     while True:
         try:
             return _new_floor(catalog, bounds)
         except HistoryExpiredError:
-            continue  # it came further, which it cannot do for ever
+            continue  # it got further, which it cannot do forever
 
 
 def _new_floor(catalog: Catalog, bounds: Bounds) -> tuple[int, int]:
-    """The last transaction that is to be forgotten, and how many that were in the log."""
+    """The last transaction to be forgotten, and how many those were in the change log."""
     state = catalog.read(lambda tx: tx.log_state())
     if bounds.before_seq is not None:
         require_known(state, max(bounds.before_seq, state.floor))

@@ -79,7 +79,7 @@ class Update:
             return None, None
 
     def _confirm(self, expected: Expected) -> None:
-        """Nothing is to be written; still what was found is durable, and still there, before it is told."""
+        """Nothing to write; still, what was found must be durable, and still there, before it is returned."""
         self._catalog.write(lambda tx: check_expected(self._path, expected, tx.stat_file(self._path)))
 
     def _note(self, written: FileMetadata | None) -> None:

@@ -79,7 +79,7 @@ class Watch:
         self._drop()
         self._window = Window(self._catalog, self.seq, None, self._is_wanted())
         if self._window.is_complete:
-            self._mark = mark  # taken before the look: what was committed meanwhile is looked for again
+            self._mark = mark  # taken before the look: what is committed meanwhile is read next time
         self._rest = iter(self._window.changes)
         change = next(self._rest, None)
         if change is None:

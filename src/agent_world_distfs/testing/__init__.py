@@ -1,4 +1,4 @@
-"""Tests for whoever writes a store or a backend.
+"""Tests for authors of stores and backends.
 
 ``contracts`` (needs pytest) holds what every blob store and every file store promises, as base classes
 of tests::
@@ -13,8 +13,8 @@ of tests::
 ``pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")`` before that import, for
 instance in ``conftest.py``, lets a failing assertion show its values.
 
-``linearizability`` tells whether what concurrent callers saw of one path can have happened one after
-the other::
+``linearizability`` checks whether what concurrent callers saw of one path can have happened one after the
+other::
 
     from agent_world_distfs.testing.linearizability import Change, Observation, find_violation
 

@@ -86,7 +86,7 @@ NORMAL_PATHS = {
     "%2e%2e": "%2e%2e",
     "x" * 4096: "x" * 4096,
 }
-"""Given, and what the index knows it by."""
+"""Paths as given, and as the index has them."""
 
 
 def _some(values: dict[str, str]) -> pytest.MarkDecorator:
@@ -96,7 +96,7 @@ def _some(values: dict[str, str]) -> pytest.MarkDecorator:
 class _Contract:
     @pytest.fixture
     def hash_algorithm(self) -> HashAlgorithm:
-        """What the store names its blobs by."""
+        """The hash algorithm that names the store's blobs."""
         return HashAlgorithm.BLAKE3
 
     @pytest.fixture

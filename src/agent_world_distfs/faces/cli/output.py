@@ -38,7 +38,7 @@ def standard_output_bytes() -> BinaryIO:
 
 
 def discard(stream: TextIO) -> None:
-    """Let go of what ``stream`` still holds: the interpreter, when it ends, could only complain of it."""
+    """Drop what ``stream`` still holds: at exit the interpreter could only complain about it."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -116,7 +116,7 @@ def shown_time(updated_at_ms: int) -> str:
 
 
 def exact_size(size_bytes: int) -> str:
-    """A size for people who count."""
+    """The exact size."""
     return "1 byte" if size_bytes == 1 else f"{size_bytes} bytes"
 
 

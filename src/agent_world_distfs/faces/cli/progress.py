@@ -62,7 +62,7 @@ class _LateBar:
 
 
 def _new_bar(unit: str) -> bars.Progress:
-    # Rich costs 50 ms to import: only those who wait half a second pay it.
+    # Rich costs 50 ms to import: only waits of half a second pay it.
     from rich import progress as bars
     from rich.console import Console
 

@@ -62,7 +62,7 @@ def _lines(found: StoreSettings) -> list[str]:
 @command("expire", "distfs expire", "distfs expire --max-age-ms 86400000")
 @click.option("--before", "before_seq", type=_limit, metavar="SEQ", help="States before this one.")
 @click.option("--max-age-ms", type=_limit, metavar="MS", help="What is older than this.")
-@click.option("--max-transactions", type=_limit, metavar="N", help="All but the last so many.")
+@click.option("--max-transactions", type=_limit, metavar="N", help="Forget all but the last N.")
 @click.option("--max-bytes", type=_limit, metavar="BYTES", help="What made more old bytes than this.")
 @pass_invocation
 def expire(

@@ -120,7 +120,7 @@ def _temporary_place(directory: str) -> str:
 
 @contextmanager
 def _kept_workshop(place: str, directory: str) -> Iterator[str]:
-    """``place``, missing or empty; as it was again if the block does not come to its end."""
+    """``place``, missing or empty; restored if the block does not complete."""
     if _is_within(place, directory):
         raise InvalidInputError(f"{place}: within DIRECTORY, which is only read")
     is_new = not os.path.lexists(place)

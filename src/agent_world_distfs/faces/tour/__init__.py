@@ -1,7 +1,7 @@
 """The tour: the store at work on a real directory, promise by promise, with figures read back from it.
 
-Uses what any user has: the names of the top level and, to break a copy, the documented place of a
-blob's file. Prints nothing: facts are records, and whoever guides the tour gives them words.
+Uses what any user has: the names of the top level and, to break a copy, the documented place of a blob's
+file. Prints nothing: facts are records; the guide of the tour puts them into words.
 
 - ``walk``: ``run_tour``, the steps in their order.
 - ``facts``: what each step found out, and which findings break its promise.

@@ -32,7 +32,7 @@ def main(location: str, path: str, times: int) -> None:
 
 
 def count(store: LocalCasStore, path: str, times: int, seen: Seen) -> dict[str, object]:
-    """Add 1 to the counter at ``path``, so many times, beginning from what was ``seen``."""
+    """Add 1 to the counter at ``path``, ``times`` times, beginning from what was ``seen``."""
     refusals = 0
     first_refusal: dict[str, object] | None = None
     for _ in range(times):

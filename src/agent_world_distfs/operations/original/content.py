@@ -34,7 +34,7 @@ MAX_WINDOW_BYTES = 1 << 27
 def open_original_blob(directory: str | os.PathLike[str], content_hash: str) -> BinaryIO:
     """The content of a blob as a stream, unpacked as it is read, in bounded memory; the caller closes it.
 
-    Not verified: whoever reads it hashes it. A packed blob never gives more than it declares.
+    Not verified: the reader hashes it. A packed blob never gives more than it declares.
 
     Raises:
         BlobNotFoundError: no such blob.

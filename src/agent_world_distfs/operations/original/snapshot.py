@@ -101,7 +101,7 @@ def _read_object(location: str, name: str) -> dict[str, object] | None:
 
 
 def _parse_object(raw: bytes) -> dict[str, object] | None:
-    """The value; None where it is no object: an error made here would carry the whole text."""
+    """The value; None if it is not an object: an error made here would carry the whole text."""
     try:
         value = json.loads(raw.decode(), object_pairs_hook=_as_unique)
     except (ValueError, RecursionError):

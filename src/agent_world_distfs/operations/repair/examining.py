@@ -18,7 +18,7 @@ WINDOW = 500
 
 @dataclass(frozen=True, slots=True)
 class BadBlob:
-    """``actual``: what the stored bytes hash to, None if there are none, empty if that cannot be told.
+    """``actual``: what the stored bytes hash to, None if there are none, empty if that cannot be determined.
 
     ``identity``: of the thing under the blob's name; ``data``: of an inline blob.
     """
@@ -54,9 +54,10 @@ def find_bad_blobs(catalog: Catalog, blobs: BlobFiles, progress: Progress | None
 
 
 def find_rowless_blobs(catalog: Catalog, blobs: BlobFiles) -> Iterator[BadBlob]:
-    """Those that snapshots name and the catalog has no row of, as when it was built anew.
+    """Those that snapshots name and the catalog has no row of, as when it was rebuilt.
 
-    A manifest comes before what it names, so that who has mended it by the next step learns of that, too.
+    A manifest comes before what it names, so that a caller that has repaired it by the next step also learns
+    of that.
     """
     seen, previous = set[str](), None
     for snapshot in catalog.read(lambda tx: tx.list_snapshots()):
@@ -104,7 +105,7 @@ def examine(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
     try:
         actual = _hash_file(catalog, blobs, row.content_hash)
     except (FileNotFoundError, CatalogError):
-        return BadBlob(row, None)  # replaced or taken at this moment: whoever looks again will see
+        return BadBlob(row, None)  # replaced or removed at this moment: the second look will see
     return None if actual == row.content_hash else BadBlob(row, actual, form.identity)
 
 

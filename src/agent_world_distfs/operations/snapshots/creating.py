@@ -29,7 +29,7 @@ class _GoneMeanwhileError(Exception):
 
 
 class _MakeSure(Protocol):
-    """That all blobs of a look are stored, under the lock; gives those that recorders must be told of."""
+    """Verify, under the lock, that all blobs of a look are stored; return those for the recorders."""
 
     def __call__(self, tx: CatalogWriter, look: Look, /) -> Iterable[BlobBrief]: ...
 

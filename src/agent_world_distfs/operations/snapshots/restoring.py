@@ -61,7 +61,7 @@ def _restore(
             continue
         row = find_stored(tx, blobs, step.after.content_hash)
         if row is None:
-            raise BlobNotFoundError(step.after.content_hash)  # told by whoever reads the snapshot
+            raise BlobNotFoundError(step.after.content_hash)  # the reader of the snapshot reports it
         tx.set_file(step.path, row, now)
         counts["added" if step.before is None else "changed"] += 1
     return ManifestImportReport(entries.total, **counts)

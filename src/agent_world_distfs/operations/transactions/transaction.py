@@ -91,7 +91,7 @@ class Transaction:
 
         Raises:
             PathNotFoundError: no file there; that it was absent is an input of the transaction, too.
-            BlobMissingError, BlobHashMismatchError: its bytes are gone, or rotten.
+            BlobMissingError, BlobHashMismatchError: its bytes are gone, or corrupt.
         """
         return self.read_file_with_metadata(path)[1]
 

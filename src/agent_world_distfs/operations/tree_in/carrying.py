@@ -30,7 +30,7 @@ from agent_world_distfs.records import BlobStat, Progress, TreeImportReport
 READ_ATTEMPTS = 5
 
 AT_ONCE_FILES = 10_000
-"""A tree of up to so many files waits in memory for the commit that names it, as far as it fits there."""
+"""A tree of up to this many files waits in memory for the commit that names it, as far as it fits."""
 
 T = TypeVar("T")
 

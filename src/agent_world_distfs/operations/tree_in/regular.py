@@ -26,7 +26,7 @@ class UpTo:
 
 
 def open_regular(directory: int, name: bytes) -> FileIO | None:
-    """A regular file to read; None if there is none of this name any more."""
+    """A regular file to read; None if there is no longer one of this name."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a fifo would make us wait
     try:
         descriptor = os.open(name, flags, dir_fd=directory)

@@ -64,9 +64,9 @@ def scan_tree(directory: str | os.PathLike[str], prefix: str, store_location: st
 
     Raises:
         NotFoundError: nothing is there.
-        InvalidInputError: it is no directory; or a store; or it holds this store, or lies in it.
+        InvalidInputError: it is not a directory; or it is a store; or it holds this store, or lies in it.
         StorageError: a directory cannot be read.
-        UnavailableError: a directory was taken away meanwhile.
+        UnavailableError: a directory was removed meanwhile.
     """
     root, prefix = as_host_path(directory), as_directory(prefix)
     require_apart(root, store_location)

@@ -37,7 +37,7 @@ class Sharing:
 
         Raises:
             FileExistsError: something of this name is there.
-            BlobHashMismatchError: the stored bytes are rotten.
+            BlobHashMismatchError: the stored bytes are corrupt.
         """
         if self._link == "copy":
             return False

@@ -49,7 +49,7 @@ def checkout(
     Raises:
         PathNotFoundError: the index has nothing below ``prefix``.
         InvalidInputError: paths that no directory can hold together, or this file system not at all.
-        BlobMissingError, BlobHashMismatchError: the bytes of a file are gone or rotten.
+        BlobMissingError, BlobHashMismatchError: the bytes of a file are gone or corrupt.
         UnavailableError: the store is read-only, and a file was overwritten and collected meanwhile.
         StorageError: the disk of the target failed. Whichever it is, the target is untouched.
     """
