@@ -1,11 +1,11 @@
 """What can be relied on in the file system of a directory: its locks, its flush as a whole.
 
-Network file systems are refused by type. A type that is not known either way is tried: while this
-process holds two kinds of lock on a file, another process must not get them.
+Network file systems are refused by type. An unknown type is tested: while this process holds two kinds of
+lock on a file, another process must not get them.
 
-One flush of a whole file system is relied on only where it is known to empty the cache of the drive
-and to report what failed. An overlay does not report the errors of what lies below it; FAT leaves the
-drive's cache alone; most of FUSE does nothing at all.
+One flush of a whole file system is relied on only where it is known to flush the drive's cache and to report
+failures. An overlay does not report the errors of what lies below it; FAT leaves the drive's cache alone;
+most of FUSE does nothing at all.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ PROBE = ".lock-probe-"
 def require_lockable(directory: str, *, can_write: bool = True) -> None:
     """Raise IncompatibleStoreError if locks on this directory's file system cannot be relied on.
 
-    Where nothing can be written nothing can be tried either, and nobody else writes.
+    Where nothing can be written, nothing can be tested either, and nobody else writes.
     """
     kind = filesystem_type(directory)
     if kind in LOCAL or (kind not in NETWORK and not can_write):

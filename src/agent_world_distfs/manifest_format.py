@@ -4,7 +4,7 @@ Layout, by bytes (hexadecimal, ASCII in quotes; a *head* is a CBOR initial byte 
 
     d9 d9f7                         tag 55799, "this is CBOR"
     a2                              map of two keys
-      65 "files"    array head      so many entries, each of them:
+      65 "files"    array head      that many entries, each of them:
         a4                          map of four keys, in this order
           64 "path"           text head, then UTF-8: normalized, 1 to 4,096 bytes
           6a "size_bytes"     unsigned integer head: 0 to 2^63 - 1
@@ -165,14 +165,13 @@ _match_rest = _compile(_REST).match
 def decode_manifest(source: Readable) -> Iterator[FileMetadata]:
     """The files of the manifest that ``source`` holds from here to its end, in the manifest's order.
 
-    Lazy, in bounded memory whatever the bytes claim; ``source`` is not closed. A manifest is valid
-    only once the iterator has come to its end: files that are handed out before are well-formed,
-    what follows them need not be. Whether the blobs exist is not looked at. An error that
-    ``source`` raises passes through.
+    Lazy, in bounded memory whatever the bytes claim; ``source`` is not closed. A manifest is valid only once
+    the iterator has reached its end: files returned before are well-formed, what follows them need not be.
+    Whether the blobs exist is not checked. An error that ``source`` raises passes through.
 
     Raises:
         ManifestError: the bytes are anything but one manifest in its canonical form and of version
-            1. The reason tells positions and kinds of fault, never content.
+            1. The reason names positions and kinds of fault, never content.
     """
     window = _Window(source)
     yield from _decode_files(window, _decode_count(window))

@@ -65,7 +65,7 @@ def translated(path: str, to_ours: Callable[[OSError, str], WorldError] = transl
 
 
 def temporary_place() -> str:
-    """Where the system puts temporary files; that it has no such place is no matter until one is needed."""
+    """Where the system puts temporary files; having no such place is an error only when one is needed."""
     try:
         return gettempdir()
     except OSError:

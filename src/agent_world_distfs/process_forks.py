@@ -25,7 +25,7 @@ class ForkAware(Protocol):
         ...
 
     def after_fork_in_parent(self) -> None:
-        """Let waiting threads go on."""
+        """Let waiting threads continue."""
         ...
 
     def after_fork_in_child(self) -> None:

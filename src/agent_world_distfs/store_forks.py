@@ -3,12 +3,13 @@
 The new store is made in a staging directory beside the target, all of it flushed, and then renamed: the
 target is missing or a whole store. A crash before that leaves the staging directory, which is harmless.
 
-Large blobs are clones of the first store's files where the file system can do that, else further hard
-links to them, else copies. A store never writes to a blob's file, it only replaces and removes names: so
-neither reaches the other through a shared file. Each is verified after it was shared; one that
-has rotted stops the fork.
+Large blobs are clones of the first store's files where the file system supports that, else further hard links
+to them, else copies. A store never writes to a blob's file, it only replaces and removes names: so neither
+store can affect the other through a shared file. Each is verified after it was shared; a corrupt one stops
+the fork.
 
-The snapshot keeps what is being shared. Is something gone, it was dropped meanwhile, or the bytes are lost.
+The snapshot keeps what is being shared. If something is gone, the snapshot was dropped meanwhile, or the
+bytes are lost.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _flush(root: int, place: Place) -> None:
 
 
 class _Fork:
-    """The new store while it is made; nobody else knows of it."""
+    """The new store while it is made; nobody else knows it."""
 
     def __init__(self, catalog: SqliteCatalog, blobs: DirectoryBlobs, location: str) -> None:
         self._from, self._source = catalog, blobs

@@ -35,9 +35,9 @@ class Loan:
 class ReaderPool:
     """Connections for reading, handed out one to an operation.
 
-    Without a lock, so that an interrupt cannot leave one locked. What is not idle is out. Whoever takes
-    a connection first makes it out, then looks whether a fork is held for; whoever holds for a fork
-    first says so, then looks what is out: one of the two sees the other. All are known weakly: one that
+    Without a lock, so that an interrupt cannot leave one locked. What is not idle is out. A thread that takes
+    a connection first marks it out, then checks whether a fork is pending; a thread that forks first
+    announces it, then checks what is out: one of the two sees the other. All are referenced weakly: one that
     an interrupt lost is not waited for.
     """
 

@@ -1,1 +1,1 @@
-"""Ways in for people and programs. Only these print, read the environment or exit."""
+"""Interfaces for people and programs. Only these print, read the environment or exit."""

@@ -36,11 +36,11 @@ SNAPSHOT_ATTEMPTS = 10
 
 
 def fetch_blob(lease: Lease, source: BlobStore, content_hash: str) -> None:
-    """Make sure that one blob is stored here, and keep it.
+    """Ensure that one blob is stored here, and keep it.
 
     Raises:
         BlobNotFoundError: the source does not have it either.
-        BlobHashMismatchError: what the source gives is something else; it is not kept.
+        BlobHashMismatchError: the source returned something else; it is not kept.
     """
     if lease.keep([content_hash]):
         with open_at(source, content_hash) as stream:
@@ -110,7 +110,7 @@ def _fetch_entries(
     entries: Entries,
     progress: Progress | None,
 ) -> None:
-    """Make sure that every blob that the entries name is stored here, and keep it; progress in files."""
+    """Ensure that every blob that the entries name is stored here, and keep it; progress in files."""
     total = sum(1 for _ in entries())
     done = 0
     with Bulk(catalog, blobs) as bulk:
@@ -191,7 +191,7 @@ def pull_entries(
 
 
 def _keep_for_history(catalog: Catalog, lease: Lease, manifest: IO[bytes]) -> str | None:
-    """A history that is kept names the manifest of each import, and so wants it stored."""
+    """A kept history names the manifest of each import, and so needs it stored."""
     if catalog.read(lambda tx: tx.log_state()).history_from is None:
         return None
     manifest.seek(0)

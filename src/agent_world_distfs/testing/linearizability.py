@@ -4,11 +4,11 @@ A history is linearizable if each operation can be given one moment between its 
 at which it happens at once, so that every answer is the right one. Operations of different paths
 are checked apart: a history is linearizable if that of each path is (Herlihy and Wing 1990, theorem 1).
 
-What an operation did is put in one of two forms. ``Observation``: the path held this, whether a read
-said so, a conflict, or a deletion that found nothing. ``Change``: the condition held, and from then
-on the path holds that. One that was never heard of again (its process was killed, its outcome is
-unknown) has no return: it may have happened at any time since its call, or never. Observations that
-were never heard of say nothing and are left out.
+What an operation did is put in one of two forms. ``Observation``: the path held this, whether a read said so,
+a conflict, or a deletion that found nothing. ``Change``: the condition held, and from then on the path holds
+that. An operation without an answer (its process was killed, its outcome is unknown) has no return: it may
+have happened at any time since its call, or never. Observations without an answer say nothing and are left
+out.
 
 ``find_violation`` goes through calls and returns in order of time and keeps every state that the path
 may be in, with the open operations that must have happened for it. Operations happen as late as
