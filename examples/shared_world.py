@@ -174,7 +174,8 @@ def run(location: str, seconds: float, workers: int, picture: Path) -> None:
     """Let them work, each for four seconds or so until it dies; check and draw what came of it."""
     with LocalCasStore(location) as store, store.transaction(actor="planner", message="begin") as tx:
         for path in ("tasks/count", "tasks/total"):
-            tx.write_file(path, b"0")
+            if tx.stat_file(path) is None:  # else an earlier world goes on
+                tx.write_file(path, b"0")
     until, deaths = time.time() + seconds, []
     start = multiprocessing.get_context("spawn").Process
     planner = start(target=plan, args=(location, until))

@@ -120,7 +120,7 @@ def test_terminal_escapes_in_an_error_are_shown_and_not_obeyed(
     fail_with(monkeypatch, CatalogError("\x1b]0;title\a\nsecond line \udcff"))
     outcome = distfs("pins", code=5)
     shown = r"\u001b]0;title\u0007\nsecond line \udcff"
-    assert outcome.stderr == f"distfs: the catalog is damaged: {shown}\n"
+    assert outcome.stderr.splitlines()[0] == f"distfs: the catalog is damaged: {shown}"
     assert distfs.error("pins", code=5)["reason"] == "\x1b]0;title\a\nsecond line \udcff"
 
 

@@ -67,7 +67,9 @@ def test_corrupt_bytes_leave_the_target_untouched_and_exit_with_5(distfs: Distfs
 
 def test_corrupt_bytes_on_standard_output_end_early_and_exit_with_5(distfs: Distfs) -> None:
     corrupt(distfs, distfs.write("a", BIG))
-    assert len(distfs("read", "a", code=5).stdout) < len(BIG)
+    outcome = distfs("read", "a", code=5)
+    assert len(outcome.stdout) < len(BIG)
+    assert "distfs repair" in outcome.stderr
 
 
 def test_what_is_missing_leaves_no_target(distfs: Distfs) -> None:
@@ -168,6 +170,15 @@ def test_a_source_that_is_missing_exits_with_3_and_makes_no_store(distfs: Distfs
 
 def test_a_source_that_is_a_directory_exits_with_6(distfs: Distfs) -> None:
     assert distfs.error("write", "a", distfs.place, code=6)["kind"] == "IsADirectoryError"
+
+
+def test_whether_a_source_may_be_read_only_reading_tells(
+    distfs: Distfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Asked before, it would be wrong usage; and who asks is not told of what else may let us read it.
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    distfs("write", "a", distfs.file("source", b"data"))
+    assert distfs("read", "a").stdout == b"data"
 
 
 def test_a_source_may_be_a_named_pipe(distfs: Distfs) -> None:

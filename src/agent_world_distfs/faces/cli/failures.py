@@ -11,6 +11,9 @@ from typing import TypeGuard
 import click
 
 from agent_world_distfs.errors import (
+    BlobHashMismatchError,
+    BlobMissingError,
+    CatalogError,
     ConflictError,
     CorruptError,
     IncompatibleStoreError,
@@ -115,6 +118,8 @@ def _for_people(error: BaseException) -> str:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         lines.insert(0, error.ctx.get_usage())
         lines.append(f"Try '{error.ctx.command_path} --help'.")
+    if isinstance(error, BlobMissingError | BlobHashMismatchError | CatalogError):
+        lines.append("'distfs audit --verify' lists all damage, 'distfs repair --from SOURCE' repairs it.")
     if exit_code(error) is ExitCode.OTHER and not os.environ.get("DISTFS_DEBUG"):
         lines.append("This should not happen; DISTFS_DEBUG=1 shows where it did.")
     return "\n".join(lines)

@@ -112,17 +112,17 @@ def takes_hash() -> Callable[[Decorated], Decorated]:
 
 def takes_source() -> Callable[[Decorated], Decorated]:
     """SOURCE, a file of the caller; by default standard input."""
-    return click.argument("source", type=click.Path(allow_dash=True), default=STANDARD)
+    return click.argument("source", type=click.Path(allow_dash=True, readable=False), default=STANDARD)
 
 
 def takes_target() -> Callable[[Decorated], Decorated]:
     """TARGET, a file of the caller; by default standard output."""
-    return click.argument("target", type=click.Path(allow_dash=True), default=STANDARD)
+    return click.argument("target", type=click.Path(allow_dash=True, readable=False), default=STANDARD)
 
 
 def takes_place(name: str) -> Callable[[Decorated], Decorated]:
     """A directory of the caller."""
-    return click.argument(name, type=click.Path())
+    return click.argument(name, type=click.Path(readable=False))
 
 
 def takes_ref(*declarations: str, **settings: Any) -> Callable[[Decorated], Decorated]:

@@ -23,7 +23,7 @@ from agent_world_distfs.faces.cli.options import command, takes_place, takes_pre
     "sources",
     metavar="SOURCE",
     multiple=True,
-    type=click.Path(),
+    type=click.Path(readable=False),
     help="A directory that may have good bytes: a store, a backup, an original, plain files.",
 )
 @click.option("--dry-run", is_flag=True, help="Report what would be done, but do nothing.")
@@ -95,7 +95,7 @@ def backup(invocation: Invocation, *, target: str, verify: bool) -> int:
 
 
 @command("restore", "distfs restore /mnt/disk/world world")
-@click.argument("place", metavar="BACKUP", type=click.Path())
+@click.argument("place", metavar="BACKUP", type=click.Path(readable=False))
 @takes_place("target")
 @pass_invocation
 def restore(invocation: Invocation, *, place: str, target: str) -> int:

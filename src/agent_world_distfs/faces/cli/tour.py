@@ -27,7 +27,9 @@ WORKSHOP_PREFIX = "distfs-tour-"
 
 @command("tour", "distfs tour docs/", "distfs tour docs/ --keep tour-stores")
 @takes_place("directory")
-@click.option("--keep", metavar="DIR", type=click.Path(), help="Make the stores in DIR, and keep them.")
+@click.option(
+    "--keep", metavar="DIR", type=click.Path(readable=False), help="Make the stores in DIR, and keep them."
+)
 @pass_invocation
 def tour(invocation: Invocation, *, directory: str, keep: str | None) -> int:
     """Show the store at work on DIRECTORY, promise by promise.
