@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 from agent_world_distfs import InvalidInputError, StoreSettings
@@ -10,6 +12,7 @@ from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command
 
 _WORDS = {"on": True, "off": False, "none": None}
+_NAMES = tuple(field.name for field in dataclasses.fields(StoreSettings))
 _limit = click.IntRange(min=0)
 
 
@@ -36,6 +39,8 @@ def settings(invocation: Invocation, name: str | None, value: str | None) -> Non
         raise click.UsageError(
             f"a VALUE for {name} is missing; without NAME and VALUE all settings are shown"
         )
+    elif name not in _NAMES:
+        raise InvalidInputError(f"there is no setting {name[:80]!r}, only {', '.join(_NAMES)}")
     else:
         parsed = _parse(value)
         with invocation.open_store() as store:
