@@ -1,0 +1,78 @@
+"""A change whose commit failed for a neighbour's sake is made again, and comes to the same.
+
+What is changed in the catalog goes with the rollback; so what must not be there is anything that a change
+keeps outside of it for the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from agent_world_distfs import LocalCasStore
+from agent_world_distfs.catalog.group_commit import GroupCommit
+from agent_world_distfs.catalog.write_side import WriteSide
+from agent_world_distfs.catalog.writer import SqliteWriter
+from calls import EXCHANGES, WRITES, fill, manifest_of
+
+T = TypeVar("T")
+
+
+class _UndoneError(Exception):
+    """The commit failed."""
+
+
+@pytest.fixture
+def undone(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Each change is made, undone and made again, from the first call of ``undone.append`` on."""
+    marks: list[None] = []
+    honest = WriteSide._change
+
+    def change_twice(self: WriteSide, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
+        def fail(writer: SqliteWriter) -> None:
+            change(writer)
+            raise _UndoneError
+
+        if marks:
+            with suppress(_UndoneError):
+                honest(self, fail, synchronous)
+            assert self._writer is not None
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        return honest(self, change, synchronous)
+
+    assert GroupCommit._change is honest
+    monkeypatch.setattr(WriteSide, "_change", change_twice)
+    return marks
+
+
+def _state(store: LocalCasStore) -> tuple[object, ...]:
+    report = store.audit_file_index(verify=True)
+    assert report.is_sound()
+    index = {file.path: file.content_hash for file in store.list_files()}
+    changes = [(change.seq, change.path) for change in store.changes()]
+    # Manifests hold times: they differ.
+    return index, len(store.list_pins()), len(report.orphan_blob_hashes), store.last_seq(), changes
+
+
+@pytest.mark.parametrize("call", [*WRITES, *EXCHANGES])
+def test_a_change_that_is_made_again_comes_to_the_same(tmp_path: Path, undone: list[None], call: str) -> None:
+    def work(store: LocalCasStore) -> None:
+        if call in WRITES:
+            WRITES[call](store)
+        else:
+            EXCHANGES[call](store, manifest_of(store))
+
+    states = []
+    for name in ("once", "again"):
+        with LocalCasStore(tmp_path / name) as store:
+            fill(store)
+            undone.extend([None] * (name == "again"))
+            work(store)
+            undone.clear()
+            states.append(_state(store))
+    assert states[0] == states[1]
