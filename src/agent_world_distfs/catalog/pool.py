@@ -1,11 +1,20 @@
 """The connections that read: each operation has one to itself.
 
 All of them are closed before a fork (see ``process_forks``); a reader that needs one meanwhile waits.
+
+**Why none is open at the fork.** Whoever takes a connection first makes it out (off the idle ones, or a new
+one among all), then looks whether a fork is held for, and only then opens it. Whoever holds for a fork first
+says so, then takes the idle ones, closes them and keeps them, until all that are known are among those that
+it has kept. One that it keeps nobody else has. One that it does not know has been made known after it looked,
+so that its taker looks later still, sees the hold and puts it back unopened. Counting what is idle would not
+do: between the count and the closing a reader may take the last one, to put it back open when it sees the
+hold; and one that came idle between two counts may stand for one that is out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -35,17 +44,16 @@ class Loan:
 class ReaderPool:
     """Connections for reading, handed out one to an operation.
 
-    Without a lock, so that an interrupt cannot leave one locked. What is not idle is out. A thread that takes
-    a connection first marks it out, then checks whether a fork is pending; a thread that forks first
-    announces it, then checks what is out: one of the two sees the other. All are referenced weakly: one that
-    an interrupt lost is not waited for.
+    Without a lock, so that an interrupt cannot leave one locked. What is not idle is out. All are referenced
+    weakly: one that an interrupt lost is not waited for.
     """
 
     def __init__(self, path: str, *, read_only: bool, immutable: bool) -> None:
         self._path = path
         self._read_only = read_only
         self._immutable = immutable
-        self._all: weakref.WeakSet[Loan] = weakref.WeakSet()
+        self._all: weakref.WeakValueDictionary[int, Loan] = weakref.WeakValueDictionary()
+        self._numbers = itertools.count()
         self._idle: list[Loan] = []
         self._is_closed = False
         self._may_lend = threading.Event()
@@ -61,7 +69,7 @@ class ReaderPool:
                 loan = self._idle.pop()
             except IndexError:
                 loan = Loan()
-                self._all.add(loan)
+                self._all[next(self._numbers)] = loan
             if self._may_lend.is_set():
                 break
             self._idle.append(loan)
@@ -89,12 +97,24 @@ class ReaderPool:
         """Hand out no more, wait for those that are out, close all; False if that took too long."""
         deadline = time.monotonic() + timeout_s
         self._may_lend.clear()
-        while len(self._all) > len(self._idle):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_POLL_S)
-        self._close_idle()
+        kept: list[Loan] = []
+        try:
+            while not self._has_kept_all(kept):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_S)
+        finally:
+            self._idle.extend(kept)
         return True
+
+    def _has_kept_all(self, kept: list[Loan]) -> bool:
+        """Take what is idle to what is kept, closed; whether that is all there is."""
+        while self._idle:
+            with contextlib.suppress(IndexError):  # another thread's
+                kept.append(self._idle.pop())
+                _close(kept[-1])
+        known = (reference() for reference in self._all.valuerefs())  # a copy: others make and forget some
+        return all(loan is None or loan in kept for loan in known)
 
     def let_go_after_fork(self) -> None:
         """Hand out again, in the process that forked."""
@@ -102,7 +122,7 @@ class ReaderPool:
 
     def start_anew_in_child(self) -> None:
         """Hand out again, in a child before which all connections were closed."""
-        self._all = weakref.WeakSet()
+        self._all = weakref.WeakValueDictionary()
         self._idle = []
         self._may_lend = threading.Event()
         self._may_lend.set()
@@ -123,6 +143,10 @@ class ReaderPool:
     def _close_idle(self) -> None:
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread's
-                loan = self._idle.pop()
-                if loan.is_open:
-                    loan.connection.close()
+                _close(self._idle.pop())
+
+
+def _close(loan: Loan) -> None:
+    if loan.is_open:
+        loan.is_open = False
+        loan.connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from agent_world_distfs.catalog.commit_queue import Fate
 from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.group_commit import GroupCommit
+from agent_world_distfs.catalog.pool import ReaderPool
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.catalog.wal import opened_wal
 from agent_world_distfs.catalog.wal_room import WalRoom
@@ -138,6 +140,19 @@ def fork_with_connections() -> None:
         self._readers._may_lend.clear()
 
     replace(SqliteCatalog, "before_fork", before_fork)
+
+
+def count_the_idle_at_a_fork() -> None:
+    """Connections are closed once as many are idle as there are; a reader may take one just then."""
+
+    def hold_for_fork(self: ReaderPool, timeout_s: float) -> bool:
+        self._may_lend.clear()
+        while len(self._all) > len(self._idle):
+            time.sleep(0.0005)
+        self._close_idle()
+        return True
+
+    replace(ReaderPool, "hold_for_fork", hold_for_fork)
 
 
 # --- sums -------------------------------------------------------------------------------------

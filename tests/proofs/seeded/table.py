@@ -99,6 +99,11 @@ SEEDED: dict[str, Seeded] = {
         _test("proofs/test_hazard_fork.py::test_a_child_writes_to_a_log_that_its_parent_cannot_delete"),
         r"\['parent'\] == \['child', 'parent'\]",
     ),
+    "a fork counts the connections that are idle": Seeded(
+        of_the_catalog.count_the_idle_at_a_fork,
+        _test("test_pool.py::test_no_connection_is_open_at_a_fork_whenever_a_reader_comes[taken-False]"),
+        "a connection was open at the fork",
+    ),
     "a read is not verified": Seeded(
         of_files.read_unverified, _harness("test_damage", 1, 60), "WrongBytesError"
     ),
