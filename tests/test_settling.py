@@ -131,3 +131,50 @@ def test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_
         assert child.hear() == "written"
         assert other.read_file("b") == b"2"
         assert other.audit_file_index(verify=True).is_sound()
+
+
+@pytest.mark.parametrize(
+    "work",
+    ["store._catalog.truncate_wal()", "store.was_committed('1000000-0000000000000000')"],
+    ids=["truncating", "settling"],
+)
+def test_an_error_while_the_log_is_emptied_puts_it_in_doubt_for_all(
+    location: Path, start: Start, work: str
+) -> None:
+    """What relaxed commits have put there is acknowledged already, and not flushed."""
+    if shutil.which("strace") is None:
+        cannot_run("no strace")
+    with LocalCasStore(location) as other:
+        other.write_file("other", b"1")
+        child = start(
+            """
+            store = LocalCasStore(location, durability="relaxed")
+            store.write_file("a", b"1")
+            say("ready")
+            hear()
+            try:
+                exec(sys.argv[2])
+            except (StorageError, UnavailableError) as error:
+                say(type(error).__name__)
+            hear()
+            store.write_file("b", b"2")
+            say("written")
+            hear()
+            """,
+            location,
+            work,
+            under=[
+                "strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync",
+                "-e", "inject=fdatasync:error=EIO:when=1",
+            ],
+        )  # fmt: skip
+        assert child.hear() == "ready"
+        assert gate_of(location).read_bytes() == b"\0"
+        child.tell()
+        assert child.hear() in ("StorageIOError", "UnavailableError")
+        assert gate_of(location).read_bytes() == b"\1"
+        child.tell()
+        assert child.hear() == "written"
+        assert gate_of(location).read_bytes() == b"\0"
+        assert (other.read_file("a"), other.read_file("b")) == (b"1", b"2")
+        assert other.audit_file_index(verify=True).is_sound()

@@ -5,7 +5,10 @@ A write is acknowledged after COMMIT has flushed the WAL (``synchronous=FULL``).
 **When the flush fails.** A COMMIT that raised may turn out committed after a crash, and a crash may lose what
 is acknowledged after it on the same WAL. So the outcome is reported as unknown, and a mark in the gate file
 makes every process, before its next commit, settle the WAL: a checkpoint that flushes the database and
-truncates the WAL. Whatever was not committed by then never will be.
+truncates the WAL. Whatever was not committed by then never will be. The mark is set wherever a flush of the
+WAL can fail, not only in a COMMIT: a relaxed commit before it has said yes already, and the system, which has
+told of the failure once, will take the next flush for a good one. So a checkpoint that fails sets it, and so
+does settling itself, which also runs where nothing was in doubt before (``was_committed``).
 
 **Why a removal is safe** (``write_then``). A writer killed inside its flush leaves commit frames in the WAL
 that nobody sees, and that a recovery would bring back. The transaction that drops blob rows is appended over
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import apsw
@@ -105,7 +108,8 @@ class WriteSide(ReadSide):
         connection = self._writer_connection("FULL")
         connection.set_busy_timeout(0)  # readers are not waited for
         try:
-            connection.execute(_CUT).fetchall()
+            with self._in_doubt_if_it_fails():
+                connection.execute(_CUT).fetchall()
         finally:
             connection.set_busy_timeout(BUSY_MS)
 
@@ -185,9 +189,15 @@ class WriteSide(ReadSide):
 
     def _flush_wal(self) -> None:
         """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit."""
-        try:
+        with self._in_doubt_if_it_fails():
             self._flush_log_file()
-        except OSError:
+
+    @contextlib.contextmanager
+    def _in_doubt_if_it_fails(self) -> Iterator[None]:
+        """Under the gate: what flushes the WAL puts it in doubt if that fails."""
+        try:
+            yield
+        except (apsw.IOError, OSError):
             self._gate.set_suspect(suspect=True)
             raise
 
@@ -258,10 +268,10 @@ class WriteSide(ReadSide):
         Raises:
             UnavailableError: readers keep the WAL in use.
         """
-        rewrite_wal(self._path)
-        self._drop_writer()  # it may hold what never reached the disk
-        connection = self._writer_connection("FULL")
-        result = connection.execute(_CUT).fetchone()
+        with self._in_doubt_if_it_fails():
+            rewrite_wal(self._path)
+            self._drop_writer()  # it may hold what never reached the disk
+            result = self._writer_connection("FULL").execute(_CUT).fetchone()
         if result is None or result[0]:
             raise UnavailableError("the WAL must be settled after an I/O error, but readers use it: retry")
         self._gate.set_suspect(suspect=False)

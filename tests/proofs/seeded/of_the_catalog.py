@@ -61,6 +61,11 @@ def forget_that_the_log_is_in_doubt() -> None:
     replace(Gate, "set_suspect", lambda self, *, suspect: None)
 
 
+def forget_an_error_while_the_log_is_cut() -> None:
+    """What is not a commit flushes the log, fails, and says so to its caller only."""
+    replace(SqliteCatalog, "_in_doubt_if_it_fails", lambda self: contextlib.nullcontext())
+
+
 def report_an_unknown_outcome_as_none() -> None:
     """A commit that raised is told as one that did not happen."""
 

@@ -50,6 +50,7 @@ _FUZZ = "test_manifest_fuzz.py::test_reader_and_oracle_agree_on_mutations[20000]
 _FLUSH_FAILS = (
     "test_settling.py::test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all[{}]"
 )
+_CUT_FAILS = "test_settling.py::test_an_error_while_the_log_is_emptied_puts_it_in_doubt_for_all[{}]"
 
 SEEDED: dict[str, Seeded] = {
     # --- files
@@ -124,6 +125,12 @@ SEEDED: dict[str, Seeded] = {
     "an error of the log is forgotten": Seeded(
         of_the_catalog.forget_that_the_log_is_in_doubt,
         _test(_FLUSH_FAILS.format("full")),
+        "== b'.x01'",
+        needs="strace",
+    ),
+    "an error while the log is cut is forgotten": Seeded(
+        of_the_catalog.forget_an_error_while_the_log_is_cut,
+        _test(_CUT_FAILS.format("truncating")),
         "== b'.x01'",
         needs="strace",
     ),
