@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from agent_world_distfs import (
@@ -19,6 +20,7 @@ from agent_world_distfs import (
     repair_store,
 )
 from agent_world_distfs.catalog.pages import PageFile
+from behind import blob_file
 
 PAGE = 4096
 FILES = {f"dir/{number:03}": b"%d" % number * (number + 1) for number in range(200)}
@@ -165,6 +167,41 @@ def test_a_catalog_under_the_name_of_a_blob_is_found(filled: Path) -> None:
     assert len(report.lost_paths) == 1  # whose file had the name of the catalog
 
 
+def database_of_an_application(place: Path) -> bytes:
+    connection = apsw.Connection(str(place / "app.sqlite"))
+    connection.execute("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(40000))")
+    connection.close()
+    return (place / "app.sqlite").read_bytes()
+
+
+def catalog_of_another_store(place: Path) -> bytes:
+    with LocalCasStore(place / "another") as store:
+        store.write_file("of/another", b"of another store" * 1_000)
+    return (place / "another" / "catalog.db").read_bytes()
+
+
+@pytest.mark.parametrize("make", [database_of_an_application, catalog_of_another_store])
+def test_a_database_that_is_stored_is_never_taken_for_the_catalog(
+    filled: Path, tmp_path: Path, make: Callable[[Path], bytes]
+) -> None:
+    with LocalCasStore(filled) as store:
+        content_hash = store.write_file("db", make(tmp_path)).content_hash
+        names = {file.path for file in store.iter_files()}
+    with (filled / "catalog.db").open("r+b") as file:
+        file.write(b"\xff" * 16)
+    report = repair_store(filled)
+    assert (report.is_proven, report.salvaged_files) == (True, len(names))
+    size = os.stat(filled / "catalog.db").st_size
+    for is_rotten in (False, True):  # nor if nothing is left of the catalog
+        (filled / "catalog.db").write_bytes(random.Random(7).randbytes(size))
+        if is_rotten:
+            os.truncate(blob_file(filled, content_hash), blob_file(filled, content_hash).stat().st_size - 1)
+        report = repair_store(filled)
+        assert (report.is_proven, report.salvaged_files) == (False, 0)
+        with LocalCasStore(filled) as store:
+            assert store.list_files() == []
+
+
 def test_what_stands_in_the_log_counts(filled: Path, tmp_path: Path) -> None:
     store = LocalCasStore(filled)
     store.write_file("in/the/log", b"l" * 100)
@@ -216,8 +253,6 @@ def test_where_nothing_is_left_there_is_nothing_to_mend(tmp_path: Path, make: Ca
 
 
 def test_a_store_of_another_format_is_refused(filled: Path) -> None:
-    import apsw
-
     connection = apsw.Connection(str(filled / "catalog.db"))
     connection.execute("PRAGMA user_version = 2; CREATE TABLE newer (x)")
     connection.close()

@@ -17,30 +17,22 @@ import contextlib
 import dataclasses
 import os
 import secrets
-import shutil
 import tempfile
 from contextlib import ExitStack
 
-import apsw
-
 from agent_world_distfs.blobs.directory import DirectoryBlobs
-from agent_world_distfs.catalog.connections import as_uri
-from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.catalog.gate import Gate
-from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
-from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
-from agent_world_distfs.catalog.schema import empty_wal
+from agent_world_distfs.catalog.salvage import Hints, Salvage
 from agent_world_distfs.engine.orphans import SHARDS
-from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.flushing import flush_directory, flush_file
-from agent_world_distfs.hashing import hash_function, hash_stream
+from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import HashAlgorithm
+from agent_world_distfs.recovering.finding import has_bytes, opened_remains
 from agent_world_distfs.store.recovery import RepairSource
 
-_MAGIC = b"SQLite format 3\0"
 _DAMAGED = "catalog.db.damaged-"
 
 
@@ -80,7 +72,7 @@ def _undo_what_was_cut_off(place: str) -> None:
         if name.startswith(_DAMAGED) and not name.endswith("-wal") and os.path.exists(catalog):
             log = kept + "-wal"
             if os.path.samefile(kept, catalog):
-                if os.path.exists(log) and not _has_bytes(catalog + "-wal"):
+                if os.path.exists(log) and not has_bytes(catalog + "-wal"):
                     os.rename(log, catalog + "-wal")
                 os.unlink(kept)
     flush_directory(place)
@@ -111,62 +103,13 @@ def build(place: str, new: str, sources: list[RepairSource]) -> tuple[Salvage, t
     blobs = DirectoryBlobs(place, read_only=True)
     with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
         present = _list_files(blobs)
-        pages = PageFile(_with_log(_find_catalog(place, blobs, present), own))
-        try:
-            found = salvage(pages, _hints(sources, present), hash_raw)
+        with opened_remains(place, blobs, present, _hints(sources, present), own) as (pages, found):
             algorithm = found.algorithm or _algorithm_of(blobs, present)
             stored = _whole_files(blobs, present, found, algorithm)
             rebuild_catalog(new, Materials(found, pages, algorithm, stored))
-        finally:
-            pages.close()
     named = found.pins | {entry.content_hash for entry in found.entries.values()}
     adopted = (raw.hex() for raw in {*stored, *found.blobs} - named)
     return found, tuple(sorted(adopted))
-
-
-def _find_catalog(place: str, blobs: DirectoryBlobs, present: dict[str, int]) -> str:
-    """Where it is: under its name or, if what is there is something else, under that of a blob."""
-    catalog = os.path.join(place, "catalog.db")
-    paths = [catalog, *map(blobs.path_of, present)]
-    return next((path for path in paths if os.path.isfile(path) and _is_database(path)), catalog)
-
-
-def _is_database(path: str) -> bool:
-    with translated(path), open(path, "rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
-
-
-def _with_log(catalog: str, own: str) -> str:
-    """The catalog with what its log adds, as a copy in ``own``, so that the original stays as it is."""
-    copy = os.path.join(own, "catalog.db")
-    if not os.path.isfile(catalog):
-        open(copy, "wb").close()
-        return copy
-    if not _has_bytes(catalog + "-wal"):
-        return catalog  # nobody has it open, so it may be read without SQLite
-    shutil.copyfile(catalog, copy)
-    shutil.copyfile(catalog + "-wal", copy + "-wal")
-    try:
-        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
-        connection = apsw.Connection(as_uri(copy), flags=flags)
-        with contextlib.closing(connection):
-            empty_wal(connection)
-    except apsw.Error as error:
-        failure = translate(error, copy, 0)
-        if not isinstance(failure, CatalogError):  # of the place of the copy: the log must not count as empty
-            raise failure from error
-    return copy
-
-
-def _has_bytes(path: str) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.stat(path).st_size > 0
-    return False
-
-
-def hash_raw(algorithm: HashAlgorithm, data: bytes) -> bytes:
-    """The hash as catalogs have it."""
-    return bytes.fromhex(hash_function(algorithm)(data))
 
 
 # --- what others know ---------------------------------------------------------------------------

@@ -27,7 +27,8 @@ from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import Progress, RepairReport
-from agent_world_distfs.recovering.building import Rebuilt, build, hash_raw, rebuild
+from agent_world_distfs.recovering.building import Rebuilt, build, rebuild
+from agent_world_distfs.recovering.finding import hash_raw
 from agent_world_distfs.store import CasStore
 from agent_world_distfs.store.recovery import RepairSource
 

@@ -1,0 +1,97 @@
+"""Where the damaged catalog is, and what is left of it.
+
+What stands under its name is read first, however damaged: a head that is wrong makes it no other file. Only
+if that yields nothing may it have been exchanged with the file of a large blob, which then has the catalog
+under its name. What users store may be a database, too, or the catalog of another store; neither is ever
+taken for this one: a catalog that stands in the place of a blob has a row for that very blob, and no bytes
+that somebody stored can name their own hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import apsw
+
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.connections import as_uri
+from agent_world_distfs.catalog.failures import translate
+from agent_world_distfs.catalog.pages import PageFile
+from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
+from agent_world_distfs.catalog.schema import empty_wal
+from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.hashing import hash_function
+from agent_world_distfs.os_failures import translated
+from agent_world_distfs.records import HashAlgorithm
+
+_MAGIC = b"SQLite format 3\0"
+
+
+@contextmanager
+def opened_remains(
+    place: str, blobs: DirectoryBlobs, present: dict[str, int], hints: Hints, own: str
+) -> Iterator[tuple[PageFile, Salvage]]:
+    """The pages of the damaged catalog and what they hold; ``own`` is a directory for a copy of it."""
+    with ExitStack() as stack:
+
+        def read(path: str) -> tuple[PageFile, Salvage]:
+            pages = PageFile(path)
+            stack.callback(pages.close)
+            return pages, salvage(pages, hints, hash_raw)
+
+        under_its_name = read(_with_log(os.path.join(place, "catalog.db"), own))
+        if not _yields_something(under_its_name[1]):
+            for name in present:
+                path = blobs.path_of(name)
+                if _is_database(path) and bytes.fromhex(name) in (misplaced := read(path))[1].blobs:
+                    yield misplaced
+                    return
+        yield under_its_name
+
+
+def _yields_something(found: Salvage) -> bool:
+    """Whether anything in it is proven: a row by the key that fits it, or a blob by its content."""
+    return found.key is not None or bool(found.blobs) or bool(found.former_blobs)
+
+
+def _is_database(path: str) -> bool:
+    with translated(path), open(path, "rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _with_log(catalog: str, own: str) -> str:
+    """The catalog with what its log adds, as a copy in ``own``, so that the original stays as it is."""
+    copy = os.path.join(own, "catalog.db")
+    if not os.path.isfile(catalog):
+        open(copy, "wb").close()
+        return copy
+    if not has_bytes(catalog + "-wal"):
+        return catalog  # nobody has it open, so it may be read without SQLite
+    shutil.copyfile(catalog, copy)
+    shutil.copyfile(catalog + "-wal", copy + "-wal")
+    try:
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(as_uri(copy), flags=flags)
+        with contextlib.closing(connection):
+            empty_wal(connection)
+    except apsw.Error as error:
+        failure = translate(error, copy, 0)
+        if not isinstance(failure, CatalogError):  # of the place of the copy: the log must not count as empty
+            raise failure from error
+    return copy
+
+
+def has_bytes(path: str) -> bool:
+    """Whether something is there that is not empty."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path).st_size > 0
+    return False
+
+
+def hash_raw(algorithm: HashAlgorithm, data: bytes) -> bytes:
+    """The hash as catalogs have it."""
+    return bytes.fromhex(hash_function(algorithm)(data))
