@@ -90,7 +90,7 @@ class LocalCasStore(CasStore):
         self._handle = hold_handle(location)
         try:
             catalog = _open_catalog(location, durability, lock_timeout_s, read_only=read_only)
-            super().__init__(location, catalog, DirectoryBlobs(location, read_only=read_only))
+            super().__init__(location, catalog, _open_blobs(location, catalog, read_only=read_only))
             _require_algorithm(location, hash_algorithm, catalog)
             if not read_only:
                 # A failure must not prevent opening, to read or audit say: the next open tries again.
@@ -222,6 +222,10 @@ def _connect(location: str, *, is_flushed: bool, timeout_s: float, read_only: bo
         read_only=read_only,
         immutable=immutable,
     )
+
+
+def _open_blobs(location: str, catalog: SqliteCatalog, *, read_only: bool) -> DirectoryBlobs:
+    return DirectoryBlobs(location, read_only=read_only, require_present=catalog.presence.require)
 
 
 def _require_algorithm(location: str, wanted: HashAlgorithm | None, catalog: SqliteCatalog) -> None:

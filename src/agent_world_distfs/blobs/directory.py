@@ -47,11 +47,15 @@ RESERVE_BYTES = 2 << 20
 class DirectoryBlobs:
     """``BlobFiles`` in a directory of one machine."""
 
-    def __init__(self, root: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self, root: str, *, read_only: bool = False, require_present: Callable[[], None] = lambda: None
+    ) -> None:
+        """``require_present`` raises if another store, or none, is at the location by now."""
         self._blobs = os.path.join(root, "blobs")
         self._quarantine = Quarantine(root)
         self._hints = Hints(root)
         self._read_only = read_only
+        self._require_present = require_present
         self._reserve = os.path.join(root, "reserve")
         self._sessions = Sessions(os.path.join(root, "tmp"), read_only=read_only)
         self._numbers = count()
@@ -83,16 +87,26 @@ class DirectoryBlobs:
         if self._is_flushed_as_one is None:
             self._is_flushed_as_one = is_flushed_as_one(self._blobs)
         try:
-            return FileBatch(self, self._sessions.own_directory(), is_flushed_as_one=self._is_flushed_as_one)
+            return FileBatch(self, self._own_directory(), is_flushed_as_one=self._is_flushed_as_one)
         except OSError as error:
             raise self.ours(error, self._blobs) from error
 
     def ours(self, error: OSError, path: str) -> WorldError:
         """The error to raise where a temporary file failed: closing the store takes them away."""
-        return StoreClosedError() if self._sessions.is_ended else translate(error, path)
+        if self._sessions.is_ended:
+            return StoreClosedError()
+        try:
+            self._require_present()
+        except WorldError as moved:
+            return moved
+        return translate(error, path)
+
+    def _own_directory(self) -> str:
+        self._require_present()
+        return self._sessions.own_directory()
 
     def _temporary_path(self) -> str:
-        return os.path.join(self._sessions.own_directory(), str(next(self._numbers)))
+        return os.path.join(self._own_directory(), str(next(self._numbers)))
 
     def give_name(self, temporary: str, content_hash: str) -> None:
         """Durably give a flushed temporary file its name, besides the one it has."""
@@ -120,6 +134,7 @@ class DirectoryBlobs:
 
     def make_shards(self, content_hashes: Iterable[str]) -> bool:
         """Make the directories that are missing for these names; whether any has not been flushed yet."""
+        self._require_present()  # much may have happened while the bytes were written
         new = {content_hash[:2] for content_hash in content_hashes} - self._durable_shards
         for shard in new:
             with contextlib.suppress(FileExistsError):
@@ -140,6 +155,7 @@ class DirectoryBlobs:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
+            self._require_present()
             raise
         except OSError as error:
             form = self.stat(content_hash)
@@ -157,12 +173,14 @@ class DirectoryBlobs:
         try:
             return _form(os.stat(path, follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
+            self._require_present()
             return None
         except OSError as error:
             raise translate(error, path) from error
 
     def list_shard(self, shard: str) -> dict[str, StoredForm]:
         """See ``BlobFiles.list_shard``. Names that are not hashes of this shard are not blobs."""
+        self._require_present()
         path = os.path.join(self._blobs, shard)
         found: dict[str, StoredForm] = {}
         try:
@@ -188,6 +206,7 @@ class DirectoryBlobs:
 
     def remove(self, content_hashes: Iterable[str]) -> Callable[[], None]:
         """See ``BlobFiles.remove``."""
+        self._require_present()
         trash: list[str] = []
         try:
             for content_hash in content_hashes:
@@ -201,6 +220,7 @@ class DirectoryBlobs:
 
     def keep_aside(self, content_hash: str, identity: int, label: str, data: bytes | None) -> str | None:
         """See ``BlobFiles.keep_aside``."""
+        self._require_present()
         name = f"{content_hash}.{label}"
         if data is not None:
             return self._quarantine.write(name, data)
@@ -244,6 +264,7 @@ class DirectoryBlobs:
     def session(self) -> str:
         """See ``BlobFiles.session``."""
         try:
+            self._require_present()
             return self._sessions.own()
         except OSError as error:
             raise translate(error, self._blobs) from error

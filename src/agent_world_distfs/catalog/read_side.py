@@ -20,6 +20,7 @@ from agent_world_distfs.errors import (
     StoreClosedError,
     WorldError,
 )
+from agent_world_distfs.presence import Presence
 from agent_world_distfs.protocols import BlobRow, IndexState
 from agent_world_distfs.records import FileMetadata, HashAlgorithm
 
@@ -37,6 +38,7 @@ class ReadSide:
         self._stillness = Stillness(path) if immutable else None
         self._is_closed = False
         self._pid = os.getpid()
+        self.presence = Presence(path)
         try:
             self.hash_algorithm, self._checksums = self._recognise()
         except BaseException:
@@ -97,10 +99,15 @@ class ReadSide:
                 answer = question(loan)
             finally:
                 self._readers.give_back(loan)
+        except CatalogError:
+            self.presence.require()
+            self._require_stillness()
+            raise
         except WorldError:
             self._require_stillness()
             raise
         except (apsw.Error, *MALFORMED) as error:
+            self.presence.require()
             self._require_stillness()
             raise translate(error, self._path, self._timeout_s) from error
         self._require_stillness()
