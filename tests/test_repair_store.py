@@ -16,6 +16,7 @@ from agent_world_distfs import (
     LocalCasStore,
     NotFoundError,
     RepairReport,
+    StorageError,
     UnavailableError,
     repair_store,
 )
@@ -91,6 +92,35 @@ def test_lock_files_and_directories_that_were_cleared_away_come_back(filled: Pat
     assert contents(filled) == expected()
     with LocalCasStore(filled) as store:
         store.write_file("next", b"next" * 5_000)
+
+
+def test_a_directory_of_blobs_that_is_gone_comes_back_with_all_that_a_source_has(
+    filled: Path, tmp_path: Path
+) -> None:
+    with LocalCasStore(filled) as store:
+        store.backup(tmp_path / "backup")
+    shutil.rmtree(filled / "blobs")
+    with LocalCasStore(filled) as store, pytest.raises(StorageError, match="run `distfs repair`") as raised:
+        store.write_file("next", b"next" * 5_000)
+    assert raised.value.path == str(filled / "blobs")
+    assert not repair_store(filled, dry_run=True).is_whole()
+    assert not (filled / "blobs").exists()
+    report = repair_store(filled, [tmp_path / "backup"])
+    assert report.is_whole()
+    assert contents(filled) == expected()
+    with LocalCasStore(filled) as store:
+        store.write_file("next", b"next" * 5_000)
+
+
+def test_a_directory_of_sessions_that_goes_while_the_store_is_open_is_named(filled: Path) -> None:
+    with LocalCasStore(filled) as store:
+        shutil.rmtree(filled / "tmp")
+        with pytest.raises(StorageError, match="run `distfs repair`") as raised:
+            store.put_bytes(b"next" * 5_000)
+        assert raised.value.path == str(filled / "tmp")
+        with pytest.raises(StorageError, match="run `distfs repair`") as raised, store.lease() as lease:
+            lease.put_bytes(b"x")
+        assert raised.value.path == str(filled / "tmp")
 
 
 @pytest.mark.parametrize("algorithm_bytes", [b"blake3", b"SQLite format 3\0"])

@@ -29,7 +29,7 @@ from agent_world_distfs.blobs.hints import Hints
 from agent_world_distfs.blobs.incoming import IncomingFile, unlink_all
 from agent_world_distfs.blobs.quarantine import Quarantine
 from agent_world_distfs.blobs.sessions import Sessions
-from agent_world_distfs.errors import CatalogError, StoreClosedError, WorldError
+from agent_world_distfs.errors import CatalogError, StorageError, StoreClosedError, WorldError
 from agent_world_distfs.filesystem_kind import is_flushed_as_one
 from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.hashing import is_content_hash
@@ -39,6 +39,8 @@ from agent_world_distfs.protocols import StoredForm
 _WRITABLE = 0o222
 _CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EROFS, errno.EOPNOTSUPP}
 """What linking says where a second name cannot be: another file system, too many, or not ours to give."""
+
+_GONE = "the directory is gone: mount its disk, if it had one of its own, or run `distfs repair`"
 
 RESERVE_BYTES = 2 << 20
 """What is kept back on the disk, so that a full one can be emptied: removing writes to the WAL first."""
@@ -51,13 +53,13 @@ class DirectoryBlobs:
         self, root: str, *, read_only: bool = False, require_present: Callable[[], None] = lambda: None
     ) -> None:
         """``require_present`` raises if another store, or none, is at the location by now."""
-        self._blobs = os.path.join(root, "blobs")
+        self._blobs, self._temporary = os.path.join(root, "blobs"), os.path.join(root, "tmp")
         self._quarantine = Quarantine(root)
         self._hints = Hints(root)
         self._read_only = read_only
         self._require_present = require_present
         self._reserve = os.path.join(root, "reserve")
-        self._sessions = Sessions(os.path.join(root, "tmp"), read_only=read_only)
+        self._sessions = Sessions(self._temporary, read_only=read_only)
         self._numbers = count()
         self._durable_shards: set[str] = set()
         self._is_flushed_as_one: bool | None = None  # not asked yet
@@ -99,6 +101,10 @@ class DirectoryBlobs:
             self._require_present()
         except WorldError as moved:
             return moved
+        if isinstance(error, FileNotFoundError):
+            for directory in (self._blobs, self._temporary):
+                if not os.path.isdir(directory):
+                    return StorageError(directory, _GONE)
         return translate(error, path)
 
     def _own_directory(self) -> str:
@@ -267,7 +273,7 @@ class DirectoryBlobs:
             self._require_present()
             return self._sessions.own()
         except OSError as error:
-            raise translate(error, self._blobs) from error
+            raise self.ours(error, self._temporary) from error
 
     def live_sessions(self, sessions: Iterable[str]) -> frozenset[str]:
         """See ``BlobFiles.live_sessions``."""

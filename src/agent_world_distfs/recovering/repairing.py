@@ -47,7 +47,7 @@ def repair_store(
     Where the catalog is whole, this is the ``repair`` of a store. Else a new one is made first of what can
     be believed of the damaged one, which is kept as ``catalog.db.damaged-<id>``; nobody may have the
     store open meanwhile. What a new catalog does not have: the change log. Lock files that are gone are
-    made anew; that nobody has the store open then, nothing can tell but you.
+    made anew; that nobody has the store open then, nothing can tell but you. So are ``blobs/`` and ``tmp/``.
 
     Raises:
         NotFoundError: there is no store, nor what is left of one.
@@ -59,6 +59,7 @@ def repair_store(
         _require_remains(place)
         if not dry_run:
             _restore_locks(place)
+            _restore_directories(place)
         damage = _find_damage(place)
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
@@ -87,6 +88,19 @@ def _restore_locks(place: str) -> None:
         Gate.create(locks)
         flush_directory(locks)
         flush_directory(place)
+
+
+def _restore_directories(place: str) -> None:
+    """Make those of large blobs and of sessions where they are gone; what they held, a source may have.
+
+    Opening does not make ``blobs``: its disk may only not be mounted. Whoever repairs says that it is lost; a
+    link that leads nowhere is left alone even so.
+    """
+    if {"catalog.db", "locks"} <= set(os.listdir(place)):
+        for name in ("blobs", "tmp"):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.join(place, name))
+                flush_directory(place)
 
 
 def _names_in(directory: str) -> set[str]:
