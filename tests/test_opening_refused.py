@@ -19,6 +19,7 @@ from agent_world_distfs import (
     NotFoundError,
     StorageError,
     WorldError,
+    repair_store,
     upgrade_store,
 )
 from behind import descriptors, edit, tree_of
@@ -214,6 +215,25 @@ def test_a_damaged_catalog_is_refused_in_our_words_and_leaks_nothing(
         LocalCasStore(location, read_only=read_only)
     gc.collect()
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("is_dangling", [False, True])
+def test_a_catalog_that_is_a_symlink_is_refused_and_no_repair_forgets_its_log(
+    location: Path, tmp_path: Path, is_dangling: bool
+) -> None:
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"x")
+    (location / "catalog.db").rename(tmp_path / "catalog.db")
+    (location / "catalog.db").symlink_to("nowhere" if is_dangling else tmp_path / "catalog.db")
+    before = tree_of(location)
+    for open_it in (LocalCasStore, lambda place: LocalCasStore(place, read_only=True), repair_store):
+        with pytest.raises(IncompatibleStoreError, match="symlink"):
+            open_it(location)
+    assert tree_of(location) == before
+    (location / "catalog.db").unlink()
+    (tmp_path / "catalog.db").rename(location / "catalog.db")
+    with LocalCasStore(location) as store:
+        assert store.read_file("a") == b"x"
 
 
 @pytest.mark.parametrize("sql", ["DELETE FROM store", "UPDATE store SET hash_algorithm = 'md5'"])

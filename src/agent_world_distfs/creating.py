@@ -28,12 +28,13 @@ def find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bo
 
     Raises:
         NotFoundError: there is none, and none is to be made.
-        IncompatibleStoreError: something else is there, or the file system cannot lock.
+        IncompatibleStoreError: something else is there, the catalog is a symlink, or the file system
+            cannot lock.
         CatalogError: the catalog is no file, or gone from beside its blobs.
     """
     try:
         if os.path.lexists(os.path.join(location, "catalog.db")):
-            _require_regular(os.path.join(location, "catalog.db"))
+            _require_regular(location)
             require_lockable(location, can_write=not read_only or os.access(location, os.W_OK))
             if not read_only:
                 _make_place_for_sessions(location)
@@ -64,8 +65,18 @@ def _make_place_for_sessions(location: str) -> None:
             os.mkdir(os.path.join(location, "tmp"))
 
 
-def _require_regular(catalog: str) -> None:
-    """Raise unless it is a regular file: reading from a fifo, say, would wait forever."""
+def _require_regular(location: str) -> None:
+    """Raise unless the catalog is a regular file: reading from a fifo, say, would wait forever.
+
+    SQLite keeps the WAL beside what a symlink leads to. What is acknowledged there would be found by nobody
+    who looks for it here: neither a flush of the WAL nor a repair.
+    """
+    catalog = os.path.join(location, "catalog.db")
+    if os.path.islink(catalog):
+        reason = (
+            "catalog.db is a symlink: put the file and its -wal in its place, or link the whole directory"
+        )
+        raise IncompatibleStoreError(location, reason)
     if not os.path.isfile(catalog):
         raise CatalogError(f"{catalog} is not a regular file")
 

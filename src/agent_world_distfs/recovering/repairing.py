@@ -52,7 +52,7 @@ def repair_store(
     Raises:
         NotFoundError: there is no store, nor what is left of one.
         UnavailableError: the catalog has to be built anew, and somebody has the store open.
-        IncompatibleStoreError: it is a store of another format.
+        IncompatibleStoreError: it is a store of another format, or its catalog a symlink.
     """
     place, sources = as_host_path(location), list(sources)
     with translated(place):
@@ -122,7 +122,7 @@ def _find_damage(place: str) -> tuple[str, ...]:
         return (error.reason,)
     except IncompatibleStoreError as error:
         # A bit may have flipped in the number of the format; whether it is ours, the tables tell.
-        if os.path.isfile(catalog) and _is_of_this_format(catalog):
+        if not os.path.islink(catalog) and os.path.isfile(catalog) and _is_of_this_format(catalog):
             return (error.reason,)
         raise
 
