@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from agent_world_distfs import IncompatibleStoreError, LocalCasStore, filesystem_kind
 from agent_world_distfs.filesystem_kind import filesystem_type, find_type, locks_hold
+from children import cannot_run
 
 MOUNTS = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -24,27 +27,45 @@ MOUNTS = r"""
 
 
 @pytest.mark.parametrize(
-    ("directory", "kind"),
+    ("device", "kind"),
     [
-        ("/", "ext4"),
-        ("/work", "ext4"),
-        ("/home", "nfs4"),
-        ("/home/me/world", "nfs4"),
-        ("/home/local", "xfs"),
-        ("/home/local/deep", "xfs"),
-        ("/home/locally", "nfs4"),
-        ("/homestead/a", "btrfs"),
-        ("/mnt/with space\\and\nmore/world", "fuse.sshfs"),
-        ("/over/x", "tmpfs"),
-        ("/vm", "9p"),
+        ("254:0", "ext4"),
+        ("0:40", "nfs4"),
+        ("254:16", "xfs"),
+        ("0:41", "fuse.sshfs"),
+        ("0:42", "overlay"),
+        ("0:43", "tmpfs"),
+        ("0:4", None),
+        ("0:440", None),
     ],
 )
-def test_the_type_is_that_of_the_mount_that_is_seen(directory: str, kind: str) -> None:
-    assert find_type(MOUNTS, directory) == kind
+def test_the_type_is_that_of_the_device(device: str, kind: str | None) -> None:
+    assert find_type(MOUNTS, device) == kind
 
 
 def test_no_mounts_are_no_type() -> None:
-    assert find_type("", "/world") is None
+    assert find_type("", "254:0") is None
+
+
+HIDDEN = """
+mkdir -p "$0/above/below" &&
+mount -t tmpfs none "$0/above/below" &&
+mount -t ramfs none "$0/above" &&
+mkdir "$0/above/below" &&
+exec "$1" -c "$2" "$0/above/below"
+"""
+ASK = "import sys; from agent_world_distfs.filesystem_kind import *; print(filesystem_type(sys.argv[1]))"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_a_mount_that_another_hides_says_nothing(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        cannot_run("only root can mount")
+    command = ["unshare", "--mount", "sh", "-c", HIDDEN, str(tmp_path), sys.executable, ASK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        cannot_run(f"nothing could be mounted: {done.stderr.strip()}")
+    assert done.stdout == "ramfs\n", done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")

@@ -30,7 +30,8 @@ LOCAL = {
 _BY_MAGIC = {
     0xEF53: "ext2", 0x58465342: "xfs", 0x9123683E: "btrfs", 0xF2F52010: "f2fs", 0x01021994: "tmpfs",
     0x794C7630: "overlay", 0x6969: "nfs", 0xFF534D42: "cifs", 0xFE534D42: "smb2", 0x01021997: "9p",
-    0x00C36400: "ceph",
+    0x00C36400: "ceph", 0x517B: "smbfs", 0x5346414F: "afs", 0x73757245: "coda", 0x564C: "ncpfs",
+    0x0BD00BD0: "lustre",
 }  # fmt: skip
 """Source: statfs(2). ext2, ext3 and ext4 have one number: what all of them hold is relied on."""
 
@@ -84,15 +85,16 @@ def is_flushed_as_one(directory: str) -> bool:
 def filesystem_type(directory: str) -> str | None:
     """The type of the file system, as the kernel calls it; None if that cannot be determined."""
     try:
+        device = os.stat(directory).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            found = find_type(mounts.read(), os.path.realpath(directory))
+            found = find_type(mounts.read(), f"{os.major(device)}:{os.minor(device)}")
     except OSError:
         return None
     return found or _type_by_magic(directory)
 
 
 def _type_by_magic(directory: str) -> str | None:
-    """The same where no mount is known, as in a changed root."""
+    """The same where no mount has the device: in a changed root, or in a subvolume of Btrfs."""
     import ctypes  # late: it takes milliseconds, and most processes never come here
 
     answer = ctypes.create_string_buffer(256)  # a ``struct statfs``: ``f_type`` comes first, a long
@@ -102,18 +104,18 @@ def _type_by_magic(directory: str) -> str | None:
     return _BY_MAGIC.get(magic & 0xFFFFFFFF)
 
 
-def find_type(mountinfo: str, directory: str) -> str | None:
-    """The type of the mount that holds a directory: the last one of the longest mount point above it.
+def find_type(mountinfo: str, device: str) -> str | None:
+    """The type of the file system on a device, ``major:minor``, if it is mounted anywhere.
 
-    Source: proc_pid_mountinfo(5): the mount point is field 5, with octal escapes; the type follows " - ".
+    Not that of the longest mount point above a directory: a mount on a parent may hide it.
+
+    Source: proc_pid_mountinfo(5): the device is field 3; the type follows " - ".
     """
-    best, found = -1, None
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
-        if os.path.commonpath([point, directory]) == point and len(point) >= best:
-            best, found = len(point), after.split(" ")[0]
-    return found
+        if before.split(" ")[2] == device:
+            return after.split(" ")[0]
+    return None
 
 
 def locks_hold(directory: str) -> bool:
