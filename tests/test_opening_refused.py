@@ -217,6 +217,27 @@ def test_a_damaged_catalog_is_refused_in_our_words_and_leaks_nothing(
     assert descriptors() == before
 
 
+@pytest.mark.parametrize("lost", ["locks", "locks/handles", "locks/gate", "locks/turnstile"])
+def test_who_misses_a_lock_file_is_sent_to_the_repair(location: Path, lost: str) -> None:
+    place = location / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    with pytest.raises(StorageError, match="run `distfs repair`") as raised, LocalCasStore(location) as store:
+        store.write_file("a", b"x")
+    assert raised.value.path.startswith(str(place))
+    assert repair_store(location).is_whole()
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"x")
+
+
+def test_an_empty_catalog_is_damage_and_no_database_of_another_program(location: Path) -> None:
+    os.truncate(location / "catalog.db", 0)
+    with pytest.raises(CatalogError, match="is empty: run `distfs repair`"):
+        LocalCasStore(location)
+    repair_store(location)
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"x")
+
+
 @pytest.mark.parametrize("is_dangling", [False, True])
 def test_a_catalog_that_is_a_symlink_is_refused_and_no_repair_forgets_its_log(
     location: Path, tmp_path: Path, is_dangling: bool

@@ -66,7 +66,7 @@ def _make_place_for_sessions(location: str) -> None:
 
 
 def _require_regular(location: str) -> None:
-    """Raise unless the catalog is a regular file: reading from a fifo, say, would wait forever.
+    """Raise unless the catalog is a regular file with content: reading from a fifo, say, would wait forever.
 
     SQLite keeps the WAL beside what a symlink leads to. What is acknowledged there would be found by nobody
     who looks for it here: neither a flush of the WAL nor a repair.
@@ -79,6 +79,8 @@ def _require_regular(location: str) -> None:
         raise IncompatibleStoreError(location, reason)
     if not os.path.isfile(catalog):
         raise CatalogError(f"{catalog} is not a regular file")
+    if not os.path.getsize(catalog):  # to SQLite that is a new database, so of another program
+        raise CatalogError(f"{catalog} is empty: run `distfs repair`")
 
 
 def _create(location: str, algorithm: HashAlgorithm) -> None:

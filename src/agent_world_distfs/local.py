@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs, spare_reserve
 from agent_world_distfs.catalog.connections import require_fixed_sqlite
+from agent_world_distfs.catalog.failures import LOCK_IS_GONE, is_lock_file
 from agent_world_distfs.catalog.schema import FORMAT
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying import copy_store
@@ -31,6 +32,7 @@ from agent_world_distfs.engine.staging import open_place
 from agent_world_distfs.errors import (
     IncompatibleStoreError,
     InvalidInputError,
+    StorageError,
     StorageFullError,
     StorageIOError,
     UnavailableError,
@@ -87,7 +89,7 @@ class LocalCasStore(CasStore):
             "read_only": read_only,
         }
         find_or_create(location, hash_algorithm, create=create, read_only=read_only)
-        self._handle = hold_handle(location)
+        self._handle = _hold_handle(location)
         try:
             catalog = _open_catalog(location, durability, lock_timeout_s, read_only=read_only)
             super().__init__(location, catalog, _open_blobs(location, catalog, read_only=read_only))
@@ -185,6 +187,15 @@ def _check_options(algorithm: object, durability: str, lock_timeout_s: float) ->
         raise TypeError(f"lock_timeout_s is a number of seconds, not {type(lock_timeout_s).__name__}")
     if not lock_timeout_s >= 0:
         raise InvalidInputError(f"lock_timeout_s is not a time to wait: {lock_timeout_s}")
+
+
+def _hold_handle(location: str) -> int:
+    try:
+        return hold_handle(location)
+    except StorageError as error:
+        if not os.path.lexists(error.path) and is_lock_file(error.path):
+            raise StorageError(error.path, LOCK_IS_GONE) from error
+        raise
 
 
 def _open_catalog(location: str, durability: str, lock_timeout_s: float, *, read_only: bool) -> SqliteCatalog:

@@ -46,6 +46,27 @@ def test_repair_builds_a_catalog_anew(distfs: Distfs) -> None:
     assert distfs("read", "a").stdout == b"a"
 
 
+def test_repair_that_finds_no_index_says_how_it_comes_back_also_the_next_time(distfs: Distfs) -> None:
+    distfs.write("a", b"a")
+    distfs.write("big", BIG)
+    backup = distfs.place / "backup"
+    distfs("backup", backup)
+    (distfs.location / "catalog.db").write_bytes(b"")
+    assert "is empty: run `distfs repair`" in distfs.error("ls", code=5)["message"]
+    plan = distfs("repair", "--dry-run", code=5).text
+    first = distfs("repair", code=5).text
+    [kept] = distfs.location.glob("catalog.db.damaged-*")
+    second = distfs("repair", "--from", backup).text
+    for text in (plan, first, second):
+        assert "`distfs pull BACKUP` replaces the index" in text
+    assert f"The damaged one is kept as {kept.name}." in first
+    assert f"An earlier repair has kept {kept.name}." in second
+    assert "with --from BACKUP" in first
+    distfs("pull", backup)
+    assert distfs("read", "a").stdout == b"a"
+    assert distfs("read", "big").stdout == BIG
+
+
 def test_repair_while_somebody_has_a_damaged_store_open_exits_with_6(distfs: Distfs) -> None:
     distfs.write("a", b"a")
     catalog = distfs.location / "catalog.db"

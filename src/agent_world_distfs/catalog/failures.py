@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import apsw
@@ -32,6 +33,15 @@ MALFORMED = (AttributeError, TypeError, ValueError, OverflowError, struct.error)
 """What comes of values that their columns cannot hold: a flipped bit makes a number of a text."""
 
 
+LOCK_IS_GONE = "the lock file is gone: close the store everywhere, then run `distfs repair`"
+
+
+def is_lock_file(path: str) -> bool:
+    """Whether it is one of those that only a new store makes, and a repair."""
+    directory, name = os.path.split(path)
+    return os.path.basename(directory) == "locks" and name in ("turnstile", "gate", "handles")
+
+
 def translate(error: Exception, path: str, timeout_s: float) -> WorldError:
     """The error to raise, from this one: SQLite's, the system's or one of MALFORMED."""
     if isinstance(error, apsw.BusyError | apsw.LockedError):
@@ -48,6 +58,8 @@ def translate(error: Exception, path: str, timeout_s: float) -> WorldError:
 
 
 def _storage_error(error: Exception, path: str) -> WorldError | None:
+    if isinstance(error, FileNotFoundError) and is_lock_file(str(error.filename)):
+        return StorageError(str(error.filename), LOCK_IS_GONE)
     if isinstance(error, OSError):  # of a lock file: what to do next depends on its number
         return os_failures.translate(error, path)
     kind = next((ours for kind, ours in _STORAGE.items() if isinstance(error, kind)), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 from collections.abc import Iterator
 
 import click
@@ -37,11 +39,12 @@ def repair(invocation: Invocation, *, sources: tuple[str, ...], dry_run: bool) -
     """
     with invocation.watching("repair") as progress:
         report = repair_store(invocation.place(), sources, dry_run=dry_run, progress=progress)
-    invocation.answer(output.fields(report) | {"is_whole": report.is_whole()}, _told(report))
+    kept = sorted(fnmatch.filter(os.listdir(invocation.place()), "catalog.db.damaged-????????"))
+    invocation.answer(output.fields(report) | {"is_whole": report.is_whole()}, _told(report, kept))
     return ExitCode.OK if report.is_whole() else ExitCode.CORRUPT
 
 
-def _told(report: RepairReport) -> Iterator[str]:
+def _told(report: RepairReport, kept: list[str]) -> Iterator[str]:
     yield from _told_of_catalog(report)
     mended, lost = len(report.repaired_blob_hashes), len(report.lost_blob_hashes)
     did = "Would repair" if report.is_dry_run else "Repaired"
@@ -60,6 +63,20 @@ def _told(report: RepairReport) -> Iterator[str]:
             yield from output.listed(map(shown, items), len(items))
     if report.is_whole():
         yield "Whole: every byte was hashed."
+    yield from _told_of_what_to_do(report, kept)
+
+
+def _told_of_what_to_do(report: RepairReport, kept: list[str]) -> Iterator[str]:
+    """Where an index was lost, how it may come back: also the next time, when nothing else tells of it."""
+    names = ", ".join(map(output.printable, kept))
+    if report.salvaged_files is None and kept:
+        yield f"An earlier repair has kept {names}. If files are missing since then:"
+    elif report.salvaged_files is None or report.is_proven:
+        return
+    yield "`distfs pull BACKUP` replaces the index by that of a backup or of another store."
+    if kept:
+        yield "Or put the damaged catalog (and its -wal, if there is one) back as catalog.db,"
+        yield "and repair it again, with --from BACKUP."
 
 
 def _told_of_catalog(report: RepairReport) -> Iterator[str]:
