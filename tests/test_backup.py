@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agent_world_distfs import (
+    BackupReport,
     CatalogError,
     IncompatibleStoreError,
     InvalidInputError,
     LocalCasStore,
     NotFoundError,
+    StorageError,
     StorageFullError,
     UnavailableError,
     restore_backup,
@@ -66,6 +70,27 @@ def test_repeated_only_what_is_new_is_copied(filled: LocalCasStore, tmp_path: Pa
 def blob_file(root: Path | str, store: LocalCasStore, data: bytes) -> Path:
     name = store.hash_bytes(data)
     return Path(root, "blobs", name[:2], name)
+
+
+@pytest.mark.parametrize("size_kib", [64, 256, 512, 768, 1_024, 1_280, 2_560])
+def test_a_full_target_is_named_and_the_store_is_not_blamed(
+    filled: LocalCasStore, make_disk: MakeDisk, size_kib: int
+) -> None:
+    disk = make_disk(size_kib << 10)
+    for number in range(60):
+        filled.write_file(f"small/{number}", os.urandom(8_000))
+    for number in range(10):
+        filled.write_file(f"large/{number}", os.urandom(80_000))
+
+    def restore() -> BackupReport:
+        return restore_backup(filled.location, disk / "copy")
+
+    for copy in (partial(filled.backup, disk / "copy"), restore):
+        with pytest.raises(StorageError) as raised:
+            copy()
+        assert raised.value.path.startswith(str(disk))
+        assert "not an error" not in raised.value.reason
+        shutil.rmtree(disk / "copy")
 
 
 def test_what_rots_in_the_backup_is_found_when_it_is_verified(filled: LocalCasStore, tmp_path: Path) -> None:

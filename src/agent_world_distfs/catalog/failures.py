@@ -27,6 +27,13 @@ _STORAGE: dict[type[Exception], type[StorageError]] = {
     apsw.CantOpenError: StorageError,
 }
 
+_SUCCESS = "not an error"
+_SENTENCES = {
+    StorageFullError: "database or disk is full",
+    StorageIOError: "disk I/O error",
+    StorageReadOnlyError: "attempt to write a readonly database",
+}
+
 _SHORT_READ = apsw.SQLITE_IOERR_SHORT_READ
 
 MALFORMED = (AttributeError, TypeError, ValueError, OverflowError, struct.error)
@@ -63,4 +70,10 @@ def _storage_error(error: Exception, path: str) -> WorldError | None:
     if isinstance(error, OSError):  # of a lock file: what to do next depends on its number
         return os_failures.translate(error, path)
     kind = next((ours for kind, ours in _STORAGE.items() if isinstance(error, kind)), None)
-    return None if kind is None else kind(path, str(error))
+    return None if kind is None else kind(path, _reason(error, kind))
+
+
+def _reason(error: Exception, kind: type[StorageError]) -> str:
+    """What SQLite says; its backups give a code, and leave the sentence to be that of a success."""
+    said = str(error)
+    return _SENTENCES.get(kind, "the database cannot be opened") if said in ("", _SUCCESS) else said
