@@ -43,7 +43,7 @@ def _errors_naming(path: str) -> Iterator[None]:
     """Within it, an error of writing is one of the copy: what is copied is only read."""
     try:
         yield
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         failure = translate(error, path, 0)
         if isinstance(failure, StorageError) and getattr(error, "extendedresult", 0) not in _OF_READING:
             raise failure from error
