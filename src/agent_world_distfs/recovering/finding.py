@@ -47,7 +47,7 @@ def opened_remains(
         if not _yields_something(under_its_name[1]):
             for name in present:
                 path = blobs.path_of(name)
-                if _is_database(path) and bytes.fromhex(name) in (misplaced := read(path))[1].blobs:
+                if _is_database(path) and _belongs_there(name, (misplaced := read(path))[1]):
                     yield misplaced
                     return
         yield under_its_name
@@ -56,6 +56,11 @@ def opened_remains(
 def _yields_something(found: Salvage) -> bool:
     """Whether anything in it is proven: a row by the key that fits it, or a blob by its content."""
     return found.key is not None or bool(found.blobs) or bool(found.former_blobs)
+
+
+def _belongs_there(name: str, found: Salvage) -> bool:
+    """Whether it is the catalog that has a row for the blob ``name``, in whose place it is."""
+    return bytes.fromhex(name) in found.blobs
 
 
 def _is_database(path: str) -> bool:

@@ -14,7 +14,9 @@ from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.errors import WorldError
 from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.presence import Presence
 from agent_world_distfs.protocols import BlobRow, CatalogWriter, StoredForm
+from agent_world_distfs.recovering import finding
 from seeded.patching import replace
 
 
@@ -119,6 +121,16 @@ def keep_nothing_back() -> None:
         yield
 
     replace(directory, "spare_reserve", spare_reserve)
+
+
+def go_on_where_another_store_is() -> None:
+    """Whether the store still stands at its location is not asked."""
+    replace(Presence, "require", lambda self: None)
+
+
+def take_any_catalog_for_ours() -> None:
+    """A repair takes a stored catalog for that of the store."""
+    replace(finding, "_belongs_there", lambda name, found: found.key is not None)
 
 
 def read_unverified() -> None:

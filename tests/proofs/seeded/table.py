@@ -95,6 +95,16 @@ SEEDED: dict[str, Seeded] = {
         "StorageFullError",
         needs="root",
     ),
+    "a moved store goes on": Seeded(
+        of_files.go_on_where_another_store_is,
+        _test("test_moved_while_open.py::test_the_first_large_write_goes_nowhere_either[move_and_copy]"),
+        "DID NOT RAISE",
+    ),
+    "a stored catalog is taken for ours": Seeded(
+        of_files.take_any_catalog_for_ours,
+        _test("test_repair_store.py::test_a_database_that_is_stored_is_never_taken_for_the_catalog"),
+        r"== \(False, 0\)",
+    ),
     "connections stay open over a fork": Seeded(
         of_the_catalog.fork_with_connections,
         _test("proofs/test_hazard_fork.py::test_a_child_writes_to_a_log_that_its_parent_cannot_delete"),
