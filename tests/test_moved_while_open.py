@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_world_distfs import IncompatibleStoreError, LocalCasStore
+from agent_world_distfs import IncompatibleStoreError, LocalCasStore, StorageIOError
 from behind import tree_of
 from calls import LARGE, SMALL, WRITES, fill
 from children import Start
@@ -192,6 +193,20 @@ def test_closing_does_no_harm_to_what_is_there(filled: Path, accident: Callable[
         copy = shutil.copytree(filled, filled.with_name("killed"))
     with LocalCasStore(copy) as killed:
         assert killed.read_file("b") == LARGE
+
+
+def test_that_it_cannot_be_told_is_an_error_of_ours(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with LocalCasStore(filled) as store:
+        monkeypatch.setattr("agent_world_distfs.presence.os.lstat", fail)
+        with pytest.raises(StorageIOError):
+            store.write_file("a", b"x")
+        with pytest.raises(StorageIOError):
+            store.put_bytes(LARGE + b"new")
+        with pytest.raises(StorageIOError):
+            store.audit_file_index()
 
 
 def test_threads_that_share_a_commit_are_all_refused(filled: Path) -> None:

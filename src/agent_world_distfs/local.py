@@ -236,7 +236,7 @@ def _connect(location: str, *, is_flushed: bool, timeout_s: float, read_only: bo
 
 
 def _open_blobs(location: str, catalog: SqliteCatalog, *, read_only: bool) -> DirectoryBlobs:
-    return DirectoryBlobs(location, read_only=read_only, require_present=catalog.presence.require)
+    return DirectoryBlobs(location, read_only=read_only, require_present=catalog.require_present)
 
 
 def _require_algorithm(location: str, wanted: HashAlgorithm | None, catalog: SqliteCatalog) -> None:

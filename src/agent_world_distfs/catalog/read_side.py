@@ -38,7 +38,7 @@ class ReadSide:
         self._stillness = Stillness(path) if immutable else None
         self._is_closed = False
         self._pid = os.getpid()
-        self.presence = Presence(path)
+        self._presence = Presence(path)
         try:
             self.hash_algorithm, self._checksums = self._recognise()
         except BaseException:
@@ -100,18 +100,25 @@ class ReadSide:
             finally:
                 self._readers.give_back(loan)
         except CatalogError:
-            self.presence.require()
+            self.require_present()
             self._require_stillness()
             raise
         except WorldError:
             self._require_stillness()
             raise
         except (apsw.Error, *MALFORMED) as error:
-            self.presence.require()
+            self.require_present()
             self._require_stillness()
             raise translate(error, self._path, self._timeout_s) from error
         self._require_stillness()
         return answer
+
+    def require_present(self) -> None:
+        """Raise unless this very catalog still stands at its location; see ``Presence``."""
+        try:
+            self._presence.require()
+        except OSError as error:
+            raise translate(error, self._path, self._timeout_s) from error
 
     def _require_stillness(self) -> None:
         if self._stillness is not None:

@@ -54,7 +54,7 @@ class SqliteCatalog(GroupCommit):
     def turn(self, name: str, *, insists: bool) -> Turn:
         """See ``Catalog.turn``."""
         self._check_writable()
-        self.presence.require()  # or the queue would be made in another store's directory
+        self.require_present()  # or the queue would be made in another store's directory
         return self._turns.turn(name, insists=insists)
 
     def was_committed(self, transaction_id: str) -> bool | None:

@@ -126,7 +126,7 @@ class WriteSide(ReadSide):
             try:
                 self._gate.acquire(waited_s)
                 self._check_usable()
-                self.presence.require()
+                self.require_present()
                 return work()
             finally:
                 self._leave()
