@@ -195,6 +195,15 @@ def test_closing_does_no_harm_to_what_is_there(filled: Path, accident: Callable[
         assert killed.read_file("b") == LARGE
 
 
+@accidents
+def test_a_watch_does_not_wait_for_what_comes_no_more(filled: Path, accident: Callable[[Path], None]) -> None:
+    with LocalCasStore(filled) as store:
+        watch = store.watch(timeout_s=60)
+        accident(filled)
+        with pytest.raises(IncompatibleStoreError):
+            next(watch)
+
+
 def test_that_it_cannot_be_told_is_an_error_of_ours(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")

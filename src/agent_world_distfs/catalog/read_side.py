@@ -89,6 +89,7 @@ class ReadSide:
 
     def mark(self) -> object:
         """See ``Catalog.mark``. SQLite counts changes for each connection, and so the mark names it."""
+        self.require_present()  # whoever waits for changes of a store that was moved would wait for ever
         return self._ask(lambda loan: (loan.connection, loan.connection.pragma("data_version")))
 
     def _ask(self, question: Callable[[Loan], T]) -> T:
