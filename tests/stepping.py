@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 
@@ -31,15 +31,16 @@ def stepping(step: Callable[[FrameType], None], *modules: ModuleType) -> Iterato
 
 
 class At:
-    """A step that does ``what`` once, at the so-manieth bytecode."""
+    """A step that does ``what`` once, at the so-manieth bytecode, each counted when it is first met."""
 
     def __init__(self, number: int, what: Callable[[], object]) -> None:
-        self._left = number
+        self._number = number
         self._what = what
+        self._met: set[tuple[CodeType, int]] = set()
         self.is_done = False
 
-    def __call__(self, _: FrameType) -> None:
-        self._left -= 1
-        if self._left == 0:
+    def __call__(self, frame: FrameType) -> None:
+        self._met.add((frame.f_code, frame.f_lasti))
+        if not self.is_done and len(self._met) == self._number:
             self.is_done = True
             self._what()

@@ -17,6 +17,7 @@ from agent_world_distfs.catalog.schema import create_catalog
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError, NotFoundError, WorldError
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.lock_descriptors import open_to_lock
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.records import HashAlgorithm
 
@@ -84,9 +85,9 @@ def _require_regular(location: str) -> None:
 
 
 def _create(location: str, algorithm: HashAlgorithm) -> None:
-    fd = os.open(location, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = open_to_lock(location, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # creation is quick, and death releases the lock
+        lock.flock(fcntl.LOCK_EX)  # creation is quick, and death releases the lock
         catalog = os.path.join(location, "catalog.db")
         if os.path.lexists(catalog):
             return
@@ -105,7 +106,7 @@ def _create(location: str, algorithm: HashAlgorithm) -> None:
             os.rmdir(workshop)
         _flush_names(location)
     finally:
-        os.close(fd)
+        lock.close()
 
 
 def _make_directories(location: str) -> None:

@@ -4,7 +4,8 @@ SQLite keeps its table of file locks in process memory: a child inherits the tab
 locks, so that even a connection which the child opens itself is unsafe while the parent had one
 open. An inherited flock is worse: it outlives the parent. So before a fork every store finishes
 its running transactions and closes its connections; the child closes the lock descriptors that it
-inherited; both sides reopen on first use.
+inherited; both sides reopen on first use. That closing is in ``lock_descriptors``, between the hooks
+that are here: its "before" comes last, its "after" first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import os
 import threading
 import weakref
 from typing import Protocol
+
+import agent_world_distfs.lock_descriptors  # noqa: F401  # its hooks are registered before those below
 
 
 class ForkAware(Protocol):

@@ -18,9 +18,11 @@ import secrets
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterable
 
 from agent_world_distfs.errors import ForkedStoreError, StorageReadOnlyError, StoreClosedError
+from agent_world_distfs.lock_descriptors import FORK_POLL_S, LockDescriptor, open_to_lock, try_open
 from agent_world_distfs.process_forks import watch_forks
 
 _FORK_WAIT_S = 10.0
@@ -33,7 +35,7 @@ class Sessions:
         self._directory = directory
         self._read_only = read_only
         self._name = ""
-        self._fd = -1
+        self._lock = LockDescriptor()
         self._pid = os.getpid()
         self.is_ended = False
         self._beginning = threading.RLock()  # an interrupt may leave it taken; its thread may go on
@@ -69,16 +71,20 @@ class Sessions:
     def _begin(self) -> None:
         while True:
             name = secrets.token_hex(8)
-            fd = os.open(self._lock_path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            lock = try_open(self._lock_path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR)
+            if lock is None:  # this process is forking; the file is that of a dead session
+                self._remove(name)
+                time.sleep(FORK_POLL_S)
+                continue
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                if os.fstat(fd).st_nlink:
+                lock.flock(fcntl.LOCK_EX)
+                if os.fstat(lock.number).st_nlink:
                     os.mkdir(os.path.join(self._directory, name))
-                    self._fd, self._name = fd, name
+                    self._lock, self._name = lock, name
                     return
             finally:
-                if self._fd != fd:
-                    os.close(fd)
+                if self._lock is not lock:
+                    lock.close()
 
     def _lock_path(self, name: str) -> str:
         return os.path.join(self._directory, name + ".lock")
@@ -93,10 +99,10 @@ class Sessions:
         """Whether the session's process lives: whether its lock cannot be taken."""
         if name == self._name:
             return True
-        fd = self._take_lock(name)
-        if fd is not None:
-            os.close(fd)
-        return fd is None and os.path.exists(self._lock_path(name))
+        lock = self._take_lock(name)
+        if lock is not None:
+            lock.close()
+        return lock is None and os.path.exists(self._lock_path(name))
 
     def living(self, names: Iterable[str]) -> frozenset[str]:
         """Those that live."""
@@ -117,24 +123,24 @@ class Sessions:
     def tidy(self) -> None:
         """Remove what dead sessions left."""
         for name in self.names() - {self._name}:
-            fd = self._take_lock(name)
-            if fd is None and os.path.exists(self._lock_path(name)):
+            lock = self._take_lock(name)
+            if lock is None and os.path.exists(self._lock_path(name)):
                 continue  # alive
             self._remove(name)
-            if fd is not None:
-                os.close(fd)
+            if lock is not None:
+                lock.close()
 
-    def _take_lock(self, name: str) -> int | None:
+    def _take_lock(self, name: str) -> LockDescriptor | None:
         try:
-            fd = os.open(self._lock_path(name), os.O_RDONLY | os.O_CLOEXEC)
+            lock = open_to_lock(self._lock_path(name), os.O_RDONLY)
         except FileNotFoundError:
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(fd)
+            lock.close()
             return None
-        return fd
+        return lock
 
     def _remove(self, name: str) -> None:
         shutil.rmtree(os.path.join(self._directory, name), ignore_errors=True)
@@ -150,15 +156,15 @@ class Sessions:
         self._give_up()
 
     def _give_up(self) -> None:
-        name, fd, self._name, self._fd = self._name, self._fd, "", -1
-        if fd < 0:
+        name, lock, self._name, self._lock = self._name, self._lock, "", LockDescriptor()
+        if lock.number < 0:
             return
         try:
             if self._pid == os.getpid():  # or it is the parent's, of a fork that we did not see
                 with contextlib.suppress(OSError):  # what stays is tidied like a dead session's
                     self._remove(name)
         finally:
-            os.close(fd)
+            lock.close()
 
     def __del__(self) -> None:
         if not sys.is_finalizing():  # then the next opener tidies
@@ -179,6 +185,4 @@ class Sessions:
         """See ``forks``: leaves the parent's session to the parent."""
         self._beginning = threading.RLock()
         self._pid = os.getpid()
-        fd, self._name, self._fd = self._fd, "", -1
-        if fd >= 0:
-            os.close(fd)
+        self._name, self._lock = "", LockDescriptor()

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 
-from agent_world_distfs.catalog.lock_files import LockFile, close_inherited
+from agent_world_distfs.catalog.lock_files import LockFile
 from agent_world_distfs.errors import StoreBusyError
 from agent_world_distfs.flushing import flush
 
@@ -139,9 +139,7 @@ class Gate:
         self._free_mutex()
 
     def start_anew_in_child(self) -> None:
-        """Close what was inherited; threads that held or waited for the lock are not here."""
-        self._close()
-        close_inherited()
+        """What was inherited is closed already; threads that held or waited for the lock are not here."""
         self._mutex = threading.RLock()
         self._holder = None
         self.is_free = True

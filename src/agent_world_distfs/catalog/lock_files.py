@@ -4,6 +4,8 @@ The kernel has no lock call with a timeout that works everywhere, so a contended
 thread, which owns the descriptor until it hands it over; when the time is up, that thread is abandoned and
 closes whatever it gets. Threads that have waited are kept for the next wait: where processes write at the
 same time, nearly every write has to wait, and starting a thread costs more than the write.
+
+A forked child closes them all, whoever owns them: see ``lock_descriptors``.
 """
 
 from __future__ import annotations
@@ -16,16 +18,9 @@ import time
 from collections.abc import Callable
 
 from agent_world_distfs.errors import StoreBusyError
+from agent_world_distfs.lock_descriptors import FORK_POLL_S, LockDescriptor, try_open
 
-_waiting: set[int] = set()
-"""Descriptors owned by waiting threads; a forked child has the descriptors but not the threads."""
-
-
-def close_inherited() -> None:
-    """In a forked child: close the descriptors that waiting threads of the parent own."""
-    while _waiting:
-        with contextlib.suppress(OSError):
-            os.close(_waiting.pop())
+_NONE = LockDescriptor()
 
 
 class LockFile:
@@ -33,45 +28,56 @@ class LockFile:
 
     def __init__(self, path: str, flags: int = os.O_RDWR) -> None:
         self._path = path
-        self._flags = flags | os.O_CLOEXEC
-        self._fd = -1
+        self._flags = flags
+        self._descriptor = _NONE
         self._waiter: _Waiter | None = None
 
     def acquire(self, deadline: float, timeout_s: float) -> None:
         """Take the lock; StoreBusyError after ``deadline`` (monotonic). Whatever it raises, ``release``."""
-        if not self.try_acquire():
-            self._waiter, self._fd = _Waiter(self._fd), -1
-            self._fd = self._waiter.wait(deadline, timeout_s)
-            self._waiter = None
+        while not self.try_acquire():
+            if self._descriptor.number >= 0:
+                self._wait(deadline, timeout_s)
+                return
+            if time.monotonic() >= deadline:
+                raise StoreBusyError(timeout_s)
+            time.sleep(FORK_POLL_S)
+
+    def _wait(self, deadline: float, timeout_s: float) -> None:
+        self._waiter, self._descriptor = _Waiter(self._descriptor), _NONE
+        self._descriptor = self._waiter.wait(deadline, timeout_s)
+        self._waiter = None
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it. Whatever it raises, ``release``."""
-        if self._fd < 0:
-            self._fd = os.open(self._path, self._flags)
+        """Take the lock if nobody has it, nor is this process forking. Whatever it raises, ``release``."""
+        if self._descriptor.number < 0:
+            self._descriptor = try_open(self._path, self._flags) or _NONE
+            if self._descriptor is _NONE:
+                return False
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor.flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
     def release(self) -> None:
         """Let the lock go; harmless if it is not held. Interrupted, it can be called again."""
-        if self._fd >= 0:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if self._descriptor.number >= 0:
+            self._descriptor.flock(fcntl.LOCK_UN)
         if self._waiter is not None:
-            if self._fd < 0:
+            if self._descriptor.number < 0:
                 self._waiter.abandon()
             self._waiter = None
 
     def fileno(self) -> int:
         """The open descriptor."""
-        return self._fd
+        return self._descriptor.number
 
     def close(self) -> None:
         """Close the descriptor and with it the lock; in a forked child the parent's lock stays."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if self._waiter is not None:
+            self._waiter.abandon()
+            self._waiter = None
+        self._descriptor.close()
 
     __del__ = close  # of a store that was forgotten
 
@@ -82,39 +88,35 @@ class _Waiter:
     Which comes first, the lock or the timeout, is decided by one atomic step.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, descriptor: LockDescriptor) -> None:
+        self._descriptor = descriptor
         self._bell = threading.Lock()
         self._bell.acquire()
         self._first: dict[str, str] = {}
         self._error: OSError | None = None
 
-    def wait(self, deadline: float, timeout_s: float) -> int:
+    def wait(self, deadline: float, timeout_s: float) -> LockDescriptor:
         """The descriptor, locked. Whatever this raises, call ``abandon``."""
         _run(self._block)
         if not self._bell.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StoreBusyError(timeout_s)
         if self._error is not None:
             raise self._error
-        return self._fd
+        return self._descriptor
 
     def _block(self) -> None:
-        _waiting.add(self._fd)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._descriptor.flock(fcntl.LOCK_EX)
         except OSError as error:
             self._error = error
-        finally:
-            _waiting.discard(self._fd)
         if self._first.setdefault("first", "lock") != "lock":
-            os.close(self._fd)
+            self._descriptor.close()
         self._bell.release()
 
     def abandon(self) -> None:
         """Not wanted any more: let the lock go, if it came, or else as soon as it comes."""
         if self._first.setdefault("first", "end") == "lock":
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            os.close(self._fd)
+            self._descriptor.close()
 
 
 class _Hand:

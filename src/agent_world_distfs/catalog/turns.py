@@ -24,6 +24,7 @@ from blake3 import blake3
 
 from agent_world_distfs.catalog.lock_files import LockFile
 from agent_world_distfs.errors import WorldError
+from agent_world_distfs.lock_descriptors import try_open
 
 _MARK_BYTES = 16
 _NO_MARK = bytes(_MARK_BYTES)
@@ -105,9 +106,7 @@ class OneTurn:
         self.is_held = False
 
     def drop(self) -> None:
-        """In a forked child: close what was inherited; the lock stays the parent's."""
-        self._lock.close()
-        self._next.close()
+        """In a forked child: what was inherited is closed already; the lock stays the parent's."""
         self.is_held = False
 
 
@@ -119,11 +118,15 @@ def _let_go(lock: LockFile) -> None:
 
 
 def _is_locked(path: str) -> bool:
-    with open(path, "rb", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    descriptor = try_open(path, os.O_RDONLY)
+    if descriptor is None:  # this process is forking: not asked, as if the lock were free
+        return False
+    try:
+        descriptor.flock(fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        descriptor.close()
     return False
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent_world_distfs.errors import UnavailableError
+from agent_world_distfs.lock_descriptors import open_to_lock
 from agent_world_distfs.os_failures import translated
 
 
@@ -38,13 +39,14 @@ def held_alone(location: str) -> Iterator[None]:
     path = _path_of(location)
     with translated(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_to_lock(path, os.O_RDONLY | os.O_CREAT)
     try:
         with translated(path):
-            _lock(fd, fcntl.LOCK_EX, f"{location}: somebody has the store open: close it there first")
+            refusal = f"{location}: somebody has the store open: close it there first"
+            _lock(descriptor.number, fcntl.LOCK_EX, refusal)
         yield
     finally:
-        os.close(fd)
+        descriptor.close()
 
 
 def _path_of(location: str) -> str:

@@ -14,6 +14,7 @@ from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.errors import WorldError
 from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.lock_descriptors import LockDescriptor, open_to_lock
 from agent_world_distfs.presence import Presence
 from agent_world_distfs.protocols import BlobRow, CatalogWriter, StoredForm
 from agent_world_distfs.recovering import finding
@@ -102,13 +103,13 @@ def tidy_the_living() -> None:
 def tell_life_by_age() -> None:
     """A session that has not been heard of for an hour is taken for dead."""
 
-    def take_lock(self: Sessions, name: str) -> int | None:
+    def take_lock(self: Sessions, name: str) -> LockDescriptor | None:
         path = self._lock_path(name)
         with contextlib.suppress(FileNotFoundError):
             if time.time() - os.stat(path).st_mtime > 3_600:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        fd: int | None = honest(self, name)
-        return fd
+                return open_to_lock(path, os.O_RDONLY)
+        lock: LockDescriptor | None = honest(self, name)
+        return lock
 
     honest = replace(Sessions, "_take_lock", take_lock)
 

@@ -11,7 +11,8 @@ from typing import Any
 import apsw
 import seeded_races
 
-from agent_world_distfs.catalog import lookup, reader
+from agent_world_distfs import lock_descriptors
+from agent_world_distfs.catalog import lock_files, lookup, reader
 from agent_world_distfs.catalog.checksums import Checksums
 from agent_world_distfs.catalog.commit_queue import Fate
 from agent_world_distfs.catalog.extending import Extending
@@ -25,6 +26,7 @@ from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import leases, orphans
 from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.errors import StorageIOError
+from agent_world_distfs.lock_descriptors import LockDescriptor
 from agent_world_distfs.operations import files, manifest
 from agent_world_distfs.operations.transactions.inputs import Inputs
 from agent_world_distfs.protocols import CatalogReader
@@ -158,6 +160,31 @@ def count_the_idle_at_a_fork() -> None:
         return True
 
     replace(ReaderPool, "hold_for_fork", hold_for_fork)
+
+
+def overlook_forks_while_opening() -> None:
+    """A fork between the opening of a lock file and its becoming known is not noticed."""
+
+    def try_open(path: str, flags: int, mode: int = 0o666) -> LockDescriptor:
+        descriptor = LockDescriptor(os.open(path, flags | os.O_CLOEXEC, mode))
+        lock_descriptors._known.add(descriptor)
+        return descriptor
+
+    try_open.__code__ = try_open.__code__.replace(co_filename=lock_descriptors.__file__)  # or no test steps
+    replace(lock_files, "try_open", try_open)
+
+
+def close_without_unlocking() -> None:
+    """A lock is let go by closing its descriptor, of which a child may have a copy."""
+
+    def close(self: LockDescriptor) -> None:
+        number, self.number = self.number, -1
+        lock_descriptors._known.discard(self)
+        if number >= 0:
+            os.close(number)
+
+    close.__code__ = close.__code__.replace(co_filename=lock_descriptors.__file__)
+    replace(LockDescriptor, "close", close)
 
 
 # --- sums -------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ _LOOKS_BETWEEN = (
     "test_snapshots_beside.py::"
     "test_a_collection_that_looked_between_look_and_commit_takes_nothing_of_it[by the log]"
 )
+_FORKED = "test_lock_descriptors.py::test_a_child_forked_at_any_bytecode_keeps_no_lock[{}]"
 _LOST_ROW = (
     "test_snapshot_damage.py::test_a_changed_row_of_a_snapshot_is_index_damage_and_nothing_is_taken"
     "[DELETE FROM snapshots]"
@@ -114,6 +115,16 @@ SEEDED: dict[str, Seeded] = {
         of_the_catalog.count_the_idle_at_a_fork,
         _test("test_pool.py::test_no_connection_is_open_at_a_fork_whenever_a_reader_comes[taken-False]"),
         "a connection was open at the fork",
+    ),
+    "forks are overlooked while a lock is opened": Seeded(
+        of_the_catalog.overlook_forks_while_opening,
+        _test(_FORKED.format("a lock is taken")),
+        "a child has kept a lock",
+    ),
+    "a lock is closed and not let go": Seeded(
+        of_the_catalog.close_without_unlocking,
+        _test(_FORKED.format("a lock is let go")),
+        "a child has kept a lock",
     ),
     "a read is not verified": Seeded(
         of_files.read_unverified, _harness("test_damage", 1, 60), "WrongBytesError"
