@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import threading
 import time
@@ -12,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError
+from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError, UnavailableError
+from agent_world_distfs.catalog import lock_files
+from agent_world_distfs.catalog.gate import Gate
 from children import Child, Start
 
 
@@ -153,6 +157,63 @@ def test_threads_of_one_store_wait_for_each_other_no_longer_than_told(location: 
             leave.set()
             holding.result()
         store.write_file("a", b"x")
+
+
+def test_a_wait_that_no_thread_can_be_had_for_is_told_and_leaves_nothing_open(
+    location: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    holder = hold_lock(start, location)
+    with LocalCasStore(location) as store:
+        monkeypatch.setattr(lock_files, "_idle", [])
+        monkeypatch.setattr(threading.Thread, "start", start_no_thread)
+        open_before = set()
+        for _ in range(5):
+            with pytest.raises(UnavailableError, match="no thread"):
+                store.write_file("a", b"x")
+            open_before.add(len(os.listdir("/dev/fd")))
+        assert len(open_before) == 1
+        assert store.list_files() == []
+        holder.tell()
+        assert holder.hear() == "let go"
+        store.write_file("a", b"x")  # nobody has to wait
+
+
+def test_who_waits_for_ever_is_served(location: Path) -> None:
+    with LocalCasStore(location) as holder, LocalCasStore(location, lock_timeout_s=math.inf) as waiter:
+        with ThreadPoolExecutor(2) as pool:
+            is_held, may_let_go = Event(), Event()
+            held = pool.submit(hold_until, holder, is_held, may_let_go)
+            assert is_held.wait(30)
+            written = pool.submit(waiter.write_file, "a", b"x")
+            time.sleep(0.02)
+            assert not written.done()
+            may_let_go.set()
+            held.result()
+            written.result(30)
+        assert holder.read_file("a") == b"x"
+
+
+@pytest.mark.parametrize("left_s", [math.inf, 1e300])
+def test_locks_are_waited_for_without_end(tmp_path: Path, left_s: float) -> None:
+    Gate.create(str(tmp_path))
+    holder, waiter = Gate(str(tmp_path), left_s), Gate(str(tmp_path), left_s)
+    holder.acquire()
+
+    def write() -> None:
+        waiter.acquire()
+        waiter.release()
+
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write)
+        time.sleep(0.02)
+        assert not written.done()
+        holder.release()
+        written.result(30)
+    assert waiter.hold(left_s)
+    waiter.let_go()
 
 
 # --- gone with its holder ---------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -21,6 +23,7 @@ from agent_world_distfs import (
     StorageReadOnlyError,
     StoreBusyError,
 )
+from agent_world_distfs.engine import retrying
 from behind import log_of
 from calls import LARGE, SMALL
 from children import Start
@@ -305,3 +308,28 @@ def test_an_update_settles_an_unknown_outcome_and_does_not_conflict_with_its_own
     lost.clear()
     assert store.run_transaction(lambda tx: tx.write_file("n", increment(tx.read_file("n"))).size_bytes) == 1
     assert store.read_file("n") == b"2"
+
+
+def test_who_retries_for_ever_is_served(store: LocalCasStore) -> None:
+    def change(content: bytes | None) -> bytes:
+        time.sleep(
+            0.1
+        )  # all begin with the same; of those who conflict one has the turn, the others wait for it
+        return increment(content)
+
+    def update() -> None:
+        store.update_file("n", change, retry=Retry(deadline_s=math.inf))
+
+    with ThreadPoolExecutor(3) as pool:
+        for updated in [pool.submit(update) for _ in range(3)]:
+            updated.result(30)
+    assert store.read_file("n") == b"3"
+
+
+def test_a_pause_is_one_that_a_clock_can_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for number in (1, 60, 10_000):
+        retrying.pause(number, math.inf, Retry(math.inf, 10, base_s=1e300, cap_s=math.inf))
+    assert all(0 <= seconds <= threading.TIMEOUT_MAX for seconds in slept)
+    assert len(slept) == 3

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 
-from agent_world_distfs.catalog.lock_files import LockFile
+from agent_world_distfs.catalog.lock_files import LockFile, patience
 from agent_world_distfs.errors import StoreBusyError
 from agent_world_distfs.flushing import flush
 
@@ -56,11 +56,12 @@ class Gate:
 
         Raises:
             StoreBusyError: not free in time.
+            UnavailableError: not free, and no thread can be had to wait for it.
         """
         self._entered.is_inside = True
         left_s = max(0.0, self._timeout_s - waited_s)
         deadline = time.monotonic() + left_s
-        if not self._mutex.acquire(timeout=left_s):
+        if not self._mutex.acquire(timeout=patience(left_s)):
             raise StoreBusyError(self._timeout_s)
         self.is_free = False
         self._turnstile.acquire(deadline, self._timeout_s)
@@ -129,7 +130,7 @@ class Gate:
         """Keep this process's threads out and close the lock files; False if that did not work in time."""
         if self.is_entered_here():
             return False
-        if not self._mutex.acquire(timeout=timeout_s):
+        if not self._mutex.acquire(timeout=patience(timeout_s)):
             return False
         self._close()
         return True

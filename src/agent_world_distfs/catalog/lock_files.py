@@ -17,10 +17,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from agent_world_distfs.errors import StoreBusyError
+from agent_world_distfs.errors import StoreBusyError, UnavailableError
 from agent_world_distfs.lock_descriptors import FORK_POLL_S, LockDescriptor, try_open
 
 _NONE = LockDescriptor()
+
+
+def patience(left_s: float) -> float:
+    """How long to wait for a lock of ``threading`` if that much time is left: for ever is too long for it."""
+    return min(max(0.0, left_s), threading.TIMEOUT_MAX)
 
 
 class LockFile:
@@ -33,7 +38,12 @@ class LockFile:
         self._waiter: _Waiter | None = None
 
     def acquire(self, deadline: float, timeout_s: float) -> None:
-        """Take the lock; StoreBusyError after ``deadline`` (monotonic). Whatever it raises, ``release``."""
+        """Take the lock. Whatever it raises, ``release``.
+
+        Raises:
+            StoreBusyError: it did not come before ``deadline`` (monotonic).
+            UnavailableError: it is not free, and no thread can be had to wait for it.
+        """
         while not self.try_acquire():
             if self._descriptor.number >= 0:
                 self._wait(deadline, timeout_s)
@@ -43,8 +53,9 @@ class LockFile:
             time.sleep(FORK_POLL_S)
 
     def _wait(self, deadline: float, timeout_s: float) -> None:
+        hand = _idle_hand()  # before the descriptor is given away, which nobody would close if there is none
         self._waiter, self._descriptor = _Waiter(self._descriptor), _NONE
-        self._descriptor = self._waiter.wait(deadline, timeout_s)
+        self._descriptor = self._waiter.wait(hand, deadline, timeout_s)
         self._waiter = None
 
     def try_acquire(self) -> bool:
@@ -95,10 +106,10 @@ class _Waiter:
         self._first: dict[str, str] = {}
         self._error: OSError | None = None
 
-    def wait(self, deadline: float, timeout_s: float) -> LockDescriptor:
+    def wait(self, hand: _Hand, deadline: float, timeout_s: float) -> LockDescriptor:
         """The descriptor, locked. Whatever this raises, call ``abandon``."""
-        _run(self._block)
-        if not self._bell.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        hand.give(self._block)
+        if not self._bell.acquire(timeout=patience(deadline - time.monotonic())):
             raise StoreBusyError(timeout_s)
         if self._error is not None:
             raise self._error
@@ -147,12 +158,18 @@ _idle: list[_Hand] = []
 """Those that have nothing to do. In a forked child those of the parent are here, without their threads."""
 
 
-def _run(work: Callable[[], None]) -> None:
-    """Do ``work`` in another thread."""
+def _idle_hand() -> _Hand:
+    """One that has nothing to do; whoever takes it gives it something.
+
+    Raises:
+        UnavailableError: the system gives no thread: there is a limit, or the interpreter is ending.
+    """
     while _idle:
         with contextlib.suppress(IndexError):  # another thread's
             hand = _idle.pop()
             if hand.pid == os.getpid():
-                hand.give(work)
-                return
-    _Hand().give(work)
+                return hand
+    try:
+        return _Hand()
+    except RuntimeError as error:
+        raise UnavailableError(f"no thread to wait for a lock with: {error}") from error

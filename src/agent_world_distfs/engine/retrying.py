@@ -100,7 +100,8 @@ def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits:
 
 def pause(number: int, deadline: float, retry: Retry) -> None:
     """Wait for a random time before another attempt, ``number`` of which were made."""
-    longest = min(retry.cap_s, retry.base_s * 2.0 ** min(number, 60), deadline - time.monotonic())
+    left_s = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
+    longest = min(retry.cap_s, retry.base_s * 2.0 ** min(number, 60), left_s)
     time.sleep(random.uniform(0, max(0.0, longest)))  # noqa: S311  # only so that two differ
 
 
