@@ -32,8 +32,7 @@ class Crowd:
 
     def waiting(self) -> int:
         """How many have come."""
-        queue = self._catalog._queue
-        return len(queue._behind) + (queue.head is not None)
+        return len(self._catalog._queue.line)
 
     def add(self, work: Callable[[], T]) -> Future[T]:
         """Start one, and return when it waits behind the others."""
@@ -53,8 +52,8 @@ class Crowd:
         self._pool.shutdown()
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(is_so: Callable[[], bool], look_s: float = 0.001) -> None:
     deadline = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(look_s)

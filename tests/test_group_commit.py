@@ -279,7 +279,7 @@ def test_an_unknown_outcome_is_told_to_each_with_its_own_id(location: Path, star
         for number in range(1, 9):
             threads.append(threading.Thread(target=work, args=(number,)))
             threads[-1].start()
-            while len(store._catalog._queue._behind) < number - 1 or store._catalog._queue.head is None:
+            while len(store._catalog._queue.line) < number:
                 time.sleep(0.001)
         say(threads[0].native_id)
         hear()

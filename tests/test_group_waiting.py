@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent_world_distfs import LocalCasStore, StoreBusyError, StoreClosedError
-from agent_world_distfs.catalog.commit_queue import Member
+from agent_world_distfs.catalog.commit_queue import Group, Member
 from agent_world_distfs.local import catalog_of
 from children import Start
 from crowds import Crowd, wait_until
@@ -101,10 +101,10 @@ def test_a_signal_handler_that_writes_does_not_wait_for_the_write_that_it_has_in
 ) -> None:
     """In the moment in which its thread has begun to lead, and is not at the gate yet."""
     queue, member = catalog_of(store)._queue, Member(lambda _: None)
-    queue.join(member, 0)
+    assert queue.join(member, Group(), 0)
     with pytest.raises(StoreBusyError):
         store.write_file("handler", b"x")
-    queue.forget(member)
+    queue.leave(member)
     store.write_file("after", b"x")
     assert [file.path for file in store.list_files()] == ["after"]
 

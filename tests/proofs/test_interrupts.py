@@ -7,14 +7,12 @@ import gc
 import shutil
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
 
 import pytest
 from operations import KEPT, OPERATIONS, prepare
 
-import agent_world_distfs
 from agent_world_distfs import LocalCasStore
+from striking import RaiseAtLine
 
 pytestmark = [
     pytest.mark.proof,
@@ -22,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-PACKAGE = str(Path(agent_world_distfs.__file__).parent)
 NAMES = [
     name
     for name in OPERATIONS
@@ -34,32 +31,6 @@ NAMES = [
 EACH = 20
 """Interrupts of one store. Each leaves commits behind, so that what reads the log would never come to its
 end; and the first writes to a new store open it, in which they are interrupted, too."""
-
-
-class RaiseAtLine:
-    """Raises once, at the n-th line executed in the package."""
-
-    def __init__(self, number: int, error: type[BaseException]) -> None:
-        self.left = number
-        self._error = error
-        self.has_raised = False
-
-    def __enter__(self) -> Self:
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        if event == "line" and not self.has_raised:
-            self.left -= 1
-            if self.left == 0:
-                self.has_raised = True
-                raise self._error
-        return self._trace
 
 
 def count_lines(name: str, root: Path) -> int:

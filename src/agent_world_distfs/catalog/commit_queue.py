@@ -1,14 +1,24 @@
 """Changes of several threads of one process, on their way into one transaction.
 
-A thread that finds its process's writer busy joins a queue. The first in the queue is its *head*: it waits
-for the gate, and then runs the changes of all that have joined behind it. Threads that come later form the
-next queue. So only heads wait for the gate, and no thread waits for others that may not come.
+A thread that finds its process's writer busy joins a line. The first in the line is its *head*: it waits for
+the gate, and then runs the changes of all that have joined behind it. Threads that come later form the next
+line. So only heads wait for the gate, and no thread waits for others that may not come.
+
+**Why nobody waits for ever.** An interrupt, or want of memory, may end what a thread does at any line. So
+there is no lock here that it could leave locked, and each of these is one step of the interpreter:
+
+- Who leads is not noted but seen: it is the first in the line. Leaving makes the next one the head.
+- Who has a change, a head for its group or its own thread that gives up, is settled and noted by the same
+  step. A change that a head has taken is its group's even if the head gets no further.
+- A group is over when its flag says so. Its head sets the flag on its way out, and again if that was
+  interrupted. A change of the group that has no outcome by then was not committed.
+
+A bell only saves time. Whoever waits for one of these looks for itself at least every second.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 import threading
 import time
@@ -24,18 +34,23 @@ MAX_S = 0.005
 """A group takes in no more, and for no longer: other processes wait for the gate."""
 
 _POLL_S = 1.0
+_BY = "taken by"
 
 
-class Fate(enum.Enum):
-    """What becomes of a change that waits."""
+class Group:
+    """The changes that a head makes in one transaction."""
 
-    IS_OPEN = enum.auto()
-    LEADS = enum.auto()
-    """It is the head of the queue, and makes the others with it."""
-    IS_DONE = enum.auto()
-    """It has its outcome."""
-    IS_ALONE = enum.auto()
-    """Nothing came of the group: it has to be made by itself."""
+    __slots__ = ("is_over", "members")
+
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+        self.is_over = False
+
+    def end(self) -> None:
+        """Let the threads of its changes go on. Interrupted, it can be called again."""
+        self.is_over = True
+        while self.members:
+            self.members.pop().ring()
 
 
 class Member:
@@ -44,11 +59,10 @@ class Member:
     __slots__ = (
         "_bell",
         "_pid",
+        "_taken",
         "change",
         "error",
-        "fate",
-        "is_settled",
-        "is_taken",
+        "has_outcome",
         "result",
         "thread",
         "transaction_id",
@@ -59,20 +73,25 @@ class Member:
         self.result: Any = None
         self.error: BaseException | None = None
         self.transaction_id: str | None = None
-        self.fate = Fate.IS_OPEN
-        self.is_taken = False  # by a head: no more to be withdrawn
-        self.is_settled = False  # its thread may continue
+        self.has_outcome = False  # else it has to be made again, by itself
+        self._taken: dict[str, Group | None] = {}
         self._bell = threading.Lock()
         self._bell.acquire()
         self._pid = os.getpid()
         self.thread = threading.get_ident()
 
-    def settle(self, fate: Fate) -> None:
-        """Say what becomes of it, and wake its thread."""
-        self.fate = fate
-        if not self.is_settled:
-            self.is_settled = True
-            self._bell.release()
+    def take(self, group: Group) -> bool:
+        """Make it one of ``group``; False if it is another's, or was withdrawn."""
+        return self._taken.setdefault(_BY, group) is group
+
+    def withdraw(self) -> bool:
+        """Let no group have it; False if one has it."""
+        return self._taken.setdefault(_BY, None) is None
+
+    def is_over(self) -> bool:
+        """Whether the group that has it is."""
+        group = self._taken.get(_BY)
+        return group is not None and group.is_over
 
     def outcome(self) -> Any:
         """What its change gave, or the error that it raised."""
@@ -80,98 +99,104 @@ class Member:
             raise self.error
         return self.result
 
-    def wait(self, most_s: float) -> bool:
-        """Until it is settled; False if that takes longer.
+    def ring(self) -> None:
+        """Have its thread look what has changed."""
+        with contextlib.suppress(RuntimeError):  # it is ringing
+            self._bell.release()
+
+    def wait(self, most_s: float = _POLL_S) -> None:
+        """Until it is time to look again.
 
         Raises:
-            ForkedStoreError: this is a child, and the thread that would have settled it is not here.
+            ForkedStoreError: this is a child, and the thread that would end the wait is not here.
         """
-        end = time.monotonic() + most_s
-        while not self.is_settled:
-            left_s = end - time.monotonic()
-            if self._pid != os.getpid():
-                raise ForkedStoreError
-            if left_s <= 0:
-                return False
-            self._bell.acquire(timeout=min(left_s, _POLL_S))
-        return True
+        self._bell.acquire(timeout=max(0.0, min(most_s, _POLL_S)))
+        if self._pid != os.getpid():
+            raise ForkedStoreError
 
     def wait_for_end(self) -> None:
-        """Until it is settled, whatever interrupts come."""
-        while not self.is_settled and self._pid == os.getpid():
+        """Until the group that has it is over, whatever interrupts come."""
+        while not self.is_over() and self._pid == os.getpid():
             with contextlib.suppress(BaseException):
-                self.wait(_POLL_S)
+                self.wait()
 
 
 class Queue:
-    """The changes that wait to be made, in the order in which they came."""
+    """The changes that wait to be made, in the order in which they came, the head before the others."""
 
     def __init__(self) -> None:
-        self.head: Member | None = None
-        self._behind: deque[Member] = deque()
-        self._lock = threading.Lock()
+        self.line: deque[Member] = deque()
 
-    def join(self, member: Member, timeout_s: float) -> None:
-        """Queue, and wait until ``member`` leads or is settled. Whatever this raises, ``forget``.
+    @property
+    def head(self) -> Member | None:
+        """Who leads, or is about to."""
+        try:
+            return self.line[0]
+        except IndexError:
+            return None
+
+    def is_led_here(self) -> bool:
+        """Whether this very thread is on its way to the gate for others: a signal handler asks so."""
+        head = self.head
+        return head is not None and head.thread == threading.get_ident()
+
+    def join(self, member: Member, group: Group, timeout_s: float) -> bool:
+        """Wait in line until ``member`` leads ``group``, or was in another that is over; whether it leads.
+
+        Whatever this raises, ``forget``.
 
         Raises:
             StoreBusyError: it was not begun in time.
         """
-        if self._enter(member) or member.wait(timeout_s):
-            return
-        if self.leave(member):
-            raise StoreBusyError(timeout_s)
-        member.wait_for_end()
+        end = time.monotonic() + timeout_s
+        self.line.append(member)
+        while not member.is_over():
+            if self.head is member and member.take(group):
+                return True
+            left_s = end - time.monotonic()
+            if left_s > 0:
+                member.wait(left_s)
+            elif member.withdraw():
+                raise StoreBusyError(timeout_s)
+            else:
+                member.wait()
+        return False
 
-    def _enter(self, member: Member) -> bool:
-        with self._lock:
-            if self.head is not None:
-                self._behind.append(member)
-                return False
-            member.fate = Fate.LEADS
-            self.head = member
-            return True
-
-    def is_led_here(self) -> bool:
-        """Whether this very thread is on its way to the gate for others: a signal handler asks so."""
-        return self.head is not None and self.head.thread == threading.get_ident()
-
-    def next(self) -> Member | None:
-        """The first behind the head, taken out."""
-        with self._lock:
-            if not self._behind:
+    def take_next(self, group: Group) -> Member | None:
+        """The first behind the head, out of the line, for the head's ``group``."""
+        while True:
+            try:
+                member = self.line[1]
+            except IndexError:
                 return None
-            member = self._behind.popleft()
-            member.is_taken = True
-            return member
+            is_taken = member.take(group)
+            self._remove(member)
+            if is_taken:
+                return member
 
-    def leave(self, member: Member) -> bool:
-        """Take ``member`` out, and let the next lead if it led; False if it is not there."""
-        with self._lock:
-            if self.head is not member:
-                with contextlib.suppress(ValueError):
-                    self._behind.remove(member)
-                    return True
-                return False
-            if self._behind:
-                self._behind[0].settle(Fate.LEADS)
-            self.head = self._behind.popleft() if self._behind else None
-            return True
+    def leave(self, member: Member) -> None:
+        """Out of the line with it; the next one leads if it led."""
+        self._remove(member)
+        head = self.head
+        if head is not None:
+            head.ring()
+
+    def _remove(self, member: Member) -> None:
+        with contextlib.suppress(ValueError):  # it is out
+            self.line.remove(member)
 
     def forget(self, member: Member) -> None:
         """Nobody waits for ``member`` any more. If it has been begun, stay until it is over.
 
         What its caller tidies up then is in use by nobody. Interrupted, it can be called again.
         """
-        if not member.is_taken:
-            self.leave(member)
-        if member.is_taken:
+        self.leave(member)
+        if not member.withdraw():
             member.wait_for_end()
 
 
-def members_of(queue: Queue, head: Member) -> Iterator[Member]:
-    """The threads that share a transaction, in turn, as long as there are some and time is left; then it
-    ends.
+def members_of(queue: Queue, head: Member, group: Group) -> Iterator[Member]:
+    """The changes that share a transaction, in turn, while there are some and time is left; then it ends.
 
     The main thread of a process makes its own change only: interrupts and signals come to it, and must not
     hit what is another's.
@@ -180,7 +205,7 @@ def members_of(queue: Queue, head: Member) -> Iterator[Member]:
     if threading.current_thread() is not threading.main_thread():
         end = time.monotonic() + MAX_S
         for _ in range(MAX_MEMBERS - 1):
-            member = queue.next()
+            member = queue.take_next(group)
             if member is None:
                 break
             yield member

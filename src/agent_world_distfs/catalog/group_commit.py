@@ -13,6 +13,10 @@ may be gone.
 A change may run in another thread than its own. Changes do not depend on the thread, and their threads hold
 no lock meanwhile; what runs code of users (the block of a transaction, the function of an update) has run it
 before it comes here.
+
+**Whatever strikes the head**, an interrupt or want of memory, at any line: each change is noted as in doubt
+before the COMMIT, and as one that holds only after it. The head ends its group on every way out. What has no
+outcome by then, be it the head's own, was not committed: nobody is told that it was, and it is made alone.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import TypeVar
 
 import apsw
 
-from agent_world_distfs.catalog.commit_queue import Fate, Member, Queue, members_of
+from agent_world_distfs.catalog.commit_queue import Group, Member, Queue, members_of
 from agent_world_distfs.catalog.failures import MALFORMED
 from agent_world_distfs.catalog.write_side import WriteSide
 from agent_world_distfs.catalog.writer import SqliteWriter
@@ -49,56 +53,57 @@ class GroupCommit(WriteSide):
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
         """See ``Catalog.write``."""
-        if self._queue.head is None and self._gate.is_free:
+        if not self._queue.line and self._gate.is_free:
             return super().write(change)
-        member = Member(change)
-        began = time.monotonic()
+        self._check_writable()
+        if self._gate.is_entered_here() or self._queue.is_led_here():
+            raise StoreBusyError(self._timeout_s)
+        member, group = Member(change), Group()
         try:
             try:
-                self._join(member)
-                if member.fate is Fate.LEADS:
-                    self._write(lambda: self._lead(member), waited_s=time.monotonic() - began)
+                self._share(member, group)
             finally:
-                self._queue.forget(member)
+                self._go_out(member, group)
         except BaseException:
-            self._queue.forget(member)  # again: an interrupt may have hit the first
+            self._go_out(member, group)  # again: an interrupt may have hit the first
             raise
-        if member.fate is Fate.IS_ALONE:
+        if not member.has_outcome:
             return super().write(change)
         result: T = member.outcome()
         return result
 
-    def _join(self, member: Member) -> None:
-        self._check_writable()
-        if self._gate.is_entered_here() or self._queue.is_led_here():
-            raise StoreBusyError(self._timeout_s)
-        try:
-            self._gate.enter()
-            self._queue.join(member, self._timeout_s)
-        finally:
-            self._gate.leave()
+    def _share(self, member: Member, group: Group) -> None:
+        """Lead ``group``, or wait until another that has ``member`` is over."""
+        began = time.monotonic()
+        self._gate.enter()
+        leads = self._queue.join(member, group, self._timeout_s)
+        self._gate.leave()
+        if leads:
+            self._write(lambda: self._lead(member, group), waited_s=time.monotonic() - began)
 
-    def _lead(self, head: Member) -> None:
-        members: list[Member] = []
+    def _go_out(self, member: Member, group: Group) -> None:
+        """In this order: who waits in the line must find the group over when the head is gone from it."""
+        self._gate.leave()
+        group.end()
+        self._queue.forget(member)
+
+    def _lead(self, head: Member, group: Group) -> None:
         try:
             if self._gate.is_suspect():
                 self._settle()
             connection = self._writer_connection(self._synchronous)
-            writer = self._make_all(connection, head, members)
+            writer = self._make_all(connection, head, group)
             if writer is not None:
-                self._end(connection, writer, members)
+                self._end(connection, writer, group)
         finally:
-            for member in members:
-                member.settle(Fate.IS_DONE if member.fate is Fate.IS_DONE else Fate.IS_ALONE)
+            group.end()
 
-    def _make_all(
-        self, connection: apsw.Connection, head: Member, members: list[Member]
-    ) -> SqliteWriter | None:
+    def _make_all(self, connection: apsw.Connection, head: Member, group: Group) -> SqliteWriter | None:
         """Make the changes of all that share; the last one's writer, or None if there can be no commit."""
         writer: SqliteWriter | None = None
         try:
-            for member in members_of(self._queue, head):
-                members.append(member)
+            for member in members_of(self._queue, head, group):
+                group.members.append(member)
                 writer = self._make(connection, member, writer)
             self._make_room(self._synchronous)
         except apsw.IOError:
@@ -124,18 +129,19 @@ class GroupCommit(WriteSide):
                 is_for_all = not isinstance(error, WorldError) and isinstance(error, _OF_THE_TRANSACTION)
                 if is_for_all or (before is None and not isinstance(error, Exception)):
                     raise
-                member.error = error
+                member.error, member.transaction_id = error, None
                 writer.go_back_to_mark()
             writer.drop_mark()
         finally:
             writer.close()
         return writer
 
-    def _end(self, connection: apsw.Connection, writer: SqliteWriter, members: list[Member]) -> None:
+    def _end(self, connection: apsw.Connection, writer: SqliteWriter, group: Group) -> None:
         """Commit, and give each its outcome: in doubt at first, whatever happens in between."""
-        changed = [member for member in members if member.transaction_id is not None]
+        changed = [member for member in group.members if member.transaction_id is not None]
         for member in changed:
-            member.error, member.fate = OutcomeUnknownError(str(member.transaction_id)), Fate.IS_DONE
+            member.error = OutcomeUnknownError(str(member.transaction_id))
+            member.has_outcome = True
         try:
             if changed:
                 self._commit(connection, str(changed[0].transaction_id))
@@ -145,9 +151,9 @@ class GroupCommit(WriteSide):
             return
         except (apsw.Error, OSError):
             for member in changed:
-                member.fate = Fate.IS_ALONE
+                member.has_outcome = False
             return
-        _tell_that_it_holds(members, changed)
+        _tell_that_it_holds(group.members, changed)
         if changed:
             self._after_commit(writer)
 
@@ -156,4 +162,4 @@ def _tell_that_it_holds(members: list[Member], changed: list[Member]) -> None:
     for member in changed:
         member.error = None
     for member in members:
-        member.fate = Fate.IS_DONE
+        member.has_outcome = True

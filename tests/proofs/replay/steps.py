@@ -174,7 +174,7 @@ def _write_together(scene: Scene, step: Step) -> None:
         writing = [
             pool.submit(scene.store.write_file, step.path + name, TOGETHER[name].data) for name in TOGETHER
         ]
-        while len(catalog._queue._behind) < len(TOGETHER) - 1:
+        while len(catalog._queue.line) < len(TOGETHER):
             time.sleep(0.001)
         may_go_on.set()
         for future in (holding, *writing):

@@ -14,7 +14,7 @@ import seeded_races
 from agent_world_distfs import lock_descriptors
 from agent_world_distfs.catalog import lock_files, lookup, reader
 from agent_world_distfs.catalog.checksums import Checksums
-from agent_world_distfs.catalog.commit_queue import Fate
+from agent_world_distfs.catalog.commit_queue import Group
 from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.group_commit import GroupCommit
@@ -94,10 +94,25 @@ def trust_a_rotten_row() -> None:
 def tell_before_the_commit() -> None:
     """Who shares a commit is told as soon as its change is made."""
 
-    def end(self: GroupCommit, connection: apsw.Connection, writer: SqliteWriter, members: Any) -> None:
+    def end(self: GroupCommit, connection: apsw.Connection, writer: SqliteWriter, group: Group) -> None:
+        members = list(group.members)
         for member in members[1:]:
-            member.settle(Fate.IS_DONE)
-        honest(self, connection, writer, members)
+            member.has_outcome = True
+        group.end()
+        time.sleep(0.1)  # they read it
+        group.members += members
+        honest(self, connection, writer, group)
+
+    honest = replace(GroupCommit, "_end", end)
+
+
+def note_success_before_the_commit() -> None:
+    """All of a group are noted as done before its commit: a head that is struck meanwhile has told so."""
+
+    def end(self: GroupCommit, connection: apsw.Connection, writer: SqliteWriter, group: Group) -> None:
+        for member in group.members:
+            member.has_outcome = True
+        honest(self, connection, writer, group)
 
     honest = replace(GroupCommit, "_end", end)
 

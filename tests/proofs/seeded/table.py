@@ -168,6 +168,14 @@ SEEDED: dict[str, Seeded] = {
         ),
         "FileConflictError",
     ),
+    "a group is noted as done before its commit": Seeded(
+        of_the_catalog.note_success_before_the_commit,
+        _test(
+            "test_group_interrupts.py::"
+            "test_whoever_is_struck_nobody_is_told_a_lie_or_waits_for_ever[head-MemoryError]",
+        ),
+        "was acknowledged and is not there",
+    ),
     "a conflict in a group is not taken back": Seeded(
         of_the_catalog.keep_what_a_conflict_left_in_a_group,
         _test("test_group_commit.py::test_who_conflicts_is_told_and_the_others_go_on"),
