@@ -89,9 +89,7 @@ class GroupCommit(WriteSide):
 
     def _lead(self, head: Member, group: Group) -> None:
         try:
-            if self._gate.is_suspect():
-                self._settle()
-            connection = self._writer_connection(self._synchronous)
+            connection = self._ready_writer(self._synchronous)
             writer = self._make_all(connection, head, group)
             if writer is not None:
                 self._end(connection, writer, group)

@@ -32,6 +32,7 @@ from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.read_side import ReadSide
 from agent_world_distfs.catalog.wal import opened_wal, rewrite_wal
+from agent_world_distfs.catalog.wal_length import OTHERS_S, READERS_MS, WalLength
 from agent_world_distfs.catalog.wal_room import WalRoom
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
@@ -48,12 +49,7 @@ from agent_world_distfs.flushing import flush
 T = TypeVar("T")
 
 _CUT = "PRAGMA wal_checkpoint(TRUNCATE)"
-
-CHECKPOINT_PAGES = 1_000
-"""From this length on, the committing process copies the WAL into the database, beside other writers."""
-
-BLOCKING_CHECKPOINT_PAGES = 8_000
-"""From this length on, the others wait for that, so that the WAL cannot grow without bound."""
+_BEGIN_ANEW = "PRAGMA wal_checkpoint(RESTART)"
 
 
 class WriteSide(ReadSide):
@@ -66,10 +62,11 @@ class WriteSide(ReadSide):
         self._synchronous = "FULL" if is_flushed else "NORMAL"
         self._gate = Gate(locks, timeout_s)
         self._extending = Extending(locks, timeout_s)
+        self._extending_soon = Extending(locks, min(timeout_s / 2, OTHERS_S))
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
         self._left: LeftState | None = None  # by the last commit of this writer
-        self._wal_pages = 0
+        self._wal_length = WalLength()
         self._wal_room = WalRoom(path)
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
@@ -86,7 +83,7 @@ class WriteSide(ReadSide):
         except StorageFullError:
             self._shorten_wal()  # a second try may find room in it
             raise
-        if self._wal_pages >= CHECKPOINT_PAGES:
+        if self._wal_length.is_due():
             self._shorten_wal()
         return result
 
@@ -139,13 +136,9 @@ class WriteSide(ReadSide):
             raise
 
     def _change(self, change: Callable[[SqliteWriter], T], synchronous: str) -> T:
-        if self._gate.is_suspect():
-            self._settle()
-        connection = self._writer_connection(synchronous)
+        connection = self._ready_writer(synchronous)
         writer = SqliteWriter(connection, self._checksums)
         try:
-            if self._wal_pages >= BLOCKING_CHECKPOINT_PAGES:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             left, self._left = self._left, None
             writer.begin(left)
             result = change(writer)
@@ -163,10 +156,19 @@ class WriteSide(ReadSide):
             self._after_commit(writer)
         return result
 
+    def _ready_writer(self, synchronous: str) -> apsw.Connection:
+        """The connection to change something with, once the WAL can be trusted, and is not too long."""
+        if self._gate.is_suspect():
+            self._settle()
+        connection = self._writer_connection(synchronous)
+        if self._wal_length.is_too_long():
+            self._begin_wal_anew(connection)
+        return connection
+
     def _make_room(self, synchronous: str) -> None:
         self._database_room.before_commit()
         if synchronous == "FULL":
-            self._wal_room.before_commit(self._wal_pages)
+            self._wal_room.before_commit(self._wal_length.pages)
 
     def _commit_nothing(self, connection: apsw.Connection, synchronous: str) -> None:
         connection.execute("ROLLBACK")
@@ -175,7 +177,7 @@ class WriteSide(ReadSide):
 
     def _after_commit(self, writer: SqliteWriter) -> None:
         self._left = writer.leave()
-        self._database_room.after_commit(self._wal_pages)
+        self._database_room.after_commit(self._wal_length.pages)
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
         if self._pid != os.getpid():  # forked by a signal handler meanwhile: it is the parent's to commit
@@ -239,12 +241,12 @@ class WriteSide(ReadSide):
                 writer.close()
 
     def _note_wal_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
-        self._wal_pages = pages
+        self._wal_length.note(pages)
         return apsw.SQLITE_OK
 
     def _shorten_wal(self) -> None:
         """Copy the WAL into the database. The commit before it already holds: a failure here only delays."""
-        self._wal_pages = 0  # one attempt per threshold; the next commit says how long the WAL is
+        self._wal_length.note_try()
         with contextlib.suppress(apsw.Error, OSError, WorldError):
             try:
                 with self._extending.if_free() as is_free:
@@ -259,6 +261,19 @@ class WriteSide(ReadSide):
             loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         finally:
             self._readers.give_back(loan)
+
+    def _begin_wal_anew(self, connection: apsw.Connection) -> None:
+        """See ``wal_length``. Where it does not work, the change to come goes on without."""
+        self._wal_length.note_in_use()
+        with contextlib.suppress(apsw.FullError, apsw.BusyError, OSError, StoreBusyError):
+            with self._extending_soon.alone(), self._in_doubt_if_it_fails():
+                connection.set_busy_timeout(READERS_MS)
+                try:
+                    result = connection.execute(_BEGIN_ANEW).fetchone()
+                finally:
+                    connection.set_busy_timeout(BUSY_MS)
+            if result is not None and not result[0]:
+                self._wal_length.note_begun_anew()
 
     def _settle(self) -> None:
         """Flush database and WAL and truncate the WAL; afterwards nothing in it is in doubt.

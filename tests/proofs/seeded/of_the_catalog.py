@@ -21,6 +21,7 @@ from agent_world_distfs.catalog.group_commit import GroupCommit
 from agent_world_distfs.catalog.pool import ReaderPool
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.catalog.wal import opened_wal
+from agent_world_distfs.catalog.wal_length import WalLength
 from agent_world_distfs.catalog.wal_room import WalRoom
 from agent_world_distfs.catalog.writer import SqliteWriter
 from agent_world_distfs.engine import leases, orphans
@@ -141,6 +142,11 @@ def write_the_room_of_the_log_over_it() -> None:
             os.pwrite(fd, bytes(1 << 16), 32 + wal_pages * 4120)
 
     replace(WalRoom, "before_commit", before_commit)
+
+
+def let_the_log_grow() -> None:
+    """Nobody but those who commit beside others copies the log, and they never come to its end."""
+    replace(WalLength, "is_too_long", lambda self: False)
 
 
 def make_room_beside_a_checkpoint() -> None:

@@ -191,6 +191,11 @@ SEEDED: dict[str, Seeded] = {
         _test("test_wal_room.py::test_room_is_never_made_where_something_is"),
         "assert b",
     ),
+    "the log grows beside busy writers": Seeded(
+        of_the_catalog.let_the_log_grow,
+        _test("test_wal_length.py::test_who_writes_copies_the_log_when_nobody_else_has[8]"),
+        r"assert \d{4,} < .400 . 200.",
+    ),
     "room is made beside a checkpoint": Seeded(
         of_the_catalog.make_room_beside_a_checkpoint,
         _test("proofs/test_hazards_extending.py"),

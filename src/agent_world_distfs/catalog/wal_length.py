@@ -1,0 +1,72 @@
+"""How long the WAL gets, and who copies it into the database when.
+
+A WAL can be written from its start again once all of it has been copied and no reader uses it any more.
+
+From CHECKPOINT_PAGES on, the process that has committed copies it, outside the gate, beside readers and
+writers. Where writers pause now and then, that is all that is ever needed. Where they never pause, it is
+never enough: while it copies, they append.
+
+From BLOCKING_CHECKPOINT_PAGES on, whoever has the gate copies it before the change. Nobody can append
+meanwhile, so in the end all of it is copied. Readers that still use it are waited for, for a moment; new ones
+read the database alone. So the next commit starts over, and the WAL is never longer than that, plus what was
+committed until each process that writes had its next turn, since each knows its length by its own commits. A
+single transaction may of course be longer than all this.
+
+**A reader that stays** makes it impossible: what it reads cannot be overwritten. Then the WAL grows, and
+writers go on. They try again only when it is longer by a quarter: each attempt waits for that reader.
+
+**Why it is safe.** It is SQLite's own checkpoint, which flushes the WAL before it writes to the database, and
+the database before the WAL may be overwritten. If it fails, the WAL is in doubt, as ever. Under the gate no
+writer makes room in the database (see ``extending``); the lock for that is taken all the same, because
+SQLite refuses a second checkpoint beside a first one.
+"""
+
+from __future__ import annotations
+
+CHECKPOINT_PAGES = 1_000
+"""From this length on, the committing process copies the WAL into the database, beside other writers."""
+
+BLOCKING_CHECKPOINT_PAGES = 8_000
+"""From this length on, the others wait for that, so that the WAL cannot grow without bound."""
+
+READERS_MS = 50
+"""So long is waited for readers that still use it."""
+
+OTHERS_S = 2.0
+"""And for another checkpoint, at most: others wait for the gate meanwhile."""
+
+
+class WalLength:
+    """What one process knows of the length of the WAL."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+        """After the last commit of this process."""
+        self._untried_pages = 0
+        self._limit_pages = BLOCKING_CHECKPOINT_PAGES
+
+    def note(self, pages: int) -> None:
+        """A commit of this process has made it so long."""
+        self.pages = self._untried_pages = pages
+        if pages < CHECKPOINT_PAGES:  # it has been begun anew, by whomever
+            self._limit_pages = BLOCKING_CHECKPOINT_PAGES
+
+    def is_due(self) -> bool:
+        """Whether it should be copied beside other writers; see ``note_try``."""
+        return self._untried_pages >= CHECKPOINT_PAGES
+
+    def note_try(self) -> None:
+        """That was tried: not again before another commit has told how long it is."""
+        self._untried_pages = 0
+
+    def is_too_long(self) -> bool:
+        """Whether it has to be begun anew before it grows."""
+        return self.pages >= self._limit_pages
+
+    def note_begun_anew(self) -> None:
+        """The next commit, of whichever process, is at its start."""
+        self.note(0)
+
+    def note_in_use(self) -> None:
+        """It could not be begun anew."""
+        self._limit_pages = self.pages + self.pages // 4
