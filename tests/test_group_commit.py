@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,24 +200,24 @@ def test_a_transaction_whose_group_was_undone_is_checked_again(
         if len(tries) == 1:
             raise apsw.FullError
 
-    honest, left = SqliteCatalog._leave, list[None]()
+    honest, theirs = SqliteCatalog._leave, list[Future[Any]]()
+    gate, pool = catalog_of(other)._gate, ThreadPoolExecutor(1)
 
     def leave(self: SqliteCatalog) -> None:
+        if self is catalog_of(store) and tries and not theirs:
+            theirs.append(pool.submit(other.write_file, "first", b"theirs"))
+            wait_until(lambda: gate._gate._waiter is not None)  # it has the gate before the group comes again
         honest(self)
-        if self is catalog_of(store) and tries and not left:
-            left.append(None)
-            other.write_file(
-                "first", b"theirs"
-            )  # whoever queued at the gate has it before the group comes again
 
     monkeypatch.setattr(SqliteCatalog, "_leave", leave)
     neighbour = crowd.add(partial(store.write_file, "neighbour", b""))
     adding = crowd.add(add_one)
     failing = crowd.add(partial(catalog_of(store).write, fill_the_disk_once))
     crowd.go_on()
-    neighbour.result(), failing.result()
+    neighbour.result(), failing.result(), theirs[0].result()
     assert isinstance(adding.exception(), TransactionConflictError)
     assert store.read_file("first") == b"theirs"
+    pool.shutdown()
     other.close()
 
 
