@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,23 @@ from agent_world_distfs.engine.handles import held_alone
 def test_a_store_that_somebody_has_open_is_not_to_be_had_alone(store: LocalCasStore) -> None:
     with pytest.raises(UnavailableError, match="somebody has the store open"), held_alone(store.location):
         pass
+
+
+def test_a_transaction_that_outlives_the_store_object_has_the_store_open(location: Path) -> None:
+    with LocalCasStore(location).transaction() as tx:
+        gc.collect()
+        with pytest.raises(UnavailableError), held_alone(str(location)):
+            pass
+        tx.write_file("a", b"a")
+    del tx
+    gc.collect()
+    with held_alone(str(location)):
+        pass
+
+
+def test_a_look_that_is_to_make_nothing_makes_no_lock_file(tmp_path: Path) -> None:
+    with held_alone(str(tmp_path), create=False):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_somebody_has_alone_cannot_be_opened(store: LocalCasStore) -> None:

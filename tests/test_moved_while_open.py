@@ -134,6 +134,29 @@ def test_what_is_read_is_right_or_refused(filled: Path, accident: Callable[[Path
                 continue
 
 
+@accidents
+def test_connections_that_are_opened_anew_answer_for_no_other_store(
+    filled: Path, accident: Callable[[Path], None]
+) -> None:
+    with LocalCasStore(filled) as store:
+        store.write_file("acknowledged", SMALL)
+        accident(filled)
+        if not (child := os.fork()):
+            os._exit(0)  # all connections are closed for a fork
+        os.waitpid(child, 0)
+        calls: list[Callable[[], object]] = [
+            store.list_files,
+            store.list_pins,
+            lambda: store.has(store.hash_bytes(SMALL)),
+            lambda: store.get(store.hash_bytes(SMALL)),
+            lambda: store.write_file("small", SMALL),
+            lambda: store.delete_file("small"),
+        ]
+        for call in calls:
+            with pytest.raises(IncompatibleStoreError):
+                call()
+
+
 def test_a_child_that_was_forked_before_goes_on_as_little(filled: Path, start: Start) -> None:
     child = start(
         """

@@ -26,7 +26,7 @@ from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying import copy_store
 from agent_world_distfs.creating import find_or_create
 from agent_world_distfs.engine.directories import as_host_path, require_apart
-from agent_world_distfs.engine.handles import held_alone, hold_handle
+from agent_world_distfs.engine.handles import Handle, held_alone, hold_handle
 from agent_world_distfs.engine.leases import tidy
 from agent_world_distfs.engine.staging import open_place
 from agent_world_distfs.errors import (
@@ -66,7 +66,6 @@ class LocalCasStore(CasStore):
 
     _catalog: SqliteCatalog
     _blobs: DirectoryBlobs
-    _handle = -1
 
     def __init__(
         self,
@@ -92,6 +91,7 @@ class LocalCasStore(CasStore):
         self._handle = _hold_handle(location)
         try:
             catalog = _open_catalog(location, durability, lock_timeout_s, read_only=read_only)
+            catalog.handle = self._handle  # a transaction that outlives the store object has the store open
             super().__init__(location, catalog, _open_blobs(location, catalog, read_only=read_only))
             _require_algorithm(location, hash_algorithm, catalog)
             if not read_only:
@@ -99,20 +99,13 @@ class LocalCasStore(CasStore):
                 with contextlib.suppress(WorldError):
                     tidy(self._catalog, self._blobs)
         except BaseException:
-            self._let_go()
+            self._handle.close()
             raise
 
     def close(self) -> None:
         """Release all resources. Idempotent. Open readers stay readable."""
         super().close()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        handle, self._handle = self._handle, -1
-        if handle >= 0:
-            os.close(handle)
-
-    __del__ = _let_go  # of a store that was never closed; catalog and blob storage clean up after themselves
+        self._handle.close()
 
     def backup(
         self, target: str | os.PathLike[str], *, verify: bool = False, progress: Progress | None = None
@@ -189,7 +182,7 @@ def _check_options(algorithm: object, durability: str, lock_timeout_s: float) ->
         raise InvalidInputError(f"lock_timeout_s is not a time to wait: {lock_timeout_s}")
 
 
-def _hold_handle(location: str) -> int:
+def _hold_handle(location: str) -> Handle:
     try:
         return hold_handle(location)
     except StorageError as error:

@@ -125,6 +125,18 @@ def test_a_device_is_written_to_and_not_replaced(distfs: Distfs) -> None:
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+@pytest.mark.parametrize("target", ["/dev/stdout", "/dev/fd/1"])
+def test_a_descriptor_as_target_is_written_to_where_it_stands(distfs: Distfs, target: str) -> None:
+    distfs.write("a", b"content")
+    log = distfs.file("log", b"")
+    with log.open("ab") as stream:
+        stream.write(b"before, ")
+        stream.flush()
+        distfs.process("read", "a", target, stdout=stream)
+        stream.write(b", after")
+    assert log.read_bytes() == b"before, content, after"
+
+
 def test_a_directory_as_target_is_refused_before_anything_is_written(distfs: Distfs) -> None:
     distfs.write("a", b"data")
     error = distfs.error("read", "a", distfs.place, code=6)

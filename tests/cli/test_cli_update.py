@@ -34,6 +34,7 @@ def test_the_same_content_writes_nothing(distfs: Distfs) -> None:
     [
         (("sh", "-c", "echo half; exit 7"), 7),
         (("sh", "-c", "kill -9 $$"), 137),
+        (("sh", "-c", "kill -35 $$"), 163),
         (("no-such-command",), 127),
         (("/",), 126),
     ],

@@ -19,6 +19,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 import apsw
 
@@ -48,8 +49,17 @@ class ReaderPool:
     weakly: one that an interrupt lost is not waited for.
     """
 
-    def __init__(self, path: str, *, read_only: bool, immutable: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        read_only: bool,
+        immutable: bool,
+        require_present: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``require_present`` raises if by now another file, or none, is at ``path``."""
         self._path = path
+        self._require_present = require_present
         self._read_only = read_only
         self._immutable = immutable
         self._all: weakref.WeakValueDictionary[int, Loan] = weakref.WeakValueDictionary()
@@ -82,6 +92,11 @@ class ReaderPool:
         loan.connection = open_connection(
             self._path, synchronous="FULL", read_only=self._read_only, immutable=self._immutable
         )
+        try:
+            self._require_present()  # or it would answer from the store that has come there
+        except BaseException:
+            loan.connection.close()
+            raise
         loan.lookup = Lookup(loan.connection)
         loan.is_open = True
 

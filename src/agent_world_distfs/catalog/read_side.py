@@ -34,11 +34,13 @@ class ReadSide:
         self._path = path
         self._timeout_s = timeout_s
         self._read_only = read_only
-        self._readers = ReaderPool(path, read_only=read_only, immutable=immutable)
+        self._presence = Presence(path)
+        self._readers = ReaderPool(
+            path, read_only=read_only, immutable=immutable, require_present=self.require_present
+        )
         self._stillness = Stillness(path) if immutable else None
         self._is_closed = False
         self._pid = os.getpid()
-        self._presence = Presence(path)
         try:
             self.hash_algorithm, self._checksums = self._recognise()
         except BaseException:

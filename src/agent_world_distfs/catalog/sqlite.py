@@ -47,6 +47,8 @@ class SqliteCatalog(GroupCommit):
             immutable=immutable,
         )
         self._turns = Turns(locks)
+        self.handle: object = None
+        """What tells others that the store is open: it lives as long as this."""
         self._is_held_for_fork = False
         self._is_fork_prepared = False
         watch_forks(self)

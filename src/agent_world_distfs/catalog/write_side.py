@@ -130,6 +130,7 @@ class WriteSide(ReadSide):
         except WorldError:
             raise
         except (apsw.Error, OSError, *MALFORMED) as error:
+            self.require_present()  # or what is gone with the whole store would be missed in it
             raise translate(error, self._path, self._timeout_s) from error
         except BaseException:
             self._leave()  # again: an interrupt may have hit the first
@@ -265,7 +266,7 @@ class WriteSide(ReadSide):
     def _begin_wal_anew(self, connection: apsw.Connection) -> None:
         """See ``wal_length``. Where it does not work, the change to come goes on without."""
         self._wal_length.note_in_use()
-        with contextlib.suppress(apsw.FullError, apsw.BusyError, OSError, StoreBusyError):
+        with contextlib.suppress(apsw.FullError, apsw.BusyError, OSError, UnavailableError):
             with self._extending_soon.alone(), self._in_doubt_if_it_fails():
                 connection.set_busy_timeout(READERS_MS)
                 try:

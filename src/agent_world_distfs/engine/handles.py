@@ -12,8 +12,23 @@ from agent_world_distfs.lock_descriptors import open_to_lock
 from agent_world_distfs.os_failures import translated
 
 
-def hold_handle(location: str) -> int:
-    """A descriptor that tells others that the store is open, until it is closed.
+class Handle:
+    """Tells others that a store is open, until it is closed or forgotten."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        """Tell it no more. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
+
+
+def hold_handle(location: str) -> Handle:
+    """The handle of one who opens the store.
 
     Raises:
         UnavailableError: somebody needs the store alone just now.
@@ -26,17 +41,22 @@ def hold_handle(location: str) -> int:
         except BaseException:
             os.close(fd)
             raise
-    return fd
+    return Handle(fd)
 
 
 @contextmanager
-def held_alone(location: str) -> Iterator[None]:
-    """While nobody else has the store open, nor can open it; the lock file is made where it is missing.
+def held_alone(location: str, *, create: bool = True) -> Iterator[None]:
+    """While nobody else has the store open, nor can open it.
+
+    The lock file is made where it is missing; with ``create`` false it is not, and nobody is excluded then.
 
     Raises:
         UnavailableError: somebody has it open.
     """
     path = _path_of(location)
+    if not create and not os.path.lexists(path):
+        yield
+        return
     with translated(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = open_to_lock(path, os.O_RDONLY | os.O_CREAT)

@@ -64,7 +64,7 @@ def repair_store(
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
             return store.repair(sources, dry_run=dry_run, progress=progress)
-    with held_alone(place), translated(place):
+    with held_alone(place, create=not dry_run), translated(place):
         if dry_run:
             return _try_rebuilding(place, sources, progress)
         rebuilt = rebuild(place, sources)

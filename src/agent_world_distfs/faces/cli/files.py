@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from agent_world_distfs import ABSENT, FileMetadata, LocalCasStore, PathNotFoundError
+from agent_world_distfs import ABSENT, FileMetadata, LocalCasStore, PathNotFoundError, Transaction
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import (
@@ -117,10 +117,16 @@ def _remove(
     """How many were removed; none if one is missing, unless that is to be ignored."""
     if condition is not None:
         return int(store.delete_file_if_match(paths[0], condition))
-    missing = (path for path in paths if store.stat_file(path) is None)
-    if not ignore_missing and (first := next(missing, None)) is not None:
-        raise PathNotFoundError(first)
-    return store.delete_files(paths)
+    if ignore_missing:
+        return store.delete_files(paths)
+
+    def remove_all(tx: Transaction) -> int:
+        for path in paths:
+            if tx.stat_file(path) is None:
+                raise PathNotFoundError(path)
+        return sum(tx.delete_file(path) for path in paths)
+
+    return store.run_transaction(remove_all)
 
 
 @command("mv", "distfs mv drafts/report.md reports/2026.md", "distfs mv new.json live.json --if-match $HASH")

@@ -23,6 +23,8 @@ from agent_world_distfs.faces.cli.progress import Watcher
 from agent_world_distfs.flushing import flush, flush_directory
 from agent_world_distfs.hashing import CHUNK_BYTES
 
+_MAX_LINKS = 40
+
 STANDARD = "-"
 """As SOURCE or TARGET: standard input or output. A file of this name is ``./-``."""
 
@@ -42,9 +44,13 @@ def open_source(source: str) -> Iterator[BinaryIO]:
 @contextmanager
 def open_target(target: str) -> Iterator[BinaryIO]:
     """Where the bytes for TARGET go; they are there when the block ends well, and only then."""
+    descriptor = _descriptor_of(target)
     existing = None if target == STANDARD else _stat_or_none(target)
     if target == STANDARD:
         yield standard_output_bytes()
+    elif descriptor is not None:
+        with os.fdopen(os.dup(descriptor), "wb") as opened:
+            yield opened
     elif existing is not None and stat.S_ISDIR(existing.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
     elif existing is not None and not stat.S_ISREG(existing.st_mode):
@@ -53,6 +59,24 @@ def open_target(target: str) -> Iterator[BinaryIO]:
     else:
         with _replacement(os.path.realpath(target), existing) as incoming:
             yield incoming
+
+
+def _descriptor_of(target: str) -> int | None:
+    """The descriptor of ours that TARGET means, as ``/dev/stdout`` and ``/dev/fd/3`` do.
+
+    What it is open on may well be a regular file, but its place in it is ours to write at: the file is
+    somebody's log, and no file of this name.
+    """
+    path = os.path.abspath(target)
+    for _ in range(_MAX_LINKS):
+        directory, name = os.path.realpath(os.path.dirname(path)), os.path.basename(path)
+        if directory in ("/dev/fd", f"/proc/{os.getpid()}/fd") and name.isascii() and name.isdecimal():
+            return int(name)
+        path = os.path.join(directory, name)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(directory, os.readlink(path))
+    return None
 
 
 def copy(source: io.BufferedIOBase, target: BinaryIO, progress: Watcher, total: int) -> None:

@@ -55,8 +55,16 @@ def _run(words: tuple[str, ...], content: bytes) -> bytes:
     except OSError as error:
         raise CommandFailedError(words[0], 126, f"it cannot be run: {error.strerror}") from error
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise CommandFailedError(words[0], 128 - done.returncode, f"it was ended by {name}")
+        raise CommandFailedError(
+            words[0], 128 - done.returncode, f"it was ended by {_name_of(-done.returncode)}"
+        )
     if done.returncode:
         raise CommandFailedError(words[0], done.returncode, f"it ended with exit code {done.returncode}")
     return done.stdout
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time one
+        return f"signal {number}"
