@@ -178,3 +178,49 @@ def test_an_error_while_the_log_is_emptied_puts_it_in_doubt_for_all(
         assert gate_of(location).read_bytes() == b"\0"
         assert (other.read_file("a"), other.read_file("b")) == (b"1", b"2")
         assert other.audit_file_index(verify=True).is_sound()
+
+
+_UNCLOSED = {
+    "forgotten": """
+        store = LocalCasStore(location, durability="relaxed")
+        store.write_file("a", b"1")
+        del store
+        """,
+    "left open at exit": """
+        store = LocalCasStore(location, durability="relaxed")
+        store.write_file("a", b"1")
+        """,
+    "forked": """
+        store = LocalCasStore(location)
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        os._exit(0)
+        """,
+}
+
+
+@pytest.mark.parametrize("program", _UNCLOSED.values(), ids=_UNCLOSED)
+def test_nothing_but_closing_copies_the_log(
+    location: Path, start: Start, tmp_path: Path, program: str
+) -> None:
+    """SQLite would, wherever its last connection ends, and not tell that relaxed commits were not flushed."""
+    if shutil.which("strace") is None:
+        cannot_run("no strace")
+    killed = "LocalCasStore(location, durability='relaxed').write_file('before', b'0'); kill_me()"
+    start(killed, location).wait()
+    trace = tmp_path / "trace"
+    child = start(
+        program,
+        location,
+        under=[
+            "strace", "-f", "-q", "-y", "-o", str(trace), "-e", "trace=fdatasync",
+            "-e", "inject=fdatasync:error=EIO",
+        ],
+    )  # fmt: skip
+    child.finish()
+    assert "catalog.db" not in trace.read_text()  # or it would have been told of the failure, and gone on
+    assert gate_of(location).read_bytes() == b"\0"
+    with LocalCasStore(location) as store:
+        assert store.read_file("before") == b"0"
+    assert not (location / "catalog.db-wal").exists()

@@ -59,13 +59,15 @@ def open_connection(
     """A connection set up as every connection to a catalog must be.
 
     Defensive, without trusted schema, extensions or memory mapping (SQLite's log-reset bug and I/O errors
-    as signals both came through mapped files).
+    as signals both came through mapped files). Closed or forgotten, it leaves the WAL as it is, unless
+    ``let_copy_wal`` allows it otherwise: what SQLite does while it closes a connection reports no failure.
     """
     mode = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
     name = as_uri(path) + ("?immutable=1" if immutable else "")
     connection = apsw.Connection(name, flags=mode | apsw.SQLITE_OPEN_URI, statementcachesize=100)
     try:
         connection.set_busy_timeout(BUSY_MS)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
@@ -84,6 +86,10 @@ def open_connection(
     return connection
 
 
-def keep_wal(connection: apsw.Connection) -> None:
-    """Do not copy the WAL into the database when this connection is the last to close."""
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+def let_copy_wal(connection: apsw.Connection) -> None:
+    """Have the WAL copied into the database, and removed, if this connection is the last to close.
+
+    Only after a flush of the WAL that was seen to work: the copying flushes it, too, and nobody is told if
+    that fails. What relaxed commits have put there would be in doubt, and no mark would say so.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)

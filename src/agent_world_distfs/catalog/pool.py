@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 import apsw
 
-from agent_world_distfs.catalog.connections import keep_wal, open_connection
+from agent_world_distfs.catalog.connections import let_copy_wal, open_connection
 from agent_world_distfs.catalog.lookup import Lookup
 from agent_world_distfs.errors import ForkedStoreError
 
@@ -146,13 +146,14 @@ class ReaderPool:
     def close(self, *, may_checkpoint: bool) -> None:
         """Close the idle connections; those that are out close when they come back or are forgotten.
 
-        ``may_checkpoint``: whether the very last connection may copy the WAL into the database.
+        ``may_checkpoint``: whether one of the idle, if it is the very last connection, may copy the WAL into
+        the database. One that is out may not: the flush that allows it may be long ago then.
         """
         self._is_closed = True
-        if not may_checkpoint:
+        if may_checkpoint:
             for loan in self._idle:
                 if loan.is_open:
-                    keep_wal(loan.connection)
+                    let_copy_wal(loan.connection)
         self._close_idle()
 
     def _close_idle(self) -> None:

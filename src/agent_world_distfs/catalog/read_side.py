@@ -44,7 +44,7 @@ class ReadSide:
         try:
             self.hash_algorithm, self._checksums = self._recognise()
         except BaseException:
-            self._readers.close(may_checkpoint=True)
+            self._readers.close(may_checkpoint=False)
             raise
 
     def _recognise(self) -> tuple[HashAlgorithm, Checksums]:

@@ -11,7 +11,7 @@ import contextlib
 import os
 
 from agent_world_distfs.catalog.commit_queue import Queue
-from agent_world_distfs.catalog.connections import keep_wal
+from agent_world_distfs.catalog.connections import let_copy_wal
 from agent_world_distfs.catalog.group_commit import GroupCommit
 from agent_world_distfs.catalog.turns import Turns
 from agent_world_distfs.errors import (
@@ -84,12 +84,12 @@ class SqliteCatalog(GroupCommit):
         """See ``Catalog.close``."""
         if self._is_closed or self._pid != os.getpid():
             return
-        may_copy = self._read_only or self._has_flushed_wal()
+        may_copy = not self._read_only and self._has_flushed_wal()
         self._is_closed = True
         if self._gate.hold(self._timeout_s):
             self._readers.close(may_checkpoint=may_copy)
-            if self._writer is not None and not may_copy:
-                keep_wal(self._writer)
+            if self._writer is not None and may_copy:
+                let_copy_wal(self._writer)
             self._drop_writer()
             self._gate.let_go()
 
@@ -107,8 +107,6 @@ class SqliteCatalog(GroupCommit):
         """See ``forks``."""
         self._is_held_for_fork = self._gate.hold(_FORK_WAIT_S)
         if self._is_held_for_fork and self._readers.hold_for_fork(_FORK_WAIT_S):
-            if self._writer is not None:
-                keep_wal(self._writer)
             self._drop_writer()
             self._is_fork_prepared = True
 
