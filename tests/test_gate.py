@@ -360,3 +360,16 @@ def test_a_change_that_raises_changes_nothing_and_lets_go(location: Path) -> Non
             other.write_file("a", b"x")
         assert not store.has("a" * 64)
         assert store.audit_file_index(verify=True).is_clean()
+
+
+def test_a_doubt_that_came_without_the_lock_is_said_again_under_it(location: Path) -> None:
+    LocalCasStore(location).close()
+    byte, gate = location / "locks" / "gate", Gate(str(location / "locks"), 1)
+    gate.set_suspect(suspect=True)
+    assert byte.read_bytes() == b"\1"
+    byte.write_bytes(b"\0")  # as another does that was about to end its settling
+    for suspect in (True, False):
+        gate.acquire()
+        assert gate.is_suspect() is suspect
+        gate.set_suspect(suspect=False)
+        gate.release()

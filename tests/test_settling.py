@@ -224,3 +224,49 @@ def test_nothing_but_closing_copies_the_log(
     with LocalCasStore(location) as store:
         assert store.read_file("before") == b"0"
     assert not (location / "catalog.db-wal").exists()
+
+
+_NEVER_TOLD = {
+    "shortened": ("fdatasync", "store._catalog._shorten_wal()"),
+    "closing": ("fsync", "store.close()"),
+}
+
+
+@pytest.mark.parametrize(("call", "work"), _NEVER_TOLD.values(), ids=_NEVER_TOLD)
+def test_a_log_comes_into_doubt_for_all_although_another_has_the_lock(
+    location: Path, start: Start, call: str, work: str
+) -> None:
+    if shutil.which("strace") is None:
+        cannot_run("no strace")
+    with LocalCasStore(location) as other:
+        other.write_file("other", b"1")  # it has begun the log, which takes a flush
+        child = start(
+            """
+            store = LocalCasStore(location, durability="relaxed", lock_timeout_s=0.05)
+            store.write_file("a", b"1")
+            say("written")
+            hear()
+            exec(sys.argv[2])
+            say("over")
+            hear()
+            """,
+            location,
+            work,
+            under=[
+                "strace", "-f", "-q", "-o", "/dev/null", "-P", str(location / "catalog.db-wal"),
+                "-e", f"trace={call}", "-e", f"inject={call}:error=EIO",
+            ],
+        )  # fmt: skip
+        assert child.hear() == "written"
+
+        def hold(_: object) -> None:
+            child.tell()
+            assert child.hear() == "over"
+
+        other._catalog.write(hold)
+        assert gate_of(location).read_bytes() == b"\1"
+        child.tell()
+        child.finish()
+        other.write_file("other", b"2")
+        assert gate_of(location).read_bytes() == b"\0"
+        assert other.read_file("a") == b"1"

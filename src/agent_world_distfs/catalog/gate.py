@@ -7,6 +7,10 @@ behind the others. With one lock alone, the releaser could barge back in before 
 The gate file holds one byte. It is 1 after an input or output error during a commit: then nobody may
 acknowledge a write before the WAL has been settled (see ``SqliteCatalog``). The byte is written when the file
 is made, so that setting it needs no space.
+
+Whoever finds the WAL in doubt without having the lock sets the byte all the same, at once: the lock may not
+come in time. It sets the byte again when it next has the lock, in case that another, which settled the WAL
+meanwhile, has cleared it. Once too often costs a settling, once too few could cost a commit.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ class Gate:
 
     def __init__(self, directory: str, timeout_s: float) -> None:
         self._turnstile = LockFile(os.path.join(directory, "turnstile"))
-        self._gate = LockFile(os.path.join(directory, "gate"))
+        self._path = os.path.join(directory, "gate")
+        self._gate = LockFile(self._path)
+        self._is_mark_owed = False
         self._timeout_s = timeout_s
         # Reentrant only so that it knows its owner: an interrupt may come between taking the lock
         # and noting that it was taken.
@@ -68,6 +74,9 @@ class Gate:
         self._gate.acquire(deadline, self._timeout_s)
         self._turnstile.release()
         self._holder = threading.get_ident()
+        if self._is_mark_owed:
+            self.set_suspect(suspect=True)
+            self._is_mark_owed = False  # last: an interrupt before costs a settling
 
     def release(self) -> None:
         """Release whatever part of the lock this thread holds; harmless if it holds nothing.
@@ -114,15 +123,29 @@ class Gate:
         """Whether this thread has the lock."""
         return self._holder == threading.get_ident()
 
-    # --- the byte: can the WAL be trusted? Only under the lock ----------------------------------
+    # --- the byte: can the WAL be trusted? ------------------------------------------------------
 
     def is_suspect(self) -> bool:
-        """Whether a commit failed and the WAL has not been settled since."""
+        """Whether a commit failed and the WAL has not been settled since. Only under the lock."""
         return os.pread(self._gate.fileno(), 1, 0) == b"\1"
 
     def set_suspect(self, *, suspect: bool) -> None:
-        """Record, for every process, whether the WAL must be settled before the next commit."""
-        os.pwrite(self._gate.fileno(), b"\1" if suspect else b"\0", 0)
+        """Record, for every process, whether the WAL must be settled before the next commit.
+
+        Without the lock only that it must.
+
+        Raises:
+            OSError: that is not possible now; it is done with the next ``acquire``.
+        """
+        if self.is_held_here() or not suspect:
+            os.pwrite(self._gate.fileno(), b"\1" if suspect else b"\0", 0)
+            return
+        self._is_mark_owed = True
+        fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)  # closing it lets no flock go
+        try:
+            os.pwrite(fd, b"\1", 0)
+        finally:
+            os.close(fd)
 
     # --- forks and closing ---------------------------------------------------------------------
 

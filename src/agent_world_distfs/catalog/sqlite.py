@@ -17,7 +17,6 @@ from agent_world_distfs.catalog.turns import Turns
 from agent_world_distfs.errors import (
     StorageError,
     UnavailableError,
-    WorldError,
 )
 from agent_world_distfs.process_forks import watch_forks
 from agent_world_distfs.protocols import Turn
@@ -98,8 +97,8 @@ class SqliteCatalog(GroupCommit):
         try:
             self._flush_log_file()
         except OSError:
-            with contextlib.suppress(WorldError):
-                self._locked(lambda: self._gate.set_suspect(suspect=True))
+            with contextlib.suppress(OSError):
+                self._gate.set_suspect(suspect=True)
             return False
         return True
 

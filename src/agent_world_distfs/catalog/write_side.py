@@ -254,7 +254,7 @@ class WriteSide(ReadSide):
                     if is_free:
                         self._checkpoint_wal()
             except apsw.IOError:  # perhaps a flush of the WAL: relaxed commits in it are in doubt from now on
-                self._locked(lambda: self._gate.set_suspect(suspect=True))
+                self._gate.set_suspect(suspect=True)
 
     def _checkpoint_wal(self) -> None:
         loan = self._readers.take()
