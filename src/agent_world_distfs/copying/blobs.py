@@ -11,6 +11,7 @@ from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying.catalogs import list_rows
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_stream, new_hasher
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import BlobBrief
@@ -49,18 +50,31 @@ class Carrier:
     copy: SqliteCatalog
     tally: Tally
     verify: bool
+    _trusted: set[str] = field(default_factory=set)  # directories with a name that was there before
 
     def carry(self, progress: Progress | None) -> None:
-        """Copy what is not there yet; progress in bytes."""
+        """Copy what is not there yet, and make all of it durable; progress in bytes."""
         done, total = 0, self.copy.read(lambda tx: tx.total_bytes())
         for shard in SHARDS:
             for row in list_rows(self.copy, shard):
                 self.tally.total_blobs += 1
-                if not self._is_there(row):
+                if self._is_there(row):
+                    self._trusted.add(os.path.dirname(self.there.path_of(row.content_hash)))
+                else:
                     self._copy(row)
                 done += row.size_bytes
                 if progress is not None:
                     progress(done, total)
+        self._flush_trusted()
+
+    def _flush_trusted(self) -> None:
+        """The bytes under a name are durable; the name is not, if the copying that gave it died then."""
+        for shard in sorted(self._trusted):
+            with translated(shard):
+                flush_directory(shard)
+        for blobs in {os.path.dirname(shard) for shard in self._trusted}:
+            with translated(blobs):
+                flush_directory(blobs)
 
     def _is_there(self, row: BlobBrief) -> bool:
         form = self.there.stat(row.content_hash)

@@ -156,15 +156,19 @@ def _whole_files(
     blobs: DirectoryBlobs, present: dict[str, int], found: Salvage, algorithm: HashAlgorithm
 ) -> dict[bytes, int]:
     """Those without a row whose bytes are right, made durable: a row says that they are."""
-    whole = {}
+    whole, directories = {}, set()
     for name, size_bytes in present.items():
         raw = bytes.fromhex(name)
         if raw not in found.blobs and _is_whole(blobs, name, algorithm):
             path = blobs.path_of(name)
             with translated(path):
                 flush_file(path)
-                flush_directory(os.path.dirname(path))
+            shard = os.path.dirname(path)
+            directories |= {shard, os.path.dirname(shard)}  # the shard may be as new as the file
             whole[raw] = size_bytes
+    for directory in directories:
+        with translated(directory):
+            flush_directory(directory)
     return whole
 
 
