@@ -22,7 +22,7 @@ from agent_world_distfs import (
 from agent_world_distfs.engine.cloning import is_cloned
 from behind import blob_file
 from changed_since import FILES, contents, fill
-from children import MakeDisk
+from children import MakeDisk, Start, cannot_run
 from test_exchange import LARGE
 from test_named_meanwhile import run_once_after
 
@@ -197,6 +197,36 @@ def test_a_full_disk_gets_no_half_fork(filled: LocalCasStore, make_disk: MakeDis
     with pytest.raises(StorageFullError):
         filled.fork(disk / "fork", "large")
     assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", ["fdatasync:error=EIO:when=5+", "fsync:error=EIO"])
+def test_a_fork_whose_log_cannot_be_flushed_makes_nothing(
+    filled: LocalCasStore, tmp_path: Path, start: Start, failing: str
+) -> None:
+    """Flushing all that was made tells only of what failed since: that error was told already."""
+    if shutil.which("strace") is None:
+        cannot_run("no strace")
+    log = tmp_path / "fork.staging-00000000" / "tree" / "catalog.db-wal"
+    before = set(tmp_path.iterdir())
+    child = start(
+        """
+        import secrets
+        with LocalCasStore(location, read_only=True) as store:
+            secrets.token_hex = lambda size: "00" * size
+            try:
+                store.fork(sys.argv[2], "kept")
+            except StorageIOError as error:
+                say(error)
+        """,
+        filled.location,
+        tmp_path / "fork",
+        under=[
+            "strace", "-f", "-q", "-o", "/dev/null", "-P", str(log),
+            "-e", "trace=fsync,fdatasync", "-e", f"inject={failing}",
+        ],
+    )  # fmt: skip
+    assert child.hear_all()
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_a_shared_file_is_not_locked_or_written_by_either(filled: LocalCasStore, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import chunks
 from agent_world_distfs.engine.snapshots import OpenSnapshot, opened_snapshot, reading
 from agent_world_distfs.engine.staging import TREE, Place, staged, swap_in
-from agent_world_distfs.errors import BlobNotFoundError, CatalogError
+from agent_world_distfs.errors import BlobNotFoundError, CatalogError, StorageIOError
 from agent_world_distfs.filesystem_kind import is_flushed_as_one, require_lockable
 from agent_world_distfs.flushing import flush_file_system
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, hash_stream, require_hash
@@ -106,6 +106,14 @@ class _Fork:
                 tx.end_lease(_LEASE, 1)
 
             new.write(finish)
+            new.truncate_wal()  # closing flushes it, too, but only notes it if that fails
+        if self._is_in_doubt():
+            raise StorageIOError(self._location, "the log of the new store could not be flushed")
+
+    def _is_in_doubt(self) -> bool:
+        """Whether an error was noted: the flush of the tree, by other descriptors, may not be told of it."""
+        with open(os.path.join(self._location, "locks", "gate"), "rb") as gate:
+            return gate.read(1) != b"\0"
 
     @contextlib.contextmanager
     def _new_catalog(self) -> Iterator[SqliteCatalog]:
