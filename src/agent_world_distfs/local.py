@@ -122,7 +122,8 @@ class LocalCasStore(CasStore):
                 changed.
             InvalidInputError: it is this store, lies in it or holds it.
             CatalogError: the catalog here is damaged; the target stays as it is.
-            UnavailableError: somebody has the target open.
+            UnavailableError: somebody has the target open; or this store is read-only, and files were
+                overwritten and collected meanwhile.
             StorageFullError: no room there; the next call uses what was copied.
         """
         place = as_host_path(target)

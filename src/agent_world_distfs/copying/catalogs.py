@@ -8,8 +8,8 @@ from agent_world_distfs.copying.target import Target
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.engine.retained import kept_hashes
-from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
-from agent_world_distfs.protocols import BlobBrief
+from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError, UnavailableError
+from agent_world_distfs.protocols import BlobBrief, CatalogReader
 
 _ATTEMPTS = 10
 _CHUNK = 300
@@ -21,6 +21,9 @@ def copy_catalog(
     """The copy of one snapshot, whose blobs are kept here; and those that are lost here.
 
     What was overwritten and collected since the snapshot is no loss: then a newer one is taken.
+
+    Raises:
+        UnavailableError: that happens again and again.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         path = place.new_catalog()
@@ -29,7 +32,9 @@ def copy_catalog(
         try:
             _require_sound(copy)
             missing = _keep_all(copy, lease)
-            if not find_named(copy, blobs, missing) or attempt == _ATTEMPTS:
+            named = find_named(copy, blobs, missing)
+            if not named or attempt == _ATTEMPTS:
+                require_lost(catalog, copy, named)
                 return copy, missing
         except BaseException:
             copy.close()
@@ -60,19 +65,36 @@ def _keep_all(copy: SqliteCatalog, lease: Lease | None) -> set[str]:
     return missing
 
 
+def require_lost(catalog: SqliteCatalog, copy: SqliteCatalog, missing: set[str]) -> None:
+    """Make sure that what was found missing is lost here, and not collected since the snapshot.
+
+    A collection drops the row before it takes the bytes, and ids are never reused: bytes of a row that is
+    still there are lost.
+
+    Raises:
+        UnavailableError: it was collected.
+    """
+
+    def find_ids(tx: CatalogReader) -> dict[str, int]:
+        return {name: row.blob_id for name in missing if (row := tx.find_brief(name)) is not None}
+
+    if copy.read(find_ids) != catalog.read(find_ids):
+        raise UnavailableError("what is copied was overwritten and collected meanwhile: retry")
+
+
 def list_rows(copy: SqliteCatalog, shard: str) -> list[BlobBrief]:
     """The rows of large blobs whose hashes begin with ``shard``."""
     return copy.read(lambda tx: tx.list_shard(shard))
 
 
-def find_named(copy: SqliteCatalog, here: DirectoryBlobs, hashes: set[str]) -> set[str]:
-    """Those that a path, a pin, a snapshot or the history names."""
+def find_named(copy: SqliteCatalog, blobs: DirectoryBlobs, hashes: set[str]) -> set[str]:
+    """Those that a path, a pin, a snapshot or the history names; manifests are read from ``blobs``."""
     if not hashes:
         return set()
     unnamed = copy.read(lambda tx: {blob.content_hash for blob in tx.list_unnamed_blobs(frozenset())})
     named = hashes - unnamed
     try:
-        named.update(name for name in kept_hashes(copy, here) if name in hashes)
+        named.update(name for name in kept_hashes(copy, blobs) if name in hashes)
     except BlobMissingError as error:  # a manifest: what else it names there is no telling
         named.add(error.content_hash)
     except BlobHashMismatchError as error:

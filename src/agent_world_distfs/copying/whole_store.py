@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying.blobs import Carrier, Tally, remove_others
-from agent_world_distfs.copying.catalogs import copy_catalog, find_named
+from agent_world_distfs.copying.catalogs import copy_catalog, find_named, require_lost
 from agent_world_distfs.copying.target import MARK, Target, identity_of, opened_target, state_of
 from agent_world_distfs.engine.leases import lease_where_writable
 from agent_world_distfs.records import BackupReport, Progress
@@ -26,6 +26,9 @@ def copy_store(
 
     With ``verify`` what is there already is hashed, too. Blobs that are gone or rotten here are left out
     and named; one that is whole in the older copy stays.
+
+    Raises:
+        UnavailableError: no lease could be had, or not soon enough, and what was to be copied was collected.
     """
     with opened_target(target, mark), ExitStack() as stack:
         place = Target(target, mark, identity_of(catalog))
@@ -38,7 +41,11 @@ def copy_store(
         stack.callback(copy.close)
         tally = Tally(missing=missing)
         Carrier(blobs, there, copy, tally, verify=verify).carry(progress)
-        named = find_named(copy, blobs, tally.missing | tally.corrupt)
+        lacking = tally.missing | tally.corrupt
+        # A manifest may be rotten there, or without a lease be collected here by now.
+        named = find_named(copy, blobs, lacking) | find_named(copy, there, lacking)
+        if lease is None:
+            require_lost(catalog, copy, tally.missing & named)
         total_files, state = copy.read(lambda tx: (tx.count_files(), state_of(tx)))
         transaction_id = copy.read(lambda tx: tx.last_commit().transaction_id)
         copy.close()
