@@ -95,23 +95,23 @@ class Zygote:
         """Run an operation on the store at ``root`` under strace with these arguments."""
         pid = int(self._ask(f"start {operation} {root}"))
         tracer = subprocess.Popen(
-            ["strace", "-f", "-q", "-o", str(trace), "-p", str(pid), *strace],
+            ["strace", "-f", "-o", str(trace), "-p", str(pid), *strace],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        _wait_until_traced(pid, tracer)
+        _wait_until_traced(tracer)
         said, status = self._ask("go").rsplit(" ", 1)
         tracer.communicate(timeout=30)
         return Outcome(said.strip(), int(status))
 
 
-def _wait_until_traced(pid: int, tracer: subprocess.Popen[str]) -> None:
-    while tracer.poll() is None:
-        status = Path(f"/proc/{pid}/status").read_text()
-        if re.search(r"^TracerPid:\s*[1-9]", status, re.MULTILINE):
-            return
-    raise RuntimeError(f"strace cannot attach: {tracer.communicate()[1]}")
+def _wait_until_traced(tracer: subprocess.Popen[str]) -> None:
+    """Until it says so. That the child has a tracer is not enough: it might run on before it is stopped."""
+    assert tracer.stderr is not None
+    said = tracer.stderr.readline()
+    if not said.rstrip().endswith("attached"):
+        raise RuntimeError(f"strace cannot attach: {said}{tracer.communicate()[1]}")
 
 
 IS_ALL = bool(os.environ.get("ALL_POINTS"))
