@@ -47,7 +47,7 @@ def test_a_store_that_holds_still_again_is_opened_again(
     seen_read_only: tuple[Path, Path], start: Start
 ) -> None:
     writable, view = seen_read_only
-    start("LocalCasStore(location).write_file('a', b'2')", writable).finish()
+    start("with LocalCasStore(location) as store: store.write_file('a', b'2')", writable).finish()
     with LocalCasStore(view, read_only=True) as reader:
         assert reader.read_file("a") == b"2"
     subprocess.run(["umount", view.parent], check=True)
