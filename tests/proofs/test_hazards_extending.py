@@ -17,7 +17,7 @@ from children import Start, cannot_run
 
 pytestmark = pytest.mark.proof
 
-SECONDS = 8
+SECONDS = 14
 
 LOOKING_SLOWLY = (
     "strace", "-f", "-q", "-o", os.devnull,
