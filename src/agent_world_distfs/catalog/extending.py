@@ -9,6 +9,7 @@ files does; each holder opens the directory itself, so that the lock also works 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -24,14 +25,15 @@ class Extending:
         self._timeout_s = timeout_s
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Run the block while nobody else makes it longer.
+    def alone(self, most_s: float = math.inf) -> Iterator[None]:
+        """Run the block while nobody else makes it longer; waits for ``most_s`` seconds at most.
 
         Raises:
             StoreBusyError: somebody took too long for that.
         """
+        timeout_s = min(self._timeout_s, most_s)
         with self._lock() as lock:
-            lock.acquire(time.monotonic() + self._timeout_s, self._timeout_s)
+            lock.acquire(time.monotonic() + timeout_s, timeout_s)
             yield
 
     @contextlib.contextmanager

@@ -62,7 +62,6 @@ class WriteSide(ReadSide):
         self._synchronous = "FULL" if is_flushed else "NORMAL"
         self._gate = Gate(locks, timeout_s)
         self._extending = Extending(locks, timeout_s)
-        self._extending_soon = Extending(locks, min(timeout_s / 2, OTHERS_S))
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
         self._left: LeftState | None = None  # by the last commit of this writer
@@ -266,8 +265,8 @@ class WriteSide(ReadSide):
     def _begin_wal_anew(self, connection: apsw.Connection) -> None:
         """See ``wal_length``. Where it does not work, the change to come goes on without."""
         self._wal_length.note_in_use()
-        with contextlib.suppress(apsw.FullError, apsw.BusyError, OSError, UnavailableError):
-            with self._extending_soon.alone(), self._in_doubt_if_it_fails():
+        with contextlib.suppress(apsw.FullError, apsw.BusyError, UnavailableError):
+            with self._extending.alone(min(self._timeout_s / 2, OTHERS_S)), self._in_doubt_if_it_fails():
                 connection.set_busy_timeout(READERS_MS)
                 try:
                     result = connection.execute(_BEGIN_ANEW).fetchone()
