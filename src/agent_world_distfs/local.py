@@ -48,13 +48,13 @@ class LocalCasStore(CasStore):
     """A store in a directory, shared by any number of processes of one machine.
 
     Args:
-        root: the directory; created if missing and ``create`` is true. hash_algorithm: None uses the store's
-        own, and BLAKE3 for a new store. durability: "full": an acknowledged write survives a power cut.
-        "relaxed": it survives a
-            crash of the process; a power cut may lose the last moments, never consistency.
-        lock_timeout_s: how long a write waits for the write lock before StoreBusyError. create: whether to
-        create a store if there is none. read_only: refuse all changes; works on a directory that cannot be
-        written if the WAL is empty.
+        root: the directory; created if missing and ``create`` is true.
+        hash_algorithm: None uses the store's own, and BLAKE3 for a new store.
+        durability: "full": an acknowledged write survives a power cut. "relaxed": it survives a crash of the
+            process; a power cut may lose the last moments, never consistency.
+        lock_timeout_s: how long a write waits for the write lock before StoreBusyError.
+        create: whether to create a store if there is none.
+        read_only: refuse all changes; works on a directory that cannot be written if the WAL is empty.
 
     Raises:
         NotFoundError: no store there, and ``create`` is false.

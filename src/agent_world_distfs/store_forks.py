@@ -108,7 +108,7 @@ class _Fork:
             new.write(finish)
             new.truncate_wal()  # closing flushes it, too, but only notes it if that fails
         if self._is_in_doubt():
-            raise StorageIOError(self._location, "the log of the new store could not be flushed")
+            raise StorageIOError(self._location, "the WAL of the new store could not be flushed")
 
     def _is_in_doubt(self) -> bool:
         """Whether an error was noted: the flush of the tree, by other descriptors, may not be told of it."""

@@ -173,16 +173,16 @@ class Sessions:
     # --- forks ---------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """See ``forks``."""
+        """See ``process_forks``."""
         self._is_held_for_fork = self._beginning.acquire(timeout=_FORK_WAIT_S)
 
     def after_fork_in_parent(self) -> None:
-        """See ``forks``."""
+        """See ``process_forks``."""
         if self._is_held_for_fork:
             self._beginning.release()
 
     def after_fork_in_child(self) -> None:
-        """See ``forks``: leaves the parent's session to the parent."""
+        """See ``process_forks``: leaves the parent's session to the parent."""
         self._beginning = threading.RLock()
         self._pid = os.getpid()
         self._name, self._lock = "", LockDescriptor()

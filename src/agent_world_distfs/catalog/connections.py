@@ -18,7 +18,7 @@ _FIXED_IN_BRANCHES = {(3, 44): 6, (3, 50): 7}
 
 
 def require_fixed_sqlite(location: str) -> None:
-    """Refuse to open with a SQLite library that can corrupt a log which several processes shorten.
+    """Refuse to open with a SQLite library that can corrupt a WAL which several processes shorten.
 
     The WAL-reset bug is in all versions from 3.7.0 to 3.51.2, except for two in which it was fixed, too. The
     requirements of the package say so already; this is for those who install apsw otherwise.

@@ -33,7 +33,7 @@ class Record:
 
 
 class PageFile:
-    """An SQLite file without its log. Nobody may have it open through SQLite in this process."""
+    """An SQLite file without its WAL. Nobody may have it open through SQLite in this process."""
 
     def __init__(self, path: str, page_bytes: int = 4096) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -29,7 +29,7 @@ class Materials:
 
 
 def rebuild_catalog(path: str, materials: Materials) -> None:
-    """Write it to ``path``, where nothing is yet; flushed, closed, without a log.
+    """Write it to ``path``, where nothing is yet; flushed, closed, without a WAL.
 
     A blob that is named and has neither bytes in the old catalog nor a file gets a row without bytes:
     it is missing, and known to be. The change log begins anew.

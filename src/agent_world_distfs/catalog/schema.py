@@ -128,7 +128,7 @@ TABLES = {
 
 
 def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
-    """Write a new, empty catalog to ``path``, where nothing is yet; flushed, closed, without a log."""
+    """Write a new, empty catalog to ``path``, where nothing is yet; flushed, closed, without a WAL."""
     write_catalog(path, lambda connection: _insert_first_rows(connection, algorithm))
 
 

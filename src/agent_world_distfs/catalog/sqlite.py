@@ -95,7 +95,7 @@ class SqliteCatalog(GroupCommit):
     def _has_flushed_wal(self) -> bool:
         """Before closing: the last connection copies the WAL, and does not report it if its flush fails."""
         try:
-            self._flush_log_file()
+            self._flush_wal_file()
         except OSError:
             with contextlib.suppress(OSError):
                 self._gate.set_suspect(suspect=True)
@@ -103,21 +103,21 @@ class SqliteCatalog(GroupCommit):
         return True
 
     def before_fork(self) -> None:
-        """See ``forks``."""
+        """See ``process_forks``."""
         self._is_held_for_fork = self._gate.hold(_FORK_WAIT_S)
         if self._is_held_for_fork and self._readers.hold_for_fork(_FORK_WAIT_S):
             self._drop_writer()
             self._is_fork_prepared = True
 
     def after_fork_in_parent(self) -> None:
-        """See ``forks``."""
+        """See ``process_forks``."""
         self._is_fork_prepared = False
         self._readers.let_go_after_fork()
         if self._is_held_for_fork:
             self._gate.let_go()
 
     def after_fork_in_child(self) -> None:
-        """See ``forks``."""
+        """See ``process_forks``."""
         self._gate.start_anew_in_child()
         self._queue = Queue()
         self._turns.start_anew_in_child()

@@ -193,7 +193,7 @@ class WriteSide(ReadSide):
     def _flush_wal(self) -> None:
         """Make durable what a call found and had not to do: it may be a relaxed neighbour's commit."""
         with self._in_doubt_if_it_fails():
-            self._flush_log_file()
+            self._flush_wal_file()
 
     @contextlib.contextmanager
     def _in_doubt_if_it_fails(self) -> Iterator[None]:
@@ -204,7 +204,7 @@ class WriteSide(ReadSide):
             self._gate.set_suspect(suspect=True)
             raise
 
-    def _flush_log_file(self) -> None:
+    def _flush_wal_file(self) -> None:
         with contextlib.suppress(FileNotFoundError), opened_wal(self._path, os.O_RDONLY) as fd:
             flush(fd)
 
@@ -278,7 +278,7 @@ class WriteSide(ReadSide):
     def _settle(self) -> None:
         """Flush database and WAL and truncate the WAL; afterwards nothing in it is in doubt.
 
-        The log is written again first: else a power cut in the middle could leave a half copied database
+        The WAL is written again first: else a power cut in the middle could leave a half copied database
         without the WAL that completes it.
 
         Raises:

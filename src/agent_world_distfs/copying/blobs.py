@@ -20,7 +20,7 @@ from agent_world_distfs.records import BackupReport, Progress
 
 @dataclass(slots=True)
 class Tally:
-    """What has been copied, and what is lost or rotten here."""
+    """What has been copied, and what is lost or corrupt here."""
 
     total_blobs: int = 0
     copied_blobs: int = 0

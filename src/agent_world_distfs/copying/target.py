@@ -129,7 +129,7 @@ class Target:
         self._write_mark()  # first: a catalog whose state the mark does not have counts as changed
         with translated(self._catalog):
             flush_file(self._new)
-            for suffix in ("-wal", "-shm"):  # SQLite would apply the old one's log to the new one
+            for suffix in ("-wal", "-shm"):  # SQLite would apply the old WAL to the new catalog
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._catalog + suffix)
             flush_directory(self._location)

@@ -24,7 +24,7 @@ def copy_store(
 ) -> BackupReport:
     """Copy a store to the directory ``target``, which is empty or an older copy of it; progress in bytes.
 
-    With ``verify`` what is there already is hashed, too. Blobs that are gone or rotten here are left out
+    With ``verify`` what is there already is hashed, too. Blobs that are lost or corrupt here are left out
     and named; one that is whole in the older copy stays.
 
     Raises:
@@ -42,7 +42,7 @@ def copy_store(
         tally = Tally(missing=missing)
         Carrier(blobs, there, copy, tally, verify=verify).carry(progress)
         lacking = tally.missing | tally.corrupt
-        # A manifest may be rotten there, or without a lease be collected here by now.
+        # A manifest may be corrupt there, or without a lease be collected here by now.
         named = find_named(copy, blobs, lacking) | find_named(copy, there, lacking)
         if lease is None:
             require_lost(catalog, copy, tally.missing & named)

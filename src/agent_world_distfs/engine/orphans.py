@@ -3,7 +3,7 @@
 What is named is found by reading all that names: paths, pins, leases, staged rows. There is no count
 and no index from a blob to its names, which each write would have to keep, and which could be wrong.
 
-What a history that is kept remembers, or a snapshot is of, is no orphan either (``kept``): it is taken
+What a history that is kept remembers, or a snapshot is of, is no orphan either (``retained``): it is taken
 out of what nothing names, by its hash, after each look.
 
 There are two kinds of orphans: a blob row that nothing names, and a stray file, that is one without a row,
@@ -19,7 +19,7 @@ goes on, or after it, is then kept by that lease, and the removal, under the wri
 So does what the history remembers, without any record of its own. It remembers what was an entry of
 the index at some time since it began, and manifests, whose naming is recorded like any other. An entry
 at or after the time of the first look was found there, or named since, and so recorded. An entry that
-was gone by then is in the log, which is read later than that: it is found there, or has expired.
+was gone by then is in the change log, which is read later than that: it is found there, or has expired.
 Of snapshots the same holds, for the reasons that ``operations.snapshots`` gives.
 """
 

@@ -6,7 +6,7 @@ short transaction then makes the generation the index. The old generation stays 
 difference is counted, and is swept in short transactions.
 
 Where a history is kept, the old generation is written down as a manifest while it is still claimed, and
-the import's entry in the log gets the reference: what the index was before can be read from then on.
+the import's entry in the change log gets the reference: what the index was before can be read from then on.
 
 A process that dies before the flip leaves a generation that nobody sees and the next tidying
 removes; after it, an old one of which the same is true; then what the index was before is not known.
@@ -55,10 +55,10 @@ def replace_index(
     """Make ``entries``, whose state is ``state``, the index.
 
     ``before_flip`` runs in the transaction that flips; what it raises undoes all. ``manifest_hash``:
-    of the manifest of the entries; the log names it if it is stored by then.
+    of the manifest of the entries; the change log names it if it is stored by then.
 
     Raises:
-        BlobNotFoundError, BlobHashMismatchError: a blob that an entry names is not stored, or rotten.
+        BlobNotFoundError, BlobHashMismatchError: a blob that an entry names is not stored, or corrupt.
         ManifestError: a blob has another size than its entry says.
     """
     with Lease(catalog, blobs) as lease:

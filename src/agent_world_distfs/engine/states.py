@@ -1,6 +1,6 @@
 """States of the index, whichever way one is named: by the number of a transaction, or as a snapshot.
 
-A state with a number is made from the log, and costs what has happened since. A snapshot is read from
+A state with a number is made from the change log, and costs what has happened since. A snapshot is read from
 its manifest, from the first entry on, in bounded memory: it costs what the index had.
 """
 

@@ -1,4 +1,4 @@
-"""A store that is mended from outside, because it cannot be opened or its catalog contradicts itself.
+"""A store that is repaired from outside, because it cannot be opened or its catalog contradicts itself.
 
 All of it happens while nobody has the store open, as the exclusive lock on ``locks/handles`` makes sure.
 """

@@ -1,14 +1,14 @@
-"""A new catalog of what is left of a store.
+"""A new catalog, built from what is left of a store.
 
 It is built anew beside the damaged one, then takes its name. In order, each step durable:
 
 1. the new catalog, complete, in ``tmp/repair-<id>/``
 2. a second name for the damaged one, ``catalog.db.damaged-<id>``
-3. its log, if it has one, gets the name ``catalog.db.damaged-<id>-wal``: SQLite would apply it to the new one
+3. its WAL, if it has one, becomes ``catalog.db.damaged-<id>-wal``: SQLite would apply it to the new one
 4. the new catalog takes the name ``catalog.db``
 
-Whoever dies between 3 and 4 leaves a damaged catalog without its log; the next repair sees that the two
-names mean one file, and gives the log its name back first.
+A repair that dies between 3 and 4 leaves a damaged catalog without its WAL; the next one sees that the two
+names mean one file, and first gives the WAL its name back.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def rebuild(place: str, sources: list[RepairSource]) -> Rebuilt:
 
 
 def _undo_what_was_cut_off(place: str) -> None:
-    """Give the log its name back, where a repair died before the new catalog took its own."""
+    """Give the WAL its name back, where a repair died before the new catalog took its own."""
     catalog = os.path.join(place, "catalog.db")
     for name in os.listdir(place):
         kept = os.path.join(place, name)
         if name.startswith(_DAMAGED) and not name.endswith("-wal") and os.path.exists(catalog):
-            log = kept + "-wal"
+            wal = kept + "-wal"
             if os.path.samefile(kept, catalog):
-                if os.path.exists(log) and not has_bytes(catalog + "-wal"):
-                    os.rename(log, catalog + "-wal")
+                if os.path.exists(wal) and not has_bytes(catalog + "-wal"):
+                    os.rename(wal, catalog + "-wal")
                 os.unlink(kept)
     flush_directory(place)
 

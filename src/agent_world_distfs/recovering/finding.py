@@ -43,7 +43,7 @@ def opened_remains(
             stack.callback(pages.close)
             return pages, salvage(pages, hints, hash_raw)
 
-        under_its_name = read(_with_log(os.path.join(place, "catalog.db"), own))
+        under_its_name = read(_with_wal(os.path.join(place, "catalog.db"), own))
         if not _yields_something(under_its_name[1]):
             for name in present:
                 path = blobs.path_of(name)
@@ -68,8 +68,8 @@ def _is_database(path: str) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-def _with_log(catalog: str, own: str) -> str:
-    """The catalog with what its log adds, as a copy in ``own``, so that the original stays as it is."""
+def _with_wal(catalog: str, own: str) -> str:
+    """The catalog with what its WAL adds, as a copy in ``own``, so that the original stays as it is."""
     copy = os.path.join(own, "catalog.db")
     if not os.path.isfile(catalog):
         open(copy, "wb").close()
@@ -85,7 +85,7 @@ def _with_log(catalog: str, own: str) -> str:
             empty_wal(connection)
     except apsw.Error as error:
         failure = translate(error, copy, 0)
-        if not isinstance(failure, CatalogError):  # of the place of the copy: the log must not count as empty
+        if not isinstance(failure, CatalogError):  # of the place of the copy: the WAL must not count as empty
             raise failure from error
     return copy
 

@@ -1,4 +1,4 @@
-"""A store that is mended, whether it can be opened or not."""
+"""Repairing a store, whether it can be opened or not."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def repair_store(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> RepairReport:
-    """Mend the store at a location, whether it can be opened or not.
+    """Repair the store at a location, whether it can be opened or not.
 
-    Where the catalog is whole, this is the ``repair`` of a store. Else a new one is made first of what can
-    be believed of the damaged one, which is kept as ``catalog.db.damaged-<id>``; nobody may have the
-    store open meanwhile. What a new catalog does not have: the change log. Lock files that are gone are
-    made anew; that nobody has the store open then, nothing can tell but you. So are ``blobs/`` and ``tmp/``.
+    Where the catalog is whole, this is the ``repair`` of a store. Otherwise a new one is first built from
+    what can be believed of the damaged one, which is kept as ``catalog.db.damaged-<id>``; nobody may have
+    the store open meanwhile. A new catalog lacks the change log. Missing lock files, ``blobs/`` and ``tmp/``
+    are created again; without the lock files only you can tell that nobody has the store open.
 
     Raises:
         NotFoundError: there is no store, nor what is left of one.

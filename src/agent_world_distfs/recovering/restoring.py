@@ -1,4 +1,4 @@
-"""A store that is made of a backup."""
+"""Making a store from a backup."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from agent_world_distfs.records import BackupReport, Progress
 def restore_backup(
     backup: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: Progress | None = None
 ) -> BackupReport:
-    """Make a store in the directory ``target`` of a backup; every byte is verified; progress in bytes.
+    """Make a store in the directory ``target`` from a backup; every byte is verified; progress in bytes.
 
-    The target must be empty, or be what an earlier call that was cut off has left: then it goes on. The
-    backup is only read. What is lost or rotten in it is left out and named.
+    The target must be empty, or be what an earlier, interrupted call left: then it continues. The backup is
+    only read. What is lost or corrupt in it is left out and named.
 
     Raises:
         NotFoundError: there is no backup.

@@ -63,7 +63,7 @@ class Rows:
             if sum_up(entry.checksum for entry in entries.values()) == (state.total_files, state.digest):  # type: ignore[union-attr]
                 result.entries, result.lost_files = entries, 0
                 return True
-        # The newest commits may be lost: the log without them would bring back old content.
+        # The newest commits may be lost: the change log without them would bring back old content.
         result.entries = used
         result.lost_files = None if state is None else max(0, state.total_files - len(used))
         result.doubtful_paths = {*others, *theirs, *self._log.changes} - used.keys()

@@ -31,7 +31,7 @@ class Logged:
         self.changes: dict[str, FileMetadata | None] = dict(self._last_changes())
 
     def _last_changes(self) -> Iterator[tuple[str, FileMetadata | None]]:
-        """What became of each path last, as far back as the log is unbroken. Older ones come first."""
+        """What became of each path last, as far back as the change log is unbroken. Older ones come first."""
         steps: list[list[PathChange]] = []
         sequence = max(self.commits, default=-1)
         while sequence in self.commits:
