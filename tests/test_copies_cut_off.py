@@ -61,6 +61,15 @@ def test_a_backup_that_goes_on_flushes_the_names_that_it_finds(
     assert {target / "blobs", target / "blobs" / name[:2]} <= set(before)
 
 
+def test_a_backup_that_goes_on_flushes_the_name_of_its_directory(
+    store: LocalCasStore, tmp_path: Path, flushed: list[Path]
+) -> None:
+    target = tmp_path / "backup"
+    target.mkdir()  # as a first one leaves it that was killed just then
+    store.backup(target)
+    assert flushed.index(tmp_path) < flushed.index(target)
+
+
 def test_a_repair_flushes_the_names_that_it_adopts(location: Path, start: Start, flushed: list[Path]) -> None:
     program = "store.write_files((str(number), os.urandom(20_000)) for number in range(20))"
     assert start(KILLED_BEFORE_THE_NAME_IS_FLUSHED + program, location).wait() < 0

@@ -16,7 +16,7 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import create_catalog
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError, NotFoundError, WorldError
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
-from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.flushing import flush_directory, flush_name
 from agent_world_distfs.lock_descriptors import open_to_lock
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.records import HashAlgorithm
@@ -116,14 +116,14 @@ def _make_directories(location: str) -> None:
         _make_directories(parent)
     with contextlib.suppress(FileExistsError):
         os.mkdir(location)
-        flush_directory(parent)
+        flush_name(location)
     if not os.path.isdir(location):
         raise NotADirectoryError(location)
 
 
 def _flush_names(location: str) -> None:
     flush_directory(location)
-    flush_directory(os.path.dirname(location))
+    flush_name(location)
 
 
 def _refuse_foreign(location: str) -> None:

@@ -45,6 +45,14 @@ def flush_directory(path: str) -> None:
     _flush_opened(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def flush_name(path: str) -> None:
+    """Make the name of a file or directory durable."""
+    try:
+        flush_directory(os.path.dirname(path))
+    except PermissionError:  # the directory may be entered and not be read, so that it cannot be opened
+        os.sync()
+
+
 def _flush_opened(path: str, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:

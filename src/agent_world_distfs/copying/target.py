@@ -17,7 +17,7 @@ from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.handles import held_alone
 from agent_world_distfs.errors import IncompatibleStoreError
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
-from agent_world_distfs.flushing import flush, flush_directory, flush_file
+from agent_world_distfs.flushing import flush, flush_directory, flush_file, flush_name
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import CatalogReader
 
@@ -31,12 +31,13 @@ def opened_target(target: str, mark: str) -> Iterator[None]:
     with translated(target):
         with contextlib.suppress(FileExistsError):
             os.mkdir(target)
-            flush_directory(os.path.dirname(target))
         if not os.path.isdir(target):
             raise IncompatibleStoreError(target, "not a directory")
         names = set(os.listdir(target))
         if mark not in names and not _is_beginning(target, names, mark):
             raise IncompatibleStoreError(target, "neither empty nor a backup")
+        if mark not in names:  # who made the directory may have died before this
+            flush_name(target)
         require_lockable(target)
     with held_alone(target):
         yield
