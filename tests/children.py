@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,20 @@ Start = Callable[..., Child]
 
 MakeDisk = Callable[[int], Path]
 """Makes a file system of so many bytes."""
+
+
+def require_strace() -> None:
+    """Give the test up where there is no strace."""
+    if shutil.which("strace") is None:
+        cannot_run("strace is not installed")
+
+
+def faulty(calls: str, fault: str, *, path: Path | None = None) -> list[str]:
+    """What to start a child ``under`` for a fault (as of strace's ``inject``) in system calls, on a path."""
+    require_strace()
+    only = [] if path is None else ["-P", str(path)]
+    what = ["-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
+    return ["strace", "-f", "-q", "-o", os.devnull, *only, *what]
 
 
 def cannot_run(reason: str) -> None:

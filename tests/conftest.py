@@ -14,7 +14,7 @@ import pytest
 pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
 
 from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
-from children import Child, MakeDisk, Start, cannot_run  # noqa: E402
+from children import Child, MakeDisk, Start, cannot_run, require_strace  # noqa: E402
 from crowds import Crowd  # noqa: E402
 from trees import CONTENTS, plant  # noqa: E402
 
@@ -124,8 +124,7 @@ def zygote() -> Iterator[Zygote]:
     """Runs operations under strace, with faults."""
     from fault_points import Zygote
 
-    if shutil.which("strace") is None:
-        cannot_run("strace is not installed")
+    require_strace()
     with Zygote() as running:
         yield running
 

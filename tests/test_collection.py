@@ -19,7 +19,7 @@ from agent_world_distfs import (
 )
 from behind import blob_file, edit
 from calls import LARGE
-from children import Start
+from children import Start, faulty
 
 
 def test_orphans_are_what_overwriting_and_deleting_leaves(either_store: LocalCasStore) -> None:
@@ -283,11 +283,8 @@ def test_a_commit_that_a_killed_writer_left_in_the_log_never_names_collected_byt
             """,
             location,
             content_hash,
-            under=[
-                "strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync",
-                "-e", "inject=fdatasync:signal=SIGKILL:when=1",
-            ],
-        )  # fmt: skip
+            under=faulty("fdatasync", "signal=SIGKILL:when=1"),
+        )
         assert pid.hear() == "ready"
         pid.tell()
         pid.hear_all()

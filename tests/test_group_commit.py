@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from agent_world_distfs import (
 from agent_world_distfs.catalog.commit_queue import MAX_MEMBERS
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.local import catalog_of
-from children import MakeDisk, Start, cannot_run
+from children import MakeDisk, Start, require_strace
 from crowds import Crowd, wait_until
 
 
@@ -252,8 +251,7 @@ def test_on_a_full_disk_each_is_told_of_its_own(make_disk: MakeDisk) -> None:
 
 
 def test_an_unknown_outcome_is_told_to_each_with_its_own_id(location: Path, start: Start) -> None:
-    if shutil.which("strace") is None:
-        cannot_run("no strace")
+    require_strace()
     child = start(
         """
         store = LocalCasStore(location)

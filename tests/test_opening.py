@@ -13,7 +13,7 @@ import pytest
 from agent_world_distfs import HashAlgorithm, InvalidInputError, LocalCasStore, open_store
 from agent_world_distfs.catalog.schema import create_catalog
 from calls import LARGE, fill
-from children import Start
+from children import Start, faulty
 
 # --- making -----------------------------------------------------------------------------------
 
@@ -219,11 +219,8 @@ def test_a_store_that_was_half_made_is_finished(tmp_path: Path, start: Start) ->
         maker = start(
             "LocalCasStore(location).write_file('a', b'a')",
             root,
-            under=[
-                "strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=mkdir,link,rename,fsync,fdatasync",
-                "-e", f"inject=mkdir,link,rename,fsync,fdatasync:signal=SIGKILL:when={number}",
-            ],
-        )  # fmt: skip
+            under=faulty("mkdir,link,rename,fsync,fdatasync", f"signal=SIGKILL:when={number}"),
+        )
         is_done = maker.wait() == 0
         with LocalCasStore(root) as store:
             store.write_file("b", b"b")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from agent_world_distfs import LocalCasStore, UnavailableError
 from agent_world_distfs.catalog import connections
-from children import Start, cannot_run
+from children import Start, faulty, require_strace
 
 
 def gate_of(location: Path) -> Path:
@@ -91,8 +90,6 @@ def test_a_log_in_doubt_that_a_reader_uses_lets_nobody_write(
 def test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_all(
     location: Path, start: Start, durability: str
 ) -> None:
-    if shutil.which("strace") is None:
-        cannot_run("no strace")
     with LocalCasStore(location) as other:
         other.write_file("other", b"1")
         child = start(
@@ -115,11 +112,8 @@ def test_a_flush_that_fails_is_an_unknown_outcome_and_puts_the_log_in_doubt_for_
             """,
             location,
             durability,
-            under=[
-                "strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync",
-                "-e", "inject=fdatasync:error=EIO:when=1",
-            ],
-        )  # fmt: skip
+            under=faulty("fdatasync", "error=EIO:when=1"),
+        )
         assert child.hear() == "ready"
         child.tell()
         assert child.hear().startswith("unknown ")
@@ -142,8 +136,6 @@ def test_an_error_while_the_log_is_emptied_puts_it_in_doubt_for_all(
     location: Path, start: Start, work: str
 ) -> None:
     """What relaxed commits have put there is acknowledged already, and not flushed."""
-    if shutil.which("strace") is None:
-        cannot_run("no strace")
     with LocalCasStore(location) as other:
         other.write_file("other", b"1")
         child = start(
@@ -163,11 +155,8 @@ def test_an_error_while_the_log_is_emptied_puts_it_in_doubt_for_all(
             """,
             location,
             work,
-            under=[
-                "strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync",
-                "-e", "inject=fdatasync:error=EIO:when=1",
-            ],
-        )  # fmt: skip
+            under=faulty("fdatasync", "error=EIO:when=1"),
+        )
         assert child.hear() == "ready"
         assert gate_of(location).read_bytes() == b"\0"
         child.tell()
@@ -205,11 +194,10 @@ def test_nothing_but_closing_copies_the_log(
     location: Path, start: Start, tmp_path: Path, program: str
 ) -> None:
     """SQLite would, wherever its last connection ends, and not tell that relaxed commits were not flushed."""
-    if shutil.which("strace") is None:
-        cannot_run("no strace")
     killed = "LocalCasStore(location, durability='relaxed').write_file('before', b'0'); kill_me()"
     start(killed, location).wait()
     trace = tmp_path / "trace"
+    require_strace()
     child = start(
         program,
         location,
@@ -236,8 +224,6 @@ _NEVER_TOLD = {
 def test_a_log_comes_into_doubt_for_all_although_another_has_the_lock(
     location: Path, start: Start, call: str, work: str
 ) -> None:
-    if shutil.which("strace") is None:
-        cannot_run("no strace")
     with LocalCasStore(location) as other:
         other.write_file("other", b"1")  # it has begun the log, which takes a flush
         child = start(
@@ -252,11 +238,8 @@ def test_a_log_comes_into_doubt_for_all_although_another_has_the_lock(
             """,
             location,
             work,
-            under=[
-                "strace", "-f", "-q", "-o", "/dev/null", "-P", str(location / "catalog.db-wal"),
-                "-e", f"trace={call}", "-e", f"inject={call}:error=EIO",
-            ],
-        )  # fmt: skip
+            under=faulty(call, "error=EIO", path=location / "catalog.db-wal"),
+        )
         assert child.hear() == "written"
 
         def hold(_: object) -> None:

@@ -22,7 +22,7 @@ from agent_world_distfs import (
 from agent_world_distfs.engine.cloning import is_cloned
 from behind import blob_file
 from changed_since import FILES, contents, fill
-from children import MakeDisk, Start, cannot_run
+from children import MakeDisk, Start, faulty
 from test_exchange import LARGE
 from test_named_meanwhile import run_once_after
 
@@ -199,14 +199,12 @@ def test_a_full_disk_gets_no_half_fork(filled: LocalCasStore, make_disk: MakeDis
     assert list(disk.iterdir()) == []
 
 
-@pytest.mark.parametrize("failing", ["fdatasync:error=EIO:when=5+", "fsync:error=EIO"])
+@pytest.mark.parametrize(("call", "fault"), [("fdatasync", "error=EIO:when=5+"), ("fsync", "error=EIO")])
 def test_a_fork_whose_log_cannot_be_flushed_makes_nothing(
-    filled: LocalCasStore, tmp_path: Path, start: Start, failing: str
+    filled: LocalCasStore, tmp_path: Path, start: Start, call: str, fault: str
 ) -> None:
     """Flushing all that was made tells only of what failed since: that error was told already."""
-    if shutil.which("strace") is None:
-        cannot_run("no strace")
-    log = tmp_path / "fork.staging-00000000" / "tree" / "catalog.db-wal"
+    wal = tmp_path / "fork.staging-00000000" / "tree" / "catalog.db-wal"
     before = set(tmp_path.iterdir())
     child = start(
         """
@@ -220,11 +218,8 @@ def test_a_fork_whose_log_cannot_be_flushed_makes_nothing(
         """,
         filled.location,
         tmp_path / "fork",
-        under=[
-            "strace", "-f", "-q", "-o", "/dev/null", "-P", str(log),
-            "-e", "trace=fsync,fdatasync", "-e", f"inject={failing}",
-        ],
-    )  # fmt: skip
+        under=faulty(call, fault, path=wal),
+    )
     assert child.hear_all()
     assert set(tmp_path.iterdir()) == before
 

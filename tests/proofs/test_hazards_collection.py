@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import CatalogError, LocalCasStore, WorldError
-from children import Child, Start, cannot_run
+from children import Child, Start, faulty
 
 pytestmark = pytest.mark.proof
 
@@ -18,17 +18,6 @@ ORPHANS = 150
 
 LARGE = 9_000
 """Bytes of a blob that is a file."""
-
-KILLED_IN_FLUSH = (
-    "strace", "-f", "-q", "-o", "/dev/null",
-    "-e", "trace=fdatasync", "-e", "inject=fdatasync:signal=SIGKILL:when=1",
-)  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _strace() -> None:
-    if shutil.which("strace") is None:
-        cannot_run("strace is not installed")
 
 
 def orphan(number: int) -> bytes:
@@ -84,7 +73,8 @@ def kill_a_writer_between_two_batches(start: Start, location: Path, collect: str
         hashes = sorted(store.put_bytes(orphan(number)) for number in range(ORPHANS))
     collector = start(collect, location)
     assert collector.hear() == "ready"
-    writer = start(NAME, location, hashes[-1], under=KILLED_IN_FLUSH)  # a blob that the second batch takes
+    taken_last = hashes[-1]  # by the second batch
+    writer = start(NAME, location, taken_last, under=faulty("fdatasync", "signal=SIGKILL:when=1"))
     assert writer.hear() == "ready"
     collector.tell()
     assert collector.hear() == f"took 128 of {ORPHANS}"
@@ -145,7 +135,7 @@ def test_a_zombie_commit_does_not_come_back_for_a_file_that_has_no_row_yet(
     """A batch that drops no row has to commit all the same: the dead writer's row lies in the log."""
     collector = start(COLLECT_A_STRAY_FILE, location)
     assert collector.hear() == "recording"
-    writer = start(WRITE, location, under=KILLED_IN_FLUSH)
+    writer = start(WRITE, location, under=faulty("fdatasync", "signal=SIGKILL:when=1"))
     assert writer.hear() == "ready"
     writer.tell()
     assert writer.hear_all() == [], "the writer was not killed in its flush"

@@ -6,23 +6,16 @@ here, so that a checkpoint of another process nearly always comes in between.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from agent_world_distfs import LocalCasStore
-from children import Start, cannot_run
+from children import Start, faulty
 
 pytestmark = pytest.mark.proof
 
 SECONDS = 14
-
-LOOKING_SLOWLY = (
-    "strace", "-f", "-q", "-o", os.devnull,
-    "-e", "trace=fstat,newfstatat", "-e", "inject=fstat,newfstatat:delay_exit=3000",
-)  # fmt: skip
 
 GROW = """
     end = time.monotonic() + float(sys.argv[2])
@@ -47,11 +40,9 @@ COPY_LOG = """
 
 
 def test_a_page_loses_no_byte_to_room_that_is_made_beside_a_checkpoint(location: Path, start: Start) -> None:
-    if shutil.which("strace") is None:
-        cannot_run("strace is not installed")
     LocalCasStore(location).close()
     copier = start(COPY_LOG, location, SECONDS)
-    writer = start(GROW, location, SECONDS, under=LOOKING_SLOWLY)
+    writer = start(GROW, location, SECONDS, under=faulty("fstat,newfstatat", "delay_exit=3000"))
     assert int(writer.hear()) > 10
     assert copier.hear() == "done"
     for child in (writer, copier):

@@ -8,7 +8,6 @@ failed: a relaxed neighbour's commit.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ import pytest
 from replay.replaying import Counts, Run, Workload, fast_place
 from replay.steps import Content, Step
 
-from children import cannot_run
+from children import require_strace
 
 pytestmark = pytest.mark.proof
 
@@ -29,8 +28,7 @@ NOTE, PAGE = Content("note", 30), Content("page", 7_000)
 
 @pytest.fixture(autouse=True)
 def tracer() -> None:
-    if shutil.which("strace") is None:
-        cannot_run("strace is not installed")
+    require_strace()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ REPLAY_SEED: which samples, and which sequences.
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 from replay.bugs import BUGS
@@ -15,7 +14,7 @@ from replay.replaying import Counts, Workload, replay
 from replay.sequences import run
 from replay.workloads import WORKLOADS
 
-from children import cannot_run
+from children import require_strace
 
 pytestmark = pytest.mark.proof
 
@@ -41,8 +40,7 @@ NAMED = {workload.name: workload for workload in WORKLOADS}
 
 @pytest.fixture(autouse=True)
 def tracer() -> None:
-    if shutil.which("strace") is None:
-        cannot_run("strace is not installed")
+    require_strace()
 
 
 def require_good(counts: Counts, name: str) -> None:
