@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 
@@ -81,7 +83,13 @@ def _next_steps(directory: str, kept: str | None) -> Iterator[str]:
 
 
 def _command(*words: str) -> str:
-    return "    " + printable(shlex.join(["distfs", *words]))
+    return "    " + printable(shlex.join([_program(), *words]))
+
+
+def _program() -> str:
+    """How the command can be called from here: by its name, or as the script of its environment."""
+    script = os.path.join(os.path.dirname(sys.executable), "distfs")
+    return "distfs" if shutil.which("distfs") or not os.path.exists(script) else os.path.relpath(script)
 
 
 def _styled(text: str, **style: str | bool) -> str:
