@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -139,11 +138,13 @@ PARENTS: dict[type[WorldError], tuple[type[BaseException], ...]] = {
 }
 """The tree, whole."""
 
-DEFINED: list[type[WorldError]] = [
-    kind
-    for _, kind in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(kind, WorldError) and kind.__module__ == errors.__name__
-]
+
+def _tree_of(kind: type[WorldError]) -> list[type[WorldError]]:
+    below = [each for child in kind.__subclasses__() for each in _tree_of(child)]
+    return [kind, *below] if kind.__module__.startswith(errors.__name__) else below
+
+
+DEFINED = list(dict.fromkeys(_tree_of(WorldError)))
 
 each_error = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 WAYS: dict[str, Callable[[WorldError], WorldError]] = {
@@ -168,6 +169,7 @@ def values_of(error: WorldError) -> dict[str, Any]:
 
 def test_the_tree_is_whole() -> None:
     assert set(DEFINED) == {WorldError, *PARENTS}
+    assert {kind.__name__ for kind in DEFINED} == set(errors.__all__)
     assert {type(error) for error in EXAMPLES} == set(DEFINED)
 
 

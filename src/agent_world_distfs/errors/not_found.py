@@ -1,0 +1,75 @@
+"""Look elsewhere: what was asked for is not here."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from agent_world_distfs.errors.base import WorldError
+
+
+class NotFoundError(WorldError, FileNotFoundError):
+    """What was asked for is not here. Also a FileNotFoundError with errno, strerror and filename."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(errno.ENOENT, sentence, name)
+
+    def __str__(self) -> str:
+        return f"{self.strerror}: {self.filename}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError pickles errno, text and name; the constructors here take other values.
+        return (type(self), self._values(), self.__dict__)
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.filename, self.strerror or "")
+
+
+class BlobNotFoundError(NotFoundError):
+    """No blob of this hash is stored."""
+
+    def __init__(self, content_hash: str) -> None:
+        super().__init__(content_hash, "no such blob")
+        self.content_hash = content_hash
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.content_hash,)
+
+
+class PathNotFoundError(NotFoundError):
+    """The index has no file at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "no such path")
+        self.path = path
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def __str__(self) -> str:
+        return f"no such path: {self.path!r}"
+
+
+class SnapshotNotFoundError(NotFoundError):
+    """The store keeps no snapshot of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "no such snapshot")
+        self.name = name
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def __str__(self) -> str:
+        return f"no such snapshot: {self.name!r}"
+
+
+class TransactionForgottenError(NotFoundError):
+    """Whether the transaction was committed is no longer known: it is older than what is kept."""
+
+    def __init__(self, transaction_id: str) -> None:
+        super().__init__(transaction_id, "no such transaction among those that are kept")
+        self.transaction_id = transaction_id
+
+    def _values(self) -> tuple[str, ...]:
+        return (self.transaction_id,)

@@ -1,0 +1,34 @@
+"""Wait and retry."""
+
+from __future__ import annotations
+
+from agent_world_distfs.errors.base import WorldError
+
+
+class UnavailableError(WorldError):
+    """Not now: wait, or remove the obstacle, and retry."""
+
+
+class StoreBusyError(UnavailableError, TimeoutError):
+    """The lock was not free within ``timeout_s`` seconds."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(timeout_s)
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"the store was locked by others for {self.timeout_s:g} s: retry later"
+
+
+class LeaseExpiredError(UnavailableError):
+    """The lease that kept unnamed blobs safe is gone; start over."""
+
+    def __str__(self) -> str:
+        return "the lease has ended: what it protected may be gone, start over"
+
+
+class ForkedStoreError(UnavailableError):
+    """This store object went through a fork that it could not prepare for; reopen the store."""
+
+    def __str__(self) -> str:
+        return "this store was open during a fork that it could not prepare for: reopen it"
