@@ -98,6 +98,7 @@ def test_no_path_reaches_the_terminal_raw(directory: Path) -> None:
 
 def test_a_terminal_of_80_columns_is_wide_enough(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(directory.parent)
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
     lines = tour("directory", "--keep", "kept").stdout.splitlines()
     assert [line for line in lines if len(line) > 80 and str(directory.parent) not in line] == []
     assert "\x1b" not in "".join(lines)

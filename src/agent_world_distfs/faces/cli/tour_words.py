@@ -89,7 +89,10 @@ def _command(*words: str) -> str:
 def _program() -> str:
     """How the command can be called from here: by its name, or as the script of its environment."""
     script = os.path.join(os.path.dirname(sys.executable), "distfs")
-    return "distfs" if shutil.which("distfs") or not os.path.exists(script) else os.path.relpath(script)
+    if shutil.which("distfs") or not os.path.exists(script):
+        return "distfs"
+    relative = os.path.relpath(script)
+    return script if relative.startswith(os.pardir) else relative
 
 
 def _styled(text: str, **style: str | bool) -> str:
