@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
@@ -9,14 +10,24 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
+from typing import Any
 
 import pytest
 
-from agent_world_distfs import LocalCasStore, NotFoundError, StorageReadOnlyError, StoreClosedError
+from agent_world_distfs import (
+    LocalCasStore,
+    NotFoundError,
+    StorageReadOnlyError,
+    StoreClosedError,
+    UnavailableError,
+)
+from agent_world_distfs.engine.handles import held_alone
 from behind import descriptors, tree_of
 from calls import EXCHANGES, LARGE, READS, WRITES, fill
+from striking import RaiseAtLine
 
 # --- closed -----------------------------------------------------------------------------------
 
@@ -87,6 +98,46 @@ def test_a_store_is_closed_while_others_use_it(location: Path) -> None:
     with LocalCasStore(location) as again:
         assert os.listdir(location / "tmp") == []
         assert again.audit_file_index(verify=True).is_sound()
+
+
+def test_a_store_whose_closing_does_not_wait_for_a_write_is_open_until_that_ends(location: Path) -> None:
+    store = LocalCasStore(location, lock_timeout_s=0.05)
+    is_held, may_end = Event(), Event()
+
+    def hold(tx: Any) -> None:
+        tx.set_setting("history_max_days", "5")
+        is_held.set()
+        assert may_end.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(store._catalog.write, hold)
+        assert is_held.wait(60)
+        store.close()
+        with pytest.raises(UnavailableError), held_alone(str(location)):
+            pass
+        may_end.set()
+        held.result()
+    with held_alone(str(location)):
+        assert not [name for name in descriptors() if "catalog.db" in name]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file is closed by itself
+def test_a_store_whose_closing_was_interrupted_can_be_closed(location: Path) -> None:
+    store = LocalCasStore(location)
+    store.write_file("a", b"x")
+    for number in count(1):
+        with (
+            RaiseAtLine(number, KeyboardInterrupt, "catalog") as striking,
+            contextlib.suppress(KeyboardInterrupt),
+        ):
+            store.close()
+        store.close()
+        assert not [name for name in descriptors() if str(location) in name]
+        if not striking.has_raised:
+            break
+        store = LocalCasStore(location)
+        store.write_file("a", b"x")
+    assert number > 30
 
 
 # --- pickling ---------------------------------------------------------------------------------

@@ -256,7 +256,8 @@ def test_a_store_that_somebody_has_open_is_not_built_anew(filled: Path) -> None:
     with pytest.raises(UnavailableError):
         repair_store(filled)
     assert (filled / "catalog.db").read_bytes() == before
-    held._handle.close()  # its catalog is past closing
+    assert held._catalog.handle is not None
+    held._catalog.handle.close()  # its catalog is past closing
 
 
 def test_a_dry_run_says_what_would_be_and_changes_nothing(filled: Path, peer: LocalCasStore) -> None:

@@ -88,10 +88,10 @@ class LocalCasStore(CasStore):
             "read_only": read_only,
         }
         find_or_create(location, hash_algorithm, create=create, read_only=read_only)
-        self._handle = _hold_handle(location)
+        handle = _hold_handle(location)
         try:
             catalog = _open_catalog(location, durability, lock_timeout_s, read_only=read_only)
-            catalog.handle = self._handle  # a transaction that outlives the store object has the store open
+            catalog.handle = handle
             super().__init__(location, catalog, _open_blobs(location, catalog, read_only=read_only))
             _require_algorithm(location, hash_algorithm, catalog)
             if not read_only:
@@ -99,13 +99,8 @@ class LocalCasStore(CasStore):
                 with contextlib.suppress(WorldError):
                     tidy(self._catalog, self._blobs)
         except BaseException:
-            self._handle.close()
+            handle.close()
             raise
-
-    def close(self) -> None:
-        """Release all resources. Idempotent. Open readers stay readable."""
-        super().close()
-        self._handle.close()
 
     def backup(
         self, target: str | os.PathLike[str], *, verify: bool = False, progress: Progress | None = None

@@ -6,6 +6,10 @@ open. An inherited flock is worse: it outlives the parent. So before a fork ever
 its running transactions and closes its connections; the child closes the lock descriptors that it
 inherited; both sides reopen on first use. That closing is in ``lock_descriptors``, between the hooks
 that are here: its "before" comes last, its "after" first.
+
+An interrupt inside of a hook is printed and dropped by the interpreter, and the fork goes on. What one of
+them left undone the next makes good: a store that was not prepared refuses work in the child, and none stays
+held in the parent.
 """
 
 from __future__ import annotations
@@ -21,7 +25,10 @@ import agent_world_distfs.lock_descriptors  # noqa: F401  # its hooks are regist
 
 
 class ForkAware(Protocol):
-    """Something that must be put in order around a fork. None of these may raise or call user code."""
+    """Something that must be put in order around a fork.
+
+    None of these may raise or call user code. The second may be called again, and without the first.
+    """
 
     def before_fork(self) -> None:
         """Finish what runs, hold off what is new, close what must not be inherited."""
@@ -41,7 +48,16 @@ _aware: weakref.WeakValueDictionary[int, ForkAware] = weakref.WeakValueDictionar
 _numbers = itertools.count()
 _forking = threading.RLock()
 """One fork at a time: another thread's would release what this one still holds, and forget its own."""
-_prepared: list[ForkAware] = []
+
+
+class _Prepared(threading.local):
+    """What this thread has prepared for a fork."""
+
+    def __init__(self) -> None:
+        self.things: list[ForkAware] = []
+
+
+_prepared = _Prepared()
 
 
 def watch_forks(thing: ForkAware) -> None:
@@ -54,25 +70,29 @@ def _before() -> None:
     for reference in _aware.valuerefs():  # a copy: other threads make and forget stores meanwhile
         thing = reference()
         if thing is not None:
-            _prepared.append(thing)
+            _prepared.things.append(thing)
             with contextlib.suppress(Exception):  # what could not be prepared refuses work in the child
                 thing.before_fork()
 
 
 def _after_in_parent() -> None:
-    while _prepared:
+    while _prepared.things:
         with contextlib.suppress(Exception):  # or the rest would be held forever
-            _prepared.pop().after_fork_in_parent()
-    _forking.release()
+            _prepared.things[-1].after_fork_in_parent()
+        _prepared.things.pop()
+    with contextlib.suppress(RuntimeError):  # until it is not this thread's
+        while True:
+            _forking.release()
 
 
 def _after_in_child() -> None:
     global _forking  # noqa: PLW0603  # the threads that waited for it are not here
-    while _prepared:
+    while _prepared.things:
         with contextlib.suppress(Exception):  # it refuses work
-            _prepared.pop(0).after_fork_in_child()
+            _prepared.things.pop(0).after_fork_in_child()
     _forking = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    os.register_at_fork(after_in_parent=_after_in_parent)  # again: an interrupt may have hit the first

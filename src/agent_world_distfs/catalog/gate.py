@@ -10,7 +10,8 @@ is made, so that setting it needs no space.
 
 Whoever finds the WAL in doubt without having the lock sets the byte all the same, at once: the lock may not
 come in time. It sets the byte again when it next has the lock, in case that another, which settled the WAL
-meanwhile, has cleared it. Once too often costs a settling, once too few could cost a commit.
+meanwhile, has cleared it. Once too often costs a settling, once too few could cost a commit. Where the byte
+cannot be written, this process remembers, settles before its next commit, and tries again with each lock.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ import threading
 import time
 
 from agent_world_distfs.catalog.lock_files import LockFile, patience
-from agent_world_distfs.errors import StoreBusyError
+from agent_world_distfs.errors import StoreBusyError, WorldError
 from agent_world_distfs.flushing import flush
+
+_CLOSING_S = 1.0
+"""How long a store that is closed waits for other processes: while they write they have it open, too."""
 
 
 class Gate:
@@ -76,7 +80,6 @@ class Gate:
         self._holder = threading.get_ident()
         if self._is_mark_owed:
             self.set_suspect(suspect=True)
-            self._is_mark_owed = False  # last: an interrupt before costs a settling
 
     def release(self) -> None:
         """Release whatever part of the lock this thread holds; harmless if it holds nothing.
@@ -126,21 +129,41 @@ class Gate:
     # --- the byte: can the WAL be trusted? ------------------------------------------------------
 
     def is_suspect(self) -> bool:
-        """Whether a commit failed and the WAL has not been settled since. Only under the lock."""
-        return os.pread(self._gate.fileno(), 1, 0) == b"\1"
+        """Whether the WAL is in doubt and has not been settled since. Only under the lock."""
+        return self._is_mark_owed or os.pread(self._gate.fileno(), 1, 0) == b"\1"
+
+    def is_marked(self) -> bool:
+        """What the byte says just now, without the lock.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)  # closing it lets no flock go
+        try:
+            return os.pread(fd, 1, 0) == b"\1"
+        finally:
+            os.close(fd)
 
     def set_suspect(self, *, suspect: bool) -> None:
         """Record, for every process, whether the WAL must be settled before the next commit.
 
-        Without the lock only that it must.
+        Without the lock only that it must. That is never forgotten: see above.
 
         Raises:
-            OSError: that is not possible now; it is done with the next ``acquire``.
+            OSError: that it need not cannot be recorded.
         """
-        if self.is_held_here() or not suspect:
-            os.pwrite(self._gate.fileno(), b"\1" if suspect else b"\0", 0)
+        if not suspect:
+            os.pwrite(self._gate.fileno(), b"\0", 0)
             return
         self._is_mark_owed = True
+        with contextlib.suppress(OSError):
+            if self.is_held_here():
+                os.pwrite(self._gate.fileno(), b"\1", 0)
+                self._is_mark_owed = False  # last: an interrupt before costs a settling
+            else:
+                self._set_mark_from_outside()
+
+    def _set_mark_from_outside(self) -> None:
         fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)  # closing it lets no flock go
         try:
             os.pwrite(fd, b"\1", 0)
@@ -158,8 +181,21 @@ class Gate:
         self._close()
         return True
 
+    def lock_soon(self) -> bool:
+        """After ``hold``: keep other processes out, too, until ``let_go``; False if one of them is in."""
+        try:
+            self._gate.acquire(time.monotonic() + _CLOSING_S, _CLOSING_S)
+        except (WorldError, OSError):
+            return False
+        self._holder = threading.get_ident()
+        return True
+
     def let_go(self) -> None:
-        """Let this process's threads in again, after ``hold``."""
+        """Let others in again, after ``hold``; harmless without. Interrupted, it can be called again."""
+        if self.is_entered_here() or not self._mutex.acquire(blocking=False):
+            return  # there is something else in it: a write of this thread, or another thread
+        self._close()
+        self._holder = None
         self._free_mutex()
 
     def start_anew_in_child(self) -> None:

@@ -7,21 +7,24 @@ settled answers, closing, forks.
 
 from __future__ import annotations
 
-import contextlib
 import os
+from typing import Protocol
 
 from agent_world_distfs.catalog.commit_queue import Queue
-from agent_world_distfs.catalog.connections import let_copy_wal
 from agent_world_distfs.catalog.group_commit import GroupCommit
 from agent_world_distfs.catalog.turns import Turns
-from agent_world_distfs.errors import (
-    StorageError,
-    UnavailableError,
-)
+from agent_world_distfs.errors import StorageError, UnavailableError, WorldError
 from agent_world_distfs.process_forks import watch_forks
 from agent_world_distfs.protocols import Turn
 
 _FORK_WAIT_S = 10.0
+
+
+class Closeable(Protocol):
+    """Something to close at the end."""
+
+    def close(self) -> None:
+        """Give back what it has. Idempotent."""
 
 
 class SqliteCatalog(GroupCommit):
@@ -46,9 +49,9 @@ class SqliteCatalog(GroupCommit):
             immutable=immutable,
         )
         self._turns = Turns(locks)
-        self.handle: object = None
-        """What tells others that the store is open: it lives as long as this."""
-        self._is_held_for_fork = False
+        self.handle: Closeable | None = None
+        """What tells others that the store is open, until no connection to it is left."""
+        self._is_given_back = False
         self._is_fork_prepared = False
         watch_forks(self)
 
@@ -81,31 +84,43 @@ class SqliteCatalog(GroupCommit):
 
     def close(self) -> None:
         """See ``Catalog.close``."""
-        if self._is_closed or self._pid != os.getpid():
+        if self._pid != os.getpid():
             return
-        may_copy = not self._read_only and self._has_flushed_wal()
         self._is_closed = True
-        if self._gate.hold(self._timeout_s):
-            self._readers.close(may_checkpoint=may_copy)
-            if self._writer is not None and may_copy:
-                let_copy_wal(self._writer)
-            self._drop_writer()
+        try:
+            if not self._is_given_back and self._gate.hold(self._timeout_s):  # else the thread in it does it
+                self._give_back(may_copy=self._may_copy_wal())
+        finally:
             self._gate.let_go()
 
-    def _has_flushed_wal(self) -> bool:
-        """Before closing: the last connection copies the WAL, and does not report it if its flush fails."""
-        try:
-            self._flush_wal_file()
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._gate.set_suspect(suspect=True)
+    def _may_copy_wal(self) -> bool:
+        """Flush the WAL; whether the last connection may copy it when it closes.
+
+        SQLite does not report it if its own flush fails then. So nobody may commit any more: the lock is kept
+        until the connections are closed.
+        """
+        if self._read_only:
             return False
-        return True
+        is_locked = self._gate.lock_soon()
+        try:
+            self.require_present()
+            self._flush_wal_file()
+            return is_locked and not self._gate.is_suspect()
+        except WorldError:
+            return False
+        except OSError:
+            self._gate.set_suspect(suspect=True)
+            return False
+
+    def _give_back(self, *, may_copy: bool) -> None:
+        super()._give_back(may_copy=may_copy)
+        if self.handle is not None:
+            self.handle.close()  # last: who needs the store alone must not find a connection
+        self._is_given_back = True
 
     def before_fork(self) -> None:
         """See ``process_forks``."""
-        self._is_held_for_fork = self._gate.hold(_FORK_WAIT_S)
-        if self._is_held_for_fork and self._readers.hold_for_fork(_FORK_WAIT_S):
+        if self._gate.hold(_FORK_WAIT_S) and self._readers.hold_for_fork(_FORK_WAIT_S):
             self._drop_writer()
             self._is_fork_prepared = True
 
@@ -113,8 +128,7 @@ class SqliteCatalog(GroupCommit):
         """See ``process_forks``."""
         self._is_fork_prepared = False
         self._readers.let_go_after_fork()
-        if self._is_held_for_fork:
-            self._gate.let_go()
+        self._gate.let_go()
 
     def after_fork_in_child(self) -> None:
         """See ``process_forks``."""

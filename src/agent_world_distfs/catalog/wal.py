@@ -1,4 +1,4 @@
-"""The WAL as a file, outside SQLite: for flushes that SQLite has no call for.
+"""The WAL as a file, outside SQLite: to flush, write or copy it again, which SQLite has no call for.
 
 Opening and closing it is harmless: SQLite's locks are on the database and on the shared memory; none is on
 the WAL, where a close could drop it.
@@ -10,9 +10,17 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+import apsw
+
+from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.flushing import flush
 
 _CHUNK_BYTES = 1 << 20
+
+# https://sqlite.org/fileformat2.html#the_write_ahead_log
+_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
+_PAGE_SIZE_AT = 8
 
 
 @contextlib.contextmanager
@@ -22,11 +30,12 @@ def opened_wal(catalog: str, flags: int) -> Iterator[int]:
     Raises:
         FileNotFoundError: there is none, so nothing is in it.
     """
-    fd = os.open(catalog + "-wal", flags | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+
+    def opener(path: str, _: int) -> int:
+        return os.open(path, flags | os.O_CLOEXEC)
+
+    with open(catalog + "-wal", "rb", buffering=0, opener=opener) as file:  # closed by whatever interrupts
+        yield file.fileno()
 
 
 def rewrite_wal(catalog: str) -> None:
@@ -40,3 +49,34 @@ def rewrite_wal(catalog: str) -> None:
         while part := os.pread(fd, _CHUNK_BYTES, position):
             position += os.pwrite(fd, part, position)
         flush(fd)
+
+
+def copy_again(catalog: str, frames: int) -> None:
+    """Put into the database once more, and flush, what the first ``frames`` frames of the WAL hold.
+
+    Where nobody else makes the database longer, and all of these have been copied into it before. A
+    checkpoint that stops at a reader has copied pages without a flush; if a later flush fails, they may be
+    lost, and no checkpoint copies them a second time.
+
+    It is written by way of a file of SQLite's: closing a descriptor of ours would drop the locks that all
+    connections of this process have on the database.
+
+    Raises:
+        CatalogError: the WAL is shorter.
+    """
+    if not frames:
+        return
+    with opened_wal(catalog, os.O_RDONLY) as wal:
+        page_bytes = int.from_bytes(os.pread(wal, 4, _PAGE_SIZE_AT), "big")
+        frame_bytes = _FRAME_HEADER_BYTES + page_bytes
+        database = apsw.VFSFile("", catalog, [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
+        try:
+            for index in range(frames):
+                frame = os.pread(wal, frame_bytes, _HEADER_BYTES + index * frame_bytes)
+                if len(frame) < frame_bytes:
+                    raise CatalogError("the WAL ends before what was copied from it")
+                number = int.from_bytes(frame[:4], "big")
+                database.xWrite(frame[_FRAME_HEADER_BYTES:], (number - 1) * page_bytes)
+            database.xSync(apsw.SQLITE_SYNC_FULL)
+        finally:
+            database.xClose()

@@ -8,7 +8,9 @@ makes every process, before its next commit, settle the WAL: a checkpoint that f
 truncates the WAL. Whatever was not committed by then never will be. The mark is set wherever a flush of the
 WAL can fail, not only in a COMMIT: a relaxed commit before it has said yes already, and the system, which has
 told of the failure once, will take the next flush for a good one. So a checkpoint that fails sets it, and so
-does settling itself, which also runs where nothing was in doubt before (``was_committed``).
+does settling itself, which also runs where nothing was in doubt before (``was_committed``). Nothing copies a
+WAL that is in doubt into the database, except settling, which writes it again first. A checkpoint outside the
+lock looks at the mark when its connection has the WAL open: what fails later is reported to that, too.
 
 **Why a removal is safe** (``write_then``). A writer killed inside its flush leaves commit frames in the WAL
 that nobody sees, and that a recovery would bring back. The transaction that drops blob rows is appended over
@@ -21,17 +23,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
-from agent_world_distfs.catalog.connections import BUSY_MS, open_connection
+from agent_world_distfs.catalog.connections import BUSY_MS, let_copy_wal, open_connection
 from agent_world_distfs.catalog.database_room import DatabaseRoom
 from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.failures import MALFORMED, translate
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.read_side import ReadSide
-from agent_world_distfs.catalog.wal import opened_wal, rewrite_wal
+from agent_world_distfs.catalog.wal import copy_again, opened_wal, rewrite_wal
 from agent_world_distfs.catalog.wal_length import OTHERS_S, READERS_MS, WalLength
 from agent_world_distfs.catalog.wal_room import WalRoom
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
@@ -50,6 +52,7 @@ T = TypeVar("T")
 
 _CUT = "PRAGMA wal_checkpoint(TRUNCATE)"
 _BEGIN_ANEW = "PRAGMA wal_checkpoint(RESTART)"
+_LOOK = "PRAGMA wal_checkpoint(NOOP)"
 
 
 class WriteSide(ReadSide):
@@ -64,6 +67,7 @@ class WriteSide(ReadSide):
         self._extending = Extending(locks, timeout_s)
         self._writer: apsw.Connection | None = None
         self._writer_synchronous = ""
+        self._database_room: DatabaseRoom | None = None  # of this writer
         self._left: LeftState | None = None  # by the last commit of this writer
         self._wal_length = WalLength()
         self._wal_room = WalRoom(path)
@@ -101,6 +105,9 @@ class WriteSide(ReadSide):
         self._locked(self._truncate_wal)
 
     def _truncate_wal(self) -> None:
+        if self._gate.is_suspect():
+            self._settle()
+            return
         connection = self._writer_connection("FULL")
         connection.set_busy_timeout(0)  # readers are not waited for
         try:
@@ -166,6 +173,7 @@ class WriteSide(ReadSide):
         return connection
 
     def _make_room(self, synchronous: str) -> None:
+        assert self._database_room is not None
         self._database_room.before_commit()
         if synchronous == "FULL":
             self._wal_room.before_commit(self._wal_length.pages)
@@ -177,6 +185,7 @@ class WriteSide(ReadSide):
 
     def _after_commit(self, writer: SqliteWriter) -> None:
         self._left = writer.leave()
+        assert self._database_room is not None
         self._database_room.after_commit(self._wal_length.pages)
 
     def _commit(self, connection: apsw.Connection, transaction_id: str) -> None:
@@ -218,8 +227,19 @@ class WriteSide(ReadSide):
             except apsw.Error:
                 self._drop_writer()
         self._gate.release()
-        if self._is_closed and self._gate.hold(0):  # it was opened again after it had been closed
-            self._gate.let_go()
+        if self._is_closed:  # and closing did not wait for this thread, or for long enough
+            try:
+                if self._gate.hold(0):
+                    self._give_back(may_copy=False)
+            finally:
+                self._gate.let_go()
+
+    def _give_back(self, *, may_copy: bool) -> None:
+        """Close the connections, with the gate held; ``may_copy``: whether the last one copies the WAL."""
+        self._readers.close(may_checkpoint=may_copy)
+        if self._writer is not None and may_copy:
+            let_copy_wal(self._writer)
+        self._drop_writer()
 
     def _writer_connection(self, synchronous: str) -> apsw.Connection:
         if self._writer is None:
@@ -235,7 +255,7 @@ class WriteSide(ReadSide):
         return self._writer
 
     def _drop_writer(self) -> None:
-        writer, self._writer, self._left = self._writer, None, None
+        writer, self._writer, self._left, self._database_room = self._writer, None, None, None
         if writer is not None:
             with contextlib.suppress(apsw.Error):
                 writer.close()
@@ -258,7 +278,9 @@ class WriteSide(ReadSide):
     def _checkpoint_wal(self) -> None:
         loan = self._readers.take()
         try:
-            loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            loan.connection.execute("SELECT 1 FROM store").fetchall()  # now it has the WAL open
+            if not self._gate.is_marked():
+                loan.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         finally:
             self._readers.give_back(loan)
 
@@ -279,15 +301,18 @@ class WriteSide(ReadSide):
         """Flush database and WAL and truncate the WAL; afterwards nothing in it is in doubt.
 
         The WAL is written again first: else a power cut in the middle could leave a half copied database
-        without the WAL that completes it.
+        without the WAL that completes it. So is what has been copied from it: see ``copy_again``.
 
         Raises:
-            UnavailableError: readers keep the WAL in use.
+            UnavailableError: readers keep the WAL in use, or others are copying it.
         """
-        with self._in_doubt_if_it_fails():
+        with self._extending.alone(), self._in_doubt_if_it_fails():
             rewrite_wal(self._path)
             self._drop_writer()  # it may hold what never reached the disk
-            result = self._writer_connection("FULL").execute(_CUT).fetchone()
+            connection = self._writer_connection("FULL")
+            copied: list[Any] = connection.execute(_LOOK).fetchall()
+            copy_again(self._path, copied[0][2])
+            result = connection.execute(_CUT).fetchone()
         if result is None or result[0]:
             raise UnavailableError("the WAL must be settled after an I/O error, but readers use it: retry")
         self._gate.set_suspect(suspect=False)

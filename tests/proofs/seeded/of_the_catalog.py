@@ -164,7 +164,7 @@ def fork_with_connections() -> None:
     """Connections stay open over a fork: the child goes on with those of its parent."""
 
     def before_fork(self: SqliteCatalog) -> None:
-        self._is_held_for_fork = self._is_fork_prepared = self._gate.hold(10)
+        self._is_fork_prepared = self._gate.hold(10)
         self._readers._may_lend.clear()
 
     replace(SqliteCatalog, "before_fork", before_fork)
