@@ -23,6 +23,7 @@ import stat as stat_module
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
+from typing import BinaryIO
 
 from agent_world_distfs.blobs.batches import FileBatch
 from agent_world_distfs.blobs.hints import Hints
@@ -175,9 +176,13 @@ class DirectoryBlobs:
 
     def stat(self, content_hash: str) -> StoredForm | None:
         """See ``BlobFiles.stat``."""
+        status = self._status(content_hash)
+        return None if status is None else _form(status)
+
+    def _status(self, content_hash: str) -> os.stat_result | None:
         path = self.path_of(content_hash)
         try:
-            return _form(os.stat(path, follow_symlinks=False))
+            return os.stat(path, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             self._require_present()
             return None
@@ -224,16 +229,16 @@ class DirectoryBlobs:
             raise translate(error, self._blobs) from error
         return lambda: unlink_all(trash)
 
-    def keep_aside(self, content_hash: str, identity: int, label: str, data: bytes | None) -> str | None:
+    def keep_aside(self, content_hash: str, label: str, damaged: bytes | BinaryIO | None) -> str | None:
         """See ``BlobFiles.keep_aside``."""
         self._require_present()
-        name = f"{content_hash}.{label}"
-        if data is not None:
-            return self._quarantine.write(name, data)
-        form = self.stat(content_hash)
-        if form is None or form.identity != identity:
+        if isinstance(damaged, bytes):
+            return self._quarantine.write(f"{content_hash}.{label}", damaged)
+        status = self._status(content_hash)
+        if status is None or not _is_it(damaged, status):
             return None
-        return self._quarantine.take(name, self.path_of(content_hash), is_linked=form.is_regular)
+        name = f"{content_hash}.{label or f'{status.st_ino:x}'}"
+        return self._quarantine.take(name, self.path_of(content_hash), is_linked=damaged is not None)
 
     def name_outside(self, content_hash: str, directory: int, name: bytes) -> bool:
         """See ``BlobFiles.name_outside``: a hard link. What it leads to is made read-only before."""
@@ -335,6 +340,12 @@ def fill_reserve(path: str) -> None:
             os.ftruncate(fd, 0)
     finally:
         os.close(fd)
+
+
+def _is_it(damaged: BinaryIO | None, status: os.stat_result) -> bool:
+    if damaged is None:
+        return not stat_module.S_ISREG(status.st_mode)
+    return os.path.samestat(os.fstat(damaged.fileno()), status)
 
 
 def _form(status: os.stat_result) -> StoredForm:

@@ -89,12 +89,15 @@ class BlobFiles(Protocol):
         """Remove these names, under the write lock; the result, called after it, frees the space."""
         ...
 
-    def keep_aside(self, content_hash: str, identity: int, label: str, data: bytes | None) -> str | None:
+    def keep_aside(self, content_hash: str, label: str, damaged: bytes | BinaryIO | None) -> str | None:
         """Under the write lock: keep damaged bytes apart, durably; returns their name in the store.
 
-        They are ``data`` or, if that is None, what stands under the blob's name, which also keeps that name
-        if it can have two; None, and nothing done, if that is not the very thing of ``identity``. ``label``
-        distinguishes different bytes of one name; the same bytes are kept only once.
+        They are ``damaged`` itself if that is bytes. Else they are what stands under the blob's name: the
+        very file that ``open`` gave as ``damaged``, still open, which also keeps the name; or, if that is
+        None, something that is no regular file, which loses it. If anything else stands there, the result is
+        None, and nothing is done. A file that is open can be told from all others: no other gets its number
+        meanwhile. ``label`` distinguishes different bytes of one name, and the same bytes are kept only once;
+        if it is empty, the file's number does.
         """
         ...
 

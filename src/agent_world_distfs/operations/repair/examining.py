@@ -1,9 +1,16 @@
-"""Which blobs are missing or wrong: each is read to its end."""
+"""Which blobs are missing or wrong: each is read to its end.
+
+A file that is found to be wrong stays open until it has been dealt with. So its number is not used again, and
+whoever finds that number under the blob's name under the write lock finds the file that was read, and not the
+whole one that somebody has stored meanwhile. (Numbers of files that were removed are used again: by some file
+systems at once.)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO, Self
 
 from agent_world_distfs.engine.snapshot_losses import named_by
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
@@ -20,32 +27,48 @@ WINDOW = 500
 class BadBlob:
     """``actual``: what the stored bytes hash to, None if there are none, empty if that cannot be determined.
 
-    ``identity``: of the thing under the blob's name; ``data``: of an inline blob.
+    ``damaged``: the bytes of an inline blob, or the file, open; None if what is there is not a file. It is to
+    be closed.
     """
 
     row: BlobRow
     actual: str | None
-    identity: int = 0
-    data: bytes | None = None
+    damaged: bytes | BinaryIO | None = None
 
     @property
     def content_hash(self) -> str:
         return self.row.content_hash
 
     @property
+    def is_inline(self) -> bool:
+        return isinstance(self.damaged, bytes)
+
+    @property
     def label(self) -> str:
-        """Tells bytes of one name apart in the quarantine."""
-        return (self.actual or f"{self.identity:x}")[:16]
+        """Tells bytes of one name apart in the quarantine; empty if their hash is not known."""
+        return (self.actual or "")[:16]
+
+    def close(self) -> None:
+        if self.damaged is not None and not isinstance(self.damaged, bytes):
+            self.damaged.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def find_bad_blobs(catalog: Catalog, blobs: BlobFiles, progress: Progress | None) -> Iterator[BadBlob]:
-    """Those that are missing or wrong, checked twice; progress in bytes."""
+    """Those that are missing or wrong, checked twice, each to be closed; progress in bytes."""
     total, last = catalog.read(lambda tx: (tx.total_bytes(), tx.last_blob_id()))
     done = 0
     for after in range(0, last, WINDOW):
         for row in _window(catalog, after):
-            if examine(catalog, blobs, row) is not None:
-                bad = _look_again(catalog, blobs, row)
+            bad = examine(catalog, blobs, row)
+            if bad is not None:
+                bad.close()
+                bad = look_again(catalog, blobs, row)
                 if bad is not None:
                     yield bad
             done += row.size_bytes
@@ -86,29 +109,36 @@ def _window(catalog: Catalog, after: int) -> list[BlobRow]:
     return catalog.read(lambda tx: tx.list_payloads(after, after + WINDOW))
 
 
-def _look_again(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
+def look_again(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
     """Healed or collected meanwhile, it is none."""
     now = catalog.read(lambda tx: tx.find_blob(row.content_hash))
     return examine(catalog, blobs, now) if now is not None and now.blob_id == row.blob_id else None
 
 
 def examine(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
-    """What is wrong with the stored bytes of a blob; None: nothing."""
+    """What is wrong with the stored bytes of a blob, to be closed; None: nothing."""
     if row.payload is not None:
         actual = hash_function(catalog.hash_algorithm)(row.payload)
-        return None if actual == row.content_hash else BadBlob(row, actual, data=row.payload)
+        return None if actual == row.content_hash else BadBlob(row, actual, row.payload)
     form = blobs.stat(row.content_hash)
     if form is None:
         return BadBlob(row, None)
     if not form.is_regular:
-        return BadBlob(row, "", form.identity)
+        return BadBlob(row, "")
     try:
-        actual = _hash_file(catalog, blobs, row.content_hash)
+        stored = blobs.open(row.content_hash)
     except (FileNotFoundError, CatalogError):
         return BadBlob(row, None)  # replaced or removed at this moment: the second look will see
-    return None if actual == row.content_hash else BadBlob(row, actual, form.identity)
+    bad = None
+    try:
+        actual = _hash_file(catalog, stored, row.content_hash)
+        bad = None if actual == row.content_hash else BadBlob(row, actual, stored)
+    finally:
+        if bad is None:
+            stored.close()
+    return bad
 
 
-def _hash_file(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> str:
-    with blobs.open(content_hash) as stored, translated(f"blob {content_hash}"):
+def _hash_file(catalog: Catalog, stored: BinaryIO, content_hash: str) -> str:
+    with translated(f"blob {content_hash}"):
         return hash_stream(stored, catalog.hash_algorithm)

@@ -14,7 +14,12 @@ from agent_world_distfs.engine.snapshot_losses import snapshots_naming
 from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import CatalogError, CorruptError, NotFoundError
 from agent_world_distfs.hashing import hash_stream, require_hash
-from agent_world_distfs.operations.repair.examining import BadBlob, find_bad_blobs, find_rowless_blobs
+from agent_world_distfs.operations.repair.examining import (
+    BadBlob,
+    find_bad_blobs,
+    find_rowless_blobs,
+    look_again,
+)
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import Progress, RepairReport
@@ -41,14 +46,25 @@ def repair(
         require_writable(catalog)
     outcome = _Outcome()
     for bad in chain(find_bad_blobs(catalog, blobs, progress), find_rowless_blobs(catalog, blobs)):
-        take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, blobs, bad, outcome)
-        if _ask(sources, bad, take, outcome):
-            outcome.repaired.add(bad.content_hash)
-            continue
-        outcome.lost.add(bad.content_hash)
-        if not dry_run:
-            _set_aside(catalog, blobs, bad, outcome)
+        with bad:
+            take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, blobs, bad, outcome)
+            if _ask(sources, bad, take, outcome):
+                outcome.repaired.add(bad.content_hash)
+                continue
+            still = _still_bad(catalog, blobs, bad) if sources else bad
+            if still is not None:
+                with still:
+                    outcome.lost.add(still.content_hash)
+                    if not dry_run:
+                        _set_aside(catalog, blobs, still, outcome)
     return _report(catalog, blobs, outcome, dry_run=dry_run)
+
+
+def _still_bad(catalog: Catalog, blobs: BlobFiles, bad: BadBlob) -> BadBlob | None:
+    """Asking may have taken long: what was healed or collected meanwhile is not lost."""
+    if bad.row.blob_id:
+        return look_again(catalog, blobs, bad.row)
+    return bad if catalog.read(lambda tx: tx.find_brief(bad.content_hash)) is None else None
 
 
 # --- bytes --------------------------------------------------------------------------------------
@@ -109,7 +125,7 @@ def _keep_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outc
         return
 
     def change(_: CatalogWriter) -> str | None:
-        return blobs.keep_aside(bad.content_hash, bad.identity, bad.label, bad.data)
+        return blobs.keep_aside(bad.content_hash, bad.label, bad.damaged)
 
     name = catalog.write(change)
     if name is not None:
@@ -117,14 +133,17 @@ def _keep_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outc
 
 
 def _set_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
-    """Take wrong bytes out of the way. Inline ones stay in their row, where no read believes them."""
-    if bad.actual is None or bad.data is not None:
+    """Take wrong bytes out of the way. Inline ones stay in their row, where no read believes them.
+
+    Nothing but the very file that was read, and is still open, loses its name. A put that gives whole bytes
+    that name at this very moment verifies under the write lock, later, that they have it, and restores it.
+    """
+    if bad.actual is None or bad.is_inline:
         return
 
     def change(_: CatalogWriter) -> tuple[str | None, Callable[[], None]]:
-        name = blobs.keep_aside(bad.content_hash, bad.identity, bad.label, None)
-        form = blobs.stat(bad.content_hash)
-        is_there = name is not None and form is not None and form.identity == bad.identity
+        name = blobs.keep_aside(bad.content_hash, bad.label, bad.damaged)
+        is_there = name is not None and bad.damaged is not None
         return name, blobs.remove([bad.content_hash] if is_there else [])
 
     name, finish = catalog.write(change)
