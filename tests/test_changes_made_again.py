@@ -6,6 +6,7 @@ keeps outside of it for the next time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,8 @@ from agent_world_distfs import LocalCasStore
 from agent_world_distfs.catalog.group_commit import GroupCommit
 from agent_world_distfs.catalog.write_side import WriteSide
 from agent_world_distfs.catalog.writer import SqliteWriter
-from calls import EXCHANGES, WRITES, fill, manifest_of
+from behind import blob_file, temporary_files
+from calls import EXCHANGES, LARGE, WRITES, fill, manifest_of
 
 T = TypeVar("T")
 
@@ -76,3 +78,25 @@ def test_a_change_that_is_made_again_comes_to_the_same(tmp_path: Path, undone: l
             undone.clear()
             states.append(_state(store))
     assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_repair_sets_damaged_bytes_aside_once_and_says_where(
+    store: LocalCasStore, undone: list[None], is_file: bool
+) -> None:
+    file = blob_file(store.location, store.write_file("large", LARGE).content_hash)
+    if is_file:
+        file.write_bytes(LARGE[:-1] + b"!")
+    else:
+        file.unlink()
+        file.symlink_to("/nowhere")
+    undone.append(None)
+    report = store.repair()
+    undone.clear()
+    kept = [f"quarantine/{each.name}" for each in Path(store.location).glob("quarantine/*")]
+    assert list(report.quarantined) == kept
+    assert len(kept) == 1
+    assert not os.path.lexists(file)
+    assert temporary_files(store) == []
+    store.write_file("large", LARGE)
+    assert store.audit_file_index(verify=True).is_sound()

@@ -21,7 +21,7 @@ from agent_world_distfs.operations.repair.examining import (
     look_again,
 )
 from agent_world_distfs.operations.repair.sources import Source
-from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
+from agent_world_distfs.protocols import BlobFiles, Catalog
 from agent_world_distfs.records import Progress, RepairReport
 
 
@@ -124,12 +124,12 @@ def _keep_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outc
     if bad.actual is None:
         return
 
-    def change(_: CatalogWriter) -> str | None:
-        return blobs.keep_aside(bad.content_hash, bad.label, bad.damaged)
+    def keep() -> None:
+        name = blobs.keep_aside(bad.content_hash, bad.label, bad.damaged)
+        if name is not None:
+            outcome.quarantined.add(name)
 
-    name = catalog.write(change)
-    if name is not None:
-        outcome.quarantined.add(name)
+    _under_the_lock(catalog, keep)
 
 
 def _set_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outcome) -> None:
@@ -141,15 +141,23 @@ def _set_aside(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outco
     if bad.actual is None or bad.is_inline:
         return
 
-    def change(_: CatalogWriter) -> tuple[str | None, Callable[[], None]]:
-        name = blobs.keep_aside(bad.content_hash, bad.label, bad.damaged)
-        is_there = name is not None and bad.damaged is not None
-        return name, blobs.remove([bad.content_hash] if is_there else [])
+    free: list[Callable[[], None]] = []
 
-    name, finish = catalog.write(change)
-    finish()
-    if name is not None:
-        outcome.quarantined.add(name)
+    def take() -> None:
+        name = blobs.keep_aside(bad.content_hash, bad.label, bad.damaged)
+        if name is not None:
+            outcome.quarantined.add(name)
+            if bad.damaged is not None:
+                free.append(blobs.remove([bad.content_hash]))
+
+    _under_the_lock(catalog, take)
+    for finish in free:
+        finish()
+
+
+def _under_the_lock(catalog: Catalog, work: Callable[[], None]) -> None:
+    """Once: a change of the catalog may be made again, and what is done to files cannot be taken back."""
+    catalog.write_then(lambda _: None, lambda _: work())
 
 
 # --- the report ---------------------------------------------------------------------------------
