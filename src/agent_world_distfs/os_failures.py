@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from tempfile import gettempdir
 
 from agent_world_distfs.errors import (
+    BlobHashMismatchError,
     StorageError,
     StorageFullError,
     StorageIOError,
@@ -17,6 +18,8 @@ from agent_world_distfs.errors import (
 )
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
+"""The disk failed, or what the file system has on it contradicts its checksums or itself."""
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _UNAVAILABLE = {
     errno.EMFILE: "too many open files",
@@ -37,7 +40,7 @@ def translate_reading(error: OSError, path: str) -> WorldError:
     where, reason = _where(error, path), _reason(error)
     if error.errno in _FULL:
         return StorageFullError(where, reason)
-    if error.errno == errno.EIO:
+    if error.errno in _DISK:
         return StorageIOError(where, reason)
     if error.errno in _UNAVAILABLE:
         return UnavailableError(f"{where}: {_UNAVAILABLE[error.errno]}")
@@ -62,6 +65,16 @@ def translated(path: str, to_ours: Callable[[OSError, str], WorldError] = transl
         raise
     except OSError as error:
         raise to_ours(error, path) from error
+
+
+@contextmanager
+def reading_blob(content_hash: str) -> Iterator[None]:
+    """The same while the open file of a blob is read, and what the disk cannot read counts as corrupt."""
+    try:
+        with translated(f"blob {content_hash}"):
+            yield
+    except StorageIOError as error:
+        raise BlobHashMismatchError(content_hash, "") from error
 
 
 def temporary_place() -> str:

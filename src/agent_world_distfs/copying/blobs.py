@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying.catalogs import list_rows
 from agent_world_distfs.engine.orphans import SHARDS
-from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.errors import BlobHashMismatchError, CatalogError
 from agent_world_distfs.flushing import flush_directory
-from agent_world_distfs.hashing import CHUNK_BYTES, hash_stream, new_hasher
-from agent_world_distfs.os_failures import translated
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_stream, new_hasher, require_hash
+from agent_world_distfs.os_failures import reading_blob, translated
 from agent_world_distfs.protocols import BlobBrief
 from agent_world_distfs.records import BackupReport, Progress
 
@@ -85,8 +87,11 @@ class Carrier:
         self.tally.missing.discard(row.content_hash)
         if not self.verify:
             return True
-        with self.there.open(row.content_hash) as stored, translated(row.content_hash):
-            return hash_stream(stored, self.copy.hash_algorithm) == row.content_hash
+        try:
+            with self.there.open(row.content_hash) as stored, reading_blob(row.content_hash):
+                return hash_stream(stored, self.copy.hash_algorithm) == row.content_hash
+        except BlobHashMismatchError:  # it cannot be read: replaced like one that is corrupt
+            return False
 
     def _copy(self, row: BlobBrief) -> None:
         try:
@@ -96,18 +101,28 @@ class Carrier:
             return
         hasher, incoming = new_hasher(self.copy.hash_algorithm), self.there.incoming()
         try:
-            with source, translated(f"blob {row.content_hash}"):
-                while chunk := source.read(CHUNK_BYTES):
+            with source:
+                for chunk in _chunks(source, row.content_hash):
                     hasher.update(chunk)
                     incoming.write(chunk)
-            if hasher.hexdigest() != row.content_hash:
-                self.tally.corrupt.add(row.content_hash)
-                return
+            require_hash(row.content_hash, hasher.hexdigest())
             incoming.publish(row.content_hash)
+        except BlobHashMismatchError:
+            self.tally.corrupt.add(row.content_hash)
+            return
         finally:
             incoming.discard()
         self.tally.copied_blobs += 1
         self.tally.copied_bytes += row.size_bytes
+
+
+def _chunks(source: BinaryIO, content_hash: str) -> Iterator[bytes]:
+    while True:
+        with reading_blob(content_hash):
+            chunk = source.read(CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk
 
 
 def remove_others(target: str, there: DirectoryBlobs) -> int:

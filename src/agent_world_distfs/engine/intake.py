@@ -14,9 +14,9 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.errors import BlobHashMismatchError, CatalogError
 from agent_world_distfs.hashing import CHUNK_BYTES, hash_function, hash_stream, new_hasher, require_hash
-from agent_world_distfs.os_failures import translated
+from agent_world_distfs.os_failures import reading_blob
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter, Incoming
 from agent_world_distfs.records import BlobStat, HashAlgorithm, Readable
 
@@ -92,9 +92,13 @@ class Intake:
             stored = self._blobs.open(content_hash)
         except (FileNotFoundError, CatalogError):
             return None
-        with stored, translated(f"blob {content_hash}"):
-            form = self._blobs.stat(content_hash)
-            actual = hash_stream(stored, self._catalog.hash_algorithm)
+        try:
+            with stored:
+                form = self._blobs.stat(content_hash)
+                with reading_blob(content_hash):
+                    actual = hash_stream(stored, self._catalog.hash_algorithm)
+        except BlobHashMismatchError:  # it cannot be read
+            return None
         return form.identity if form is not None and actual == content_hash else None
 
     def _settle_copy(self, tx: CatalogWriter, content_hash: str, identity: int) -> BlobRow:

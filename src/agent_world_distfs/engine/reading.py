@@ -13,8 +13,15 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from agent_world_distfs.engine.blob_reader import BlobReader
-from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, PathNotFoundError, WorldError
+from agent_world_distfs.errors import (
+    BlobHashMismatchError,
+    BlobMissingError,
+    BlobNotFoundError,
+    PathNotFoundError,
+    WorldError,
+)
 from agent_world_distfs.hashing import hash_function, require_hash
+from agent_world_distfs.os_failures import reading_blob
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogReader
 from agent_world_distfs.records import FileMetadata
 
@@ -114,6 +121,22 @@ def verify_hash(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> None:
     with open_hash(catalog, blobs, content_hash) as reader:
         while reader.read1():
             pass
+
+
+def is_corrupt(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> bool:
+    """Whether the blob's bytes, all of which are read, are others than were stored, or cannot be read.
+
+    Raises:
+        BlobNotFoundError, BlobMissingError: it is not there.
+    """
+    with open_hash(catalog, blobs, content_hash) as reader:
+        try:
+            with reading_blob(content_hash):
+                while reader.read1():
+                    pass
+        except BlobHashMismatchError:
+            return True
+    return False
 
 
 def is_stored(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> bool:

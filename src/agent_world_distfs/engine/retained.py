@@ -17,6 +17,7 @@ from agent_world_distfs.engine.changes import iter_changes
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, HistoryExpiredError
 from agent_world_distfs.manifest_format import decode_manifest, scan_hashes
+from agent_world_distfs.os_failures import reading_blob
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import FileIndexManifestRef, FileMetadata
 
@@ -72,7 +73,7 @@ def _in_manifests(
         ref = FileIndexManifestRef.parse(text)
         yield ref.content_hash
         try:
-            with _opened(catalog, blobs, ref) as reader:
+            with _opened(catalog, blobs, ref) as reader, reading_blob(ref.content_hash):
                 yield from scan_hashes(reader)
         except BlobMissingError:
             if text in catalog.read(list_kept):
@@ -84,8 +85,9 @@ def manifest_entries(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestR
 
     Raises:
         BlobMissingError: it is gone.
+        BlobHashMismatchError: its bytes are others, or the disk cannot read them.
     """
-    with _opened(catalog, blobs, ref) as reader:
+    with _opened(catalog, blobs, ref) as reader, reading_blob(ref.content_hash):
         yield from decode_manifest(reader)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent_world_distfs.engine.leases import Lease
-from agent_world_distfs.engine.reading import verify_hash
+from agent_world_distfs.engine.reading import is_corrupt
 from agent_world_distfs.errors import BlobNotFoundError, CorruptError
 from agent_world_distfs.protocols import BlobFiles, Catalog
 
@@ -16,7 +16,6 @@ def keep_whole(catalog: Catalog, blobs: BlobFiles, lease: Lease, content_hash: s
 def is_whole(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> bool:
     """Whether the blob's stored bytes, all of which are read, hash right."""
     try:
-        verify_hash(catalog, blobs, content_hash)
+        return not is_corrupt(catalog, blobs, content_hash)
     except (CorruptError, BlobNotFoundError):
         return False
-    return True

@@ -10,7 +10,10 @@ class CorruptError(WorldError):
 
 
 class BlobHashMismatchError(CorruptError):
-    """Bytes do not hash to their name."""
+    """Bytes do not hash to their name.
+
+    ``actual`` is what they hash to; empty if the disk cannot read them, where that counts as corrupt.
+    """
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(expected, actual)
@@ -18,6 +21,8 @@ class BlobHashMismatchError(CorruptError):
         self.actual = actual
 
     def __str__(self) -> str:
+        if not self.actual:
+            return f"the bytes of blob {self.expected} cannot be read"
         return f"the bytes hash to {self.actual}, expected {self.expected}"
 
 

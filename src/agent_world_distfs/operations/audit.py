@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent_world_distfs.engine.orphans import SHARDS, Unnamed, UnnamedBlob, find_unnamed
-from agent_world_distfs.engine.reading import verify_hash
+from agent_world_distfs.engine.reading import is_corrupt
 from agent_world_distfs.engine.retained import history_hashes
 from agent_world_distfs.engine.scrubbing import Budget, Portion, Rounds, read_rounds, write_rounds
 from agent_world_distfs.engine.snapshot_losses import lost_in_snapshots, not_stored, snapshots_naming
@@ -197,8 +197,7 @@ def _hash(
 
 def _confirm_corrupt(catalog: Catalog, blobs: BlobFiles, content_hash: str, found: _Findings) -> None:
     try:
-        verify_hash(catalog, blobs, content_hash)
-    except BlobHashMismatchError:
-        found.corrupt.add(content_hash)
+        if is_corrupt(catalog, blobs, content_hash):
+            found.corrupt.add(content_hash)
     except (BlobNotFoundError, BlobMissingError, CatalogError):
         return  # gone by now, or reported as missing or damaged already

@@ -14,7 +14,8 @@ class FileIndexAuditReport:
     ``missing_file_blob_hashes``: named by a path, bytes not stored. ``dangling_pin_hashes``: pinned, bytes
     not stored. ``orphan_blob_hashes``: stored, and exactly what a prune would remove now.
     ``damaged_blob_hashes``: the stored form disagrees with the blob's row (another size, not a regular file).
-    ``corrupt_blob_hashes``: the bytes hash to something else (found only by a verifying audit).
+    ``corrupt_blob_hashes``: the bytes hash to something else, or the disk cannot read them (found only by a
+    verifying audit).
     ``index_damage``: sentences, one for each contradiction inside the catalog.
     ``history_blob_hashes``: stored, and named by nothing but the history that is kept; no orphans.
     ``missing_history_blob_hashes``: named by that history, bytes not stored. ``snapshot_blob_hashes``:
@@ -242,7 +243,8 @@ class BackupReport:
 
     ``total_blobs``: large ones; small ones travel in the catalog. ``removed_blobs``: blobs that an older
     backup had and this one does not. ``missing_blob_hashes``, ``corrupt_blob_hashes``: blobs named by paths,
-    pins and snapshots that the source has lost, or of which it has other bytes; they are not in the copy.
+    pins and snapshots that the source has lost, or of which it has other bytes or such as its disk cannot
+    read; they are not in the copy.
     """
 
     total_files: int

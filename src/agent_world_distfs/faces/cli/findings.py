@@ -46,7 +46,7 @@ def _broken_blobs(report: FileIndexAuditReport, store: LocalCasStore) -> Iterato
         (report.missing_history_blob_hashes, "missing: the history names it, its bytes are gone"),
         (report.missing_snapshot_blob_hashes, "missing: a snapshot names it, its bytes are gone"),
         (report.damaged_blob_hashes, "damaged: what is stored has another size or is no regular file"),
-        (report.corrupt_blob_hashes, "corrupt: the bytes hash to something else"),
+        (report.corrupt_blob_hashes, "corrupt: the bytes hash to something else, or cannot be read"),
     )
     paths = _paths_naming(store, {content_hash for hashes, _ in kinds for content_hash in hashes})
     for hashes, meaning in kinds:

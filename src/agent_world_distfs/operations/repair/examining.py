@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 from agent_world_distfs.engine.snapshot_losses import named_by
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
 from agent_world_distfs.hashing import hash_function, hash_stream
-from agent_world_distfs.os_failures import translated
+from agent_world_distfs.os_failures import reading_blob
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog
 from agent_world_distfs.records import Progress, Snapshot
 
@@ -140,5 +140,8 @@ def examine(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
 
 
 def _hash_file(catalog: Catalog, stored: BinaryIO, content_hash: str) -> str:
-    with translated(f"blob {content_hash}"):
-        return hash_stream(stored, catalog.hash_algorithm)
+    try:
+        with reading_blob(content_hash):
+            return hash_stream(stored, catalog.hash_algorithm)
+    except BlobHashMismatchError as unreadable:
+        return unreadable.actual
