@@ -197,7 +197,7 @@ class RepairReport:
     ``repaired_blob_hashes``: blobs that were missing or wrong, and are right now. ``lost_blob_hashes``: those
     that no source had; ``lost_paths`` and ``lost_pin_hashes`` name them. ``quarantined``: where damaged bytes
     are kept now, relative to the store. ``refused_blobs``: ``SOURCE: HASH`` for each source that returned
-    other bytes than requested.
+    other bytes than requested, ``SOURCE: HASH (REASON)`` for each that could not be read.
 
     Only if a new catalog was built: ``salvaged_from``, the new name of the damaged one, and
     ``salvaged_files``, the number of entries in the index. ``lost_files``: how many more it had in the last

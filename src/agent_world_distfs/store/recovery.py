@@ -34,9 +34,10 @@ class RecoveryMethods(StoreBase):
         """Hash every byte, and fetch what is missing or wrong from the first source that has it.
 
         A source is an open store or a directory: another store or a backup, a store of the original, or plain
-        files. No source is trusted. Damaged bytes are kept in ``quarantine/``. What no source has is listed
-        by path; storing the same content again heals it. Safe to run beside others and to interrupt.
-        ``dry_run`` reads the same and reports what would be done. Progress in bytes.
+        files. No source is trusted; one that fails is named, and the next is asked. Damaged bytes are kept in
+        ``quarantine/``. What no source has is listed by path; storing the same content again heals it. Safe
+        to run beside others and to interrupt. ``dry_run`` reads the same and reports what would be done.
+        Progress in bytes.
 
         Raises:
             NotFoundError: there is no such source.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import IO
@@ -12,7 +12,7 @@ from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.paging import iter_index
 from agent_world_distfs.engine.snapshot_losses import snapshots_naming
 from agent_world_distfs.engine.writable import require_writable
-from agent_world_distfs.errors import CatalogError, CorruptError, NotFoundError
+from agent_world_distfs.errors import BlobHashMismatchError, CorruptError, NotFoundError, WorldError
 from agent_world_distfs.hashing import hash_stream, require_hash
 from agent_world_distfs.operations.repair.examining import (
     BadBlob,
@@ -22,7 +22,7 @@ from agent_world_distfs.operations.repair.examining import (
 )
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.protocols import BlobFiles, Catalog
-from agent_world_distfs.records import Progress, RepairReport
+from agent_world_distfs.records import Progress, Readable, RepairReport
 
 
 @dataclass(slots=True)
@@ -69,50 +69,78 @@ def _still_bad(catalog: Catalog, blobs: BlobFiles, bad: BadBlob) -> BadBlob | No
 
 # --- bytes --------------------------------------------------------------------------------------
 
-Take = Callable[[IO[bytes]], None]
-"""What to do with what a source gives; it raises CorruptError if that is something else."""
+Take = Callable[[Readable], None]
+"""What to do with what a source gives; it raises BlobHashMismatchError if that is something else.
+
+Any other error of it is not the source's, but that of the store: a full disk, a damaged catalog.
+"""
 
 
 def _ask(sources: Sequence[Source], bad: BadBlob, take: Take, outcome: _Outcome) -> bool:
+    """A source that fails is passed over like one that lies: the next may be whole."""
     for source in sources:
         try:
-            stream = source.open(bad.content_hash, bad.row.size_bytes)
-            if stream is None:
-                continue
-            with closing(stream):
-                take(stream)
-            return True
-        except NotFoundError:
-            continue
-        except _OwnCatalogError as error:
-            raise error.cause from None
-        except CorruptError:
+            with _opened(source, bad) as stream:
+                if stream is not None:
+                    take(stream)
+                    return True
+        except _SourceFailedError as failed:
+            outcome.refused.add(f"{source.name}: {bad.content_hash}{failed}")
+        except BlobHashMismatchError:
             outcome.refused.add(f"{source.name}: {bad.content_hash}")
     return False
 
 
-class _OwnCatalogError(Exception):
-    """The catalog that is being repaired is damaged; the source is not to blame."""
+class _SourceFailedError(Exception):
+    """A source is damaged, or could not be read; the store is not to blame."""
 
-    def __init__(self, cause: CatalogError) -> None:
-        super().__init__(cause)
-        self.cause = cause
+
+class _SourceStream:
+    """Reads from a source, so that its errors can be told from those of what takes the bytes."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int, /) -> bytes:
+        with _failing():
+            return self._stream.read(size)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except CorruptError as error:
+        raise _SourceFailedError("") from error
+    except (WorldError, OSError) as error:
+        raise _SourceFailedError(f" ({error})") from error
+
+
+@contextmanager
+def _opened(source: Source, bad: BadBlob) -> Iterator[_SourceStream | None]:
+    with _failing():
+        try:
+            stream = source.open(bad.content_hash, bad.row.size_bytes)
+        except NotFoundError:
+            stream = None
+    if stream is None:
+        yield None
+        return
+    with closing(stream):
+        yield _SourceStream(stream)
 
 
 def _try_bytes(catalog: Catalog, bad: BadBlob) -> Take:
-    def take(stream: IO[bytes]) -> None:
+    def take(stream: Readable) -> None:
         require_hash(bad.content_hash, hash_stream(stream, catalog.hash_algorithm))
 
     return take
 
 
 def _take_bytes(catalog: Catalog, blobs: BlobFiles, bad: BadBlob, outcome: _Outcome) -> Take:
-    def take(stream: IO[bytes]) -> None:
-        try:
-            _keep_aside(catalog, blobs, bad, outcome)
-            Intake(catalog, blobs).store_stream(stream, lambda _, row: row, bad.content_hash)
-        except CatalogError as error:
-            raise _OwnCatalogError(error) from error
+    def take(stream: Readable) -> None:
+        _keep_aside(catalog, blobs, bad, outcome)
+        Intake(catalog, blobs).store_stream(stream, lambda _, row: row, bad.content_hash)
 
     return take
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
-from agent_world_distfs.errors import NotFoundError
+from agent_world_distfs.errors import NotFoundError, WorldError
 from agent_world_distfs.hashing import hash_stream
-from agent_world_distfs.os_failures import translate_reading, translated
+from agent_world_distfs.os_failures import translate_reading
 from agent_world_distfs.records import HashAlgorithm
 
 
@@ -40,43 +40,62 @@ class OpenedSource:
 
 
 class TreeSource:
-    """The regular files below a plain directory, found by size and then by hash. No symlink is followed."""
+    """The regular files below a plain directory, found by size and then by hash. No symlink is followed.
+
+    What vanishes meanwhile is left out. What cannot be read is passed over, too, since another file may have
+    the bytes; if none has, the error is raised: it cannot be said that they are not there.
+    """
 
     def __init__(self, name: str, algorithm: HashAlgorithm) -> None:
         self.name = name
         self._algorithm = algorithm
         self._by_size: dict[int, list[str]] | None = None
         self._hashes: dict[str, str] = {}
+        self._unread: WorldError | None = None
 
     def open(self, content_hash: str, size_bytes: int) -> IO[bytes] | None:
         """See ``Source.open``."""
         if self._by_size is None:
             self._by_size = self._scan()
+        unread = self._unread
         for path in self._by_size.get(size_bytes, []):
-            if path not in self._hashes:
-                self._hashes[path] = self._hash(path)
-            if self._hashes[path] == content_hash:
-                return self._opened(path)
+            try:
+                if self._hash(path) == content_hash:
+                    return self._opened(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                unread = unread or translate_reading(error, path)
+        if unread is not None:
+            raise unread
         return None
 
     def _scan(self) -> dict[int, list[str]]:
         found: dict[int, list[str]] = defaultdict(list)
-        for directory, _, names in os.walk(self.name, onerror=self._refuse):
-            for name in sorted(names):
-                path = os.path.join(directory, name)
-                with translated(path, translate_reading):
-                    status = os.stat(path, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    found[status.st_size].append(path)
+        for path in self._walk():
+            try:
+                status = os.stat(path, follow_symlinks=False)
+            except OSError as error:
+                self._pass_over(error)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found[status.st_size].append(path)
         return found
 
-    def _refuse(self, error: OSError) -> None:
-        raise translate_reading(error, self.name) from error
+    def _walk(self) -> Iterator[str]:
+        for directory, _, names in os.walk(self.name, onerror=self._pass_over):
+            for name in sorted(names):
+                yield os.path.join(directory, name)
+
+    def _pass_over(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            self._unread = self._unread or translate_reading(error, self.name)
 
     def _hash(self, path: str) -> str:
-        with self._opened(path) as file, translated(path, translate_reading):
-            return hash_stream(file, self._algorithm)
+        if path not in self._hashes:
+            with self._opened(path) as file:
+                self._hashes[path] = hash_stream(file, self._algorithm)
+        return self._hashes[path]
 
     def _opened(self, path: str) -> IO[bytes]:
-        with translated(path, translate_reading):
-            return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")

@@ -1,0 +1,194 @@
+"""Sources of a repair that fail: each is passed over and named, and the next is asked."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from agent_world_distfs import (
+    BlobStore,
+    LocalCasStore,
+    StorageFullError,
+    StorageIOError,
+    StoreBusyError,
+)
+from agent_world_distfs.operations.repair.sources import TreeSource
+from behind import blob_file
+from meanwhile import spoil
+from unreadable import BadDisk, disk
+
+__all__ = ["disk"]
+
+LARGE = b"large" * 5_000
+
+
+@pytest.fixture
+def rotten(store: LocalCasStore) -> LocalCasStore:
+    spoil(blob_file(store.location, store.write_file("large", LARGE).content_hash))
+    return store
+
+
+@pytest.fixture
+def peer(other_store: LocalCasStore) -> LocalCasStore:
+    other_store.write_file("large", LARGE)
+    return other_store
+
+
+class Failing(io.BytesIO):
+    """Bytes whose reading ends in an error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(LARGE[: len(LARGE) // 2])
+        self._error = error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        part = super().read(size)
+        if not part:
+            raise self._error
+        return part
+
+
+class Broken:
+    """A source that cannot be asked, or cannot be read to its end."""
+
+    location = "broken"
+
+    def __init__(self, error: Exception, *, is_opened: bool) -> None:
+        self._error = error
+        self._is_opened = is_opened
+
+    def open_blob(self, content_hash: str) -> IO[bytes]:
+        if self._is_opened:
+            return Failing(self._error)
+        raise self._error
+
+    def get(self, content_hash: str) -> bytes:
+        raise AssertionError
+
+    def has(self, content_hash: str) -> bool:
+        raise AssertionError
+
+    def put(self, content_hash: str, data: object) -> None:
+        raise AssertionError
+
+    def put_bytes(self, data: object) -> str:
+        raise AssertionError
+
+
+ERRORS = [StorageIOError("disk", "failed"), StoreBusyError(1.0), ConnectionResetError("the line is cut")]
+
+
+@pytest.mark.parametrize("is_opened", [True, False])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_source_that_cannot_be_read_does_not_hide_the_next(
+    rotten: LocalCasStore, peer: LocalCasStore, error: Exception, is_opened: bool
+) -> None:
+    name = rotten.hash_bytes(LARGE)
+    broken = Broken(error, is_opened=is_opened)
+    for is_tried in (True, False):
+        report = rotten.repair([broken, peer], dry_run=is_tried)
+        assert report.repaired_blob_hashes == (name,)
+        assert report.refused_blobs == (f"broken: {name} ({error})",)
+    assert rotten.read_file("large") == LARGE
+
+
+def test_a_store_whose_disk_fails_does_not_hide_the_next(
+    rotten: LocalCasStore, peer: LocalCasStore, tmp_path: Path, disk: BadDisk
+) -> None:
+    name = rotten.hash_bytes(LARGE)
+    peer.backup(tmp_path / "backup")
+    disk.lose(blob_file(tmp_path / "backup", name))
+    report = rotten.repair([tmp_path / "backup", peer])
+    assert report.repaired_blob_hashes == (name,)
+    assert len(report.refused_blobs) == 1
+    assert report.is_whole()
+
+
+def test_an_error_of_the_store_itself_is_raised(
+    rotten: LocalCasStore, peer: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sources: list[BlobStore] = [peer]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StorageFullError):
+            rotten.repair(sources)
+    assert rotten.repair(sources).is_whole()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Files of one size; the one that is asked for comes last."""
+    place = tmp_path / "place"
+    (place / "below").mkdir(parents=True)
+    for name in ("a", "b", "below/c"):
+        (place / name).write_bytes(name[-1:].encode() * len(LARGE))
+    (place / "below" / "z").write_bytes(LARGE)
+    return place
+
+
+def test_a_file_that_vanishes_while_its_directory_is_searched_is_left_out(
+    rotten: LocalCasStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = TreeSource._scan
+
+    def scan(self: TreeSource) -> dict[int, list[str]]:
+        found = honest(self)
+        (place / "a").unlink()
+        return found
+
+    monkeypatch.setattr(TreeSource, "_scan", scan)
+    report = rotten.repair([place])
+    assert report.is_whole()
+    assert report.refused_blobs == ()
+    assert rotten.read_file("large") == LARGE
+
+
+class Unopened:
+    """Opening some paths is refused, also to root."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
+        self._paths = {str(path) for path in paths}
+        self._open, self._scandir = os.open, os.scandir
+        monkeypatch.setattr(os, "open", self._refusing_open)
+        monkeypatch.setattr(os, "scandir", self._refusing_scandir)
+
+    def _refusing_open(self, path: str, *arguments: int, **named: int) -> int:
+        self._refuse(path)
+        return self._open(path, *arguments, **named)
+
+    def _refusing_scandir(self, path: str) -> object:
+        self._refuse(path)
+        return self._scandir(path)
+
+    def _refuse(self, path: object) -> None:
+        if path in self._paths:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def test_what_may_not_be_read_in_a_directory_does_not_hide_the_rest(
+    rotten: LocalCasStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "closed").mkdir()
+    Unopened(monkeypatch, place / "a", place / "closed")
+    report = rotten.repair([place])
+    assert report.is_whole()
+    assert report.refused_blobs == ()
+
+
+@pytest.mark.parametrize("closed", ["below", "below/z"])
+def test_where_something_may_not_be_read_it_is_not_said_that_the_directory_has_nothing(
+    rotten: LocalCasStore, peer: LocalCasStore, place: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    Unopened(monkeypatch, place / closed)
+    name = rotten.hash_bytes(LARGE)
+    report = rotten.repair([place, peer])
+    assert report.repaired_blob_hashes == (name,)
+    assert report.refused_blobs == (f"{place}: {name} ({place / closed}: Permission denied)",)
