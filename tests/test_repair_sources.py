@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -149,6 +150,60 @@ def test_a_file_that_vanishes_while_its_directory_is_searched_is_left_out(
     assert report.is_whole()
     assert report.refused_blobs == ()
     assert rotten.read_file("large") == LARGE
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are opened."""
+    names: list[str] = []
+    honest = os.open
+
+    def noting(path: str, *arguments: int, **named: int) -> int:
+        names.append(os.path.basename(path))
+        return honest(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", noting)
+    return names
+
+
+def posix_locks(file: Path) -> list[str]:
+    """Those that this process has on a file, as the system lists them."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    mine = (str(os.getpid()), f":{file.stat().st_ino} ")
+    return [
+        line.split(maxsplit=1)[1] for line in lines if "POSIX" in line and all(each in line for each in mine)
+    ]
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_the_catalogs_of_stores_in_a_directory_are_not_opened(
+    store: LocalCasStore, opened: list[str], is_complete: bool
+) -> None:
+    """Closing one would drop the locks that SQLite has on it."""
+    catalog = Path(store.location, "catalog.db")
+    store.write_file("small", b"small")
+    data = b"x" * catalog.stat().st_size
+    file = blob_file(store.location, store.write_file("as large as the catalog", data).content_hash)
+    assert catalog.stat().st_size == len(data)
+    spoil(file)
+    if not is_complete:
+        os.rename(catalog.parent / "locks", catalog.parent / "elsewhere")
+    locks, opened[:] = posix_locks(catalog), []
+    report = store.repair([catalog.parent.parent], dry_run=True)
+    assert report.lost_blob_hashes == (file.name,)
+    assert file.name in opened
+    assert [name for name in opened if name.startswith("catalog")] == []
+    if sys.platform == "linux":
+        assert locks
+        assert posix_locks(catalog) == locks
+
+
+def test_of_a_store_in_a_directory_the_large_blobs_are_found(
+    rotten: LocalCasStore, peer: LocalCasStore, tmp_path: Path
+) -> None:
+    (tmp_path / "place").mkdir()
+    peer.backup(tmp_path / "place" / "backup")
+    assert rotten.repair([tmp_path / "place"]).is_whole()
 
 
 class Unopened:

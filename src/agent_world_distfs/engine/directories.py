@@ -19,6 +19,9 @@ from agent_world_distfs.paths import normalize_path
 
 Segments = tuple[bytes, ...]
 
+STORE_NAMES = {"blobs", "catalog.db", "locks"}
+"""A directory that has all of these is a store."""
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
+from agent_world_distfs.engine.directories import STORE_NAMES
 from agent_world_distfs.errors import NotFoundError, WorldError
 from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.os_failures import translate_reading
@@ -44,6 +45,10 @@ class TreeSource:
 
     What vanishes meanwhile is left out. What cannot be read is passed over, too, since another file may have
     the bytes; if none has, the error is raised: it cannot be said that they are not there.
+
+    Of a store on the way, only the large blobs are looked at, and nothing that is called like a catalog is
+    ever opened: it may be that of the store that is repaired, or of another that this process has open.
+    Closing a file drops all POSIX locks that the process has on it, those of SQLite among them.
     """
 
     def __init__(self, name: str, algorithm: HashAlgorithm) -> None:
@@ -83,9 +88,13 @@ class TreeSource:
         return found
 
     def _walk(self) -> Iterator[str]:
-        for directory, _, names in os.walk(self.name, onerror=self._pass_over):
+        for directory, below, names in os.walk(self.name, onerror=self._pass_over):
+            if {*below, *names} >= STORE_NAMES:
+                below[:] = ["blobs"]
+                continue
             for name in sorted(names):
-                yield os.path.join(directory, name)
+                if not name.startswith("catalog.db"):
+                    yield os.path.join(directory, name)
 
     def _pass_over(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):

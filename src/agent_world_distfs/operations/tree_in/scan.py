@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from agent_world_distfs.engine.directories import (
+    STORE_NAMES,
     Segments,
     as_directory,
     as_host_path,
@@ -18,9 +19,6 @@ from agent_world_distfs.engine.directories import (
 from agent_world_distfs.errors import InvalidInputError, PathInvalidError, UnavailableError
 from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.paths import normalize_path
-
-STORE_NAMES = {"blobs", "catalog.db", "locks"}
-"""A directory that has all of these is a store."""
 
 
 @dataclass(frozen=True, slots=True)
