@@ -78,6 +78,6 @@ def test_a_repair_flushes_the_names_that_it_adopts(location: Path, start: Start,
     (location / "catalog.db").write_bytes(b"")
     report = repair_store(location)
     assert {path.name for path in found} <= set(report.adopted_blob_hashes)
-    catalog = next(path for path in flushed if path.name.startswith("repair-"))
+    catalog = next(path for path in flushed if path.parent.name.startswith("repair-"))
     before = flushed[: flushed.index(catalog)]
     assert {location / "blobs", *(path.parent for path in found)} <= set(before)

@@ -37,7 +37,7 @@ def test_a_look_that_is_to_make_nothing_makes_no_lock_file(tmp_path: Path) -> No
 def test_a_store_that_somebody_has_alone_cannot_be_opened(store: LocalCasStore) -> None:
     store.close()
     with held_alone(store.location):
-        with pytest.raises(UnavailableError, match="being upgraded"):
+        with pytest.raises(UnavailableError, match="being upgraded or repaired"):
             LocalCasStore(store.location)
         with pytest.raises(UnavailableError), held_alone(store.location):
             pass

@@ -14,7 +14,15 @@ import secrets
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import create_catalog
-from agent_world_distfs.errors import CatalogError, IncompatibleStoreError, NotFoundError, WorldError
+from agent_world_distfs.engine.handles import hold_handle
+from agent_world_distfs.errors import (
+    CatalogError,
+    IncompatibleStoreError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+    WorldError,
+)
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush_directory, flush_name
 from agent_world_distfs.lock_descriptors import open_to_lock
@@ -22,6 +30,7 @@ from agent_world_distfs.os_failures import translate
 from agent_world_distfs.records import HashAlgorithm
 
 _SKELETON = {"blobs", "tmp", "locks", "reserve"}
+_LATER = {"hints", "quarantine"}
 
 
 def find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bool, read_only: bool) -> None:
@@ -31,7 +40,8 @@ def find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bo
         NotFoundError: there is none, and none is to be made.
         IncompatibleStoreError: something else is there, the catalog is a symlink, or the file system
             cannot lock.
-        CatalogError: the catalog is no file, or gone from beside its blobs.
+        CatalogError: the catalog is no file, or gone from beside its blobs, or a repair was cut off.
+        UnavailableError: a repair is about to give the catalog its name.
     """
     try:
         if os.path.lexists(os.path.join(location, "catalog.db")):
@@ -132,11 +142,31 @@ def _refuse_foreign(location: str) -> None:
     if {"files_index.json", "pins.json"} & names or _has_original_blobs(location):
         reason = "a store of the original implementation; take it over with: distfs adopt DIRECTORY"
         raise IncompatibleStoreError(location, reason)
+    if _is_left_of_a_store(location, names):
+        _require_no_repair(location)
+        raise CatalogError(f"{location}: catalog.db is gone from beside its blobs: run `distfs repair`")
     if names - _SKELETON:
         raise IncompatibleStoreError(location, "a directory of something else: neither empty nor a store")
+
+
+def _is_left_of_a_store(location: str, names: set[str]) -> bool:
+    """Whether a store has lost its catalog; a repair that was cut off has left it under another name.
+
+    Nothing may be made or read here then: what has been committed would not be seen.
+    """
+    others = {name for name in names if name.startswith("catalog.db")}
+    if others and {"blobs", "locks"} <= names:
+        return True
     blobs = os.path.join(location, "blobs")
-    if os.path.isdir(blobs) and os.listdir(blobs):
-        raise CatalogError(f"{location} has blobs, but catalog.db is gone from beside them")
+    return names <= _SKELETON | _LATER and os.path.isdir(blobs) and bool(os.listdir(blobs))
+
+
+def _require_no_repair(location: str) -> None:
+    """Raise if the catalog is only missing for the moment."""
+    with contextlib.suppress(StorageError):  # without its lock file nobody can tell
+        hold_handle(location).close()
+    if os.path.lexists(os.path.join(location, "catalog.db")):
+        raise UnavailableError(f"{location}: the store was being repaired: retry")
 
 
 def _has_original_blobs(location: str) -> bool:

@@ -37,7 +37,7 @@ def hold_handle(location: str) -> Handle:
     with translated(path):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _lock(fd, fcntl.LOCK_SH, f"{location}: the store is being upgraded: retry")
+            _lock(fd, fcntl.LOCK_SH, f"{location}: the store is being upgraded or repaired: retry")
         except BaseException:
             os.close(fd)
             raise

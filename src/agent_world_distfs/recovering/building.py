@@ -1,14 +1,7 @@
 """A new catalog, built from what is left of a store.
 
-It is built anew beside the damaged one, then takes its name. In order, each step durable:
-
-1. the new catalog, complete, in ``tmp/repair-<id>/``
-2. a second name for the damaged one, ``catalog.db.damaged-<id>``
-3. its WAL, if it has one, becomes ``catalog.db.damaged-<id>-wal``: SQLite would apply it to the new one
-4. the new catalog takes the name ``catalog.db``
-
-A repair that dies between 3 and 4 leaves a damaged catalog without its WAL; the next one sees that the two
-names mean one file, and first gives the WAL its name back.
+It is made in ``tmp/repair-<id>/``, complete and flushed: what a repair that dies before that leaves is tidied
+as whatever dead sessions leave. Only then does it take the name of the damaged one (``exchanging``).
 """
 
 from __future__ import annotations
@@ -30,10 +23,9 @@ from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import HashAlgorithm
-from agent_world_distfs.recovering.finding import has_bytes, opened_remains
+from agent_world_distfs.recovering.exchanging import exchange, find_remains, undo_cut_off
+from agent_world_distfs.recovering.finding import opened_remains
 from agent_world_distfs.store.recovery import RepairSource
-
-_DAMAGED = "catalog.db.damaged-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,50 +44,17 @@ def rebuild(place: str, sources: list[RepairSource]) -> Rebuilt:
     for name in ("turnstile", "gate"):
         if not os.path.exists(os.path.join(place, "locks", name)):
             Gate.create(os.path.join(place, "locks"))
-    _undo_what_was_cut_off(place)
+    flush_directory(os.path.join(place, "locks"))
+    undo_cut_off(place)
     number = secrets.token_hex(4)
     workshop = os.path.join(place, "tmp", f"repair-{number}")
     os.mkdir(workshop)
     new = os.path.join(workshop, "catalog.db")
     found, adopted = build(place, new, sources)
-    kept_as = _exchange(place, new, f"{_DAMAGED}{number}")
+    kept_as = exchange(place, new, number)
     with contextlib.suppress(OSError):
         os.rmdir(workshop)
     return Rebuilt(found, kept_as, adopted)
-
-
-def _undo_what_was_cut_off(place: str) -> None:
-    """Give the WAL its name back, where a repair died before the new catalog took its own."""
-    catalog = os.path.join(place, "catalog.db")
-    for name in os.listdir(place):
-        kept = os.path.join(place, name)
-        if name.startswith(_DAMAGED) and not name.endswith("-wal") and os.path.exists(catalog):
-            wal = kept + "-wal"
-            if os.path.samefile(kept, catalog):
-                if os.path.exists(wal) and not has_bytes(catalog + "-wal"):
-                    os.rename(wal, catalog + "-wal")
-                os.unlink(kept)
-    flush_directory(place)
-
-
-def _exchange(place: str, new: str, kept_as: str) -> str | None:
-    catalog, kept = os.path.join(place, "catalog.db"), os.path.join(place, kept_as)
-    is_there = os.path.lexists(catalog)
-    flush_directory(os.path.dirname(new))
-    if is_there:
-        if os.path.isfile(catalog) and not os.path.islink(catalog):
-            os.link(catalog, kept)
-        else:
-            os.rename(catalog, kept)
-        flush_directory(place)
-    if os.path.lexists(catalog + "-wal"):
-        os.rename(catalog + "-wal", kept + "-wal")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(catalog + "-shm")
-    flush_directory(place)
-    os.rename(new, catalog)
-    flush_directory(place)
-    return kept_as if is_there else None
 
 
 def build(place: str, new: str, sources: list[RepairSource]) -> tuple[Salvage, tuple[str, ...]]:
@@ -103,7 +62,10 @@ def build(place: str, new: str, sources: list[RepairSource]) -> tuple[Salvage, t
     blobs = DirectoryBlobs(place, read_only=True)
     with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
         present = _list_files(blobs)
-        with opened_remains(place, blobs, present, _hints(sources, present), own) as (pages, found):
+        with opened_remains(find_remains(place), blobs, present, _hints(sources, present), own) as (
+            pages,
+            found,
+        ):
             algorithm = found.algorithm or _algorithm_of(blobs, present)
             stored = _whole_files(blobs, present, found, algorithm)
             rebuild_catalog(new, Materials(found, pages, algorithm, stored))

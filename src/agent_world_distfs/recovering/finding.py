@@ -27,13 +27,14 @@ from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import HashAlgorithm
+from agent_world_distfs.recovering.exchanging import Remains, has_bytes
 
 _MAGIC = b"SQLite format 3\0"
 
 
 @contextmanager
 def opened_remains(
-    place: str, blobs: DirectoryBlobs, present: dict[str, int], hints: Hints, own: str
+    remains: Remains, blobs: DirectoryBlobs, present: dict[str, int], hints: Hints, own: str
 ) -> Iterator[tuple[PageFile, Salvage]]:
     """The pages of the damaged catalog and what they hold; ``own`` is a directory for a copy of it."""
     with ExitStack() as stack:
@@ -43,7 +44,7 @@ def opened_remains(
             stack.callback(pages.close)
             return pages, salvage(pages, hints, hash_raw)
 
-        under_its_name = read(_with_wal(os.path.join(place, "catalog.db"), own))
+        under_its_name = read(_with_wal(remains, own))
         if not _yields_something(under_its_name[1]):
             for name in present:
                 path = blobs.path_of(name)
@@ -68,16 +69,16 @@ def _is_database(path: str) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-def _with_wal(catalog: str, own: str) -> str:
+def _with_wal(remains: Remains, own: str) -> str:
     """The catalog with what its WAL adds, as a copy in ``own``, so that the original stays as it is."""
     copy = os.path.join(own, "catalog.db")
-    if not os.path.isfile(catalog):
+    if not os.path.isfile(remains.catalog):
         open(copy, "wb").close()
         return copy
-    if not has_bytes(catalog + "-wal"):
-        return catalog  # nobody has it open, so it may be read without SQLite
-    shutil.copyfile(catalog, copy)
-    shutil.copyfile(catalog + "-wal", copy + "-wal")
+    if not has_bytes(remains.wal):
+        return remains.catalog  # nobody has it open, so it may be read without SQLite
+    shutil.copyfile(remains.catalog, copy)
+    shutil.copyfile(remains.wal, copy + "-wal")
     try:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(as_uri(copy), flags=flags)
@@ -88,13 +89,6 @@ def _with_wal(catalog: str, own: str) -> str:
         if not isinstance(failure, CatalogError):  # of the place of the copy: the WAL must not count as empty
             raise failure from error
     return copy
-
-
-def has_bytes(path: str) -> bool:
-    """Whether something is there that is not empty."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.stat(path).st_size > 0
-    return False
 
 
 def hash_raw(algorithm: HashAlgorithm, data: bytes) -> bytes:

@@ -1,0 +1,157 @@
+"""A repair that dies between its steps loses nothing: neither of before, nor of what is written after it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent_world_distfs import CatalogError, LocalCasStore, UnavailableError, repair_store
+from agent_world_distfs.flushing import flush_directory
+from agent_world_distfs.recovering import exchanging
+
+OLD = {f"old/{number:03}": b"old%d" % number for number in range(60)}
+IN_THE_LOG = {f"logged/{number}": b"logged%d" % number for number in range(5)}
+EXPECTED = OLD | IN_THE_LOG
+LATER = {f"later/{number}": b"later%d" % number for number in range(20)}
+
+DONE, FAILED, DEAD = range(3)
+
+
+@pytest.fixture
+def damaged(location: Path, tmp_path: Path) -> Path:
+    """Damaged so that it opens all the same; some of what was acknowledged is in the WAL alone."""
+    with LocalCasStore(location) as store:
+        for path, data in OLD.items():
+            store.write_file(path, data)
+    with LocalCasStore(location) as store:
+        for path, data in IN_THE_LOG.items():
+            store.write_file(path, data)
+        place = shutil.copytree(location, tmp_path / "damaged")
+    assert (place / "catalog.db-wal").stat().st_size
+    catalog = bytearray((place / "catalog.db").read_bytes())
+    catalog[catalog.rindex(b"old/040") + 4] ^= 1
+    (place / "catalog.db").write_bytes(catalog)
+    return place
+
+
+def repair_and_die(place: Path, number: int) -> bool:
+    """Repair in a process that dies just before the so-manieth change or flush of a name; whether it did."""
+    child = os.fork()
+    if child == 0:
+        status = FAILED
+        try:
+            count = iter(range(number))
+            for name in ("rename", "unlink"):
+                setattr(os, name, fatal(getattr(os, name), count))
+            setattr(exchanging, "flush_directory", fatal(flush_directory, count))  # noqa: B010
+            repair_store(place)
+            status = DONE
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status != FAILED
+    return status == DEAD
+
+
+def fatal(call: Callable[..., None], count: Iterator[int]) -> Callable[..., None]:
+    def do_or_die(path: str, *arguments: object, **options: object) -> None:
+        is_counted = call is flush_directory or os.path.basename(path).startswith("catalog.db")
+        if is_counted and next(count, None) is None:
+            os._exit(DEAD)
+        call(path, *arguments, **options)
+
+    return do_or_die
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    with LocalCasStore(place) as store:
+        assert store.audit_file_index(verify=True).is_clean()
+        return {file.path: store.read_file(file.path) for file in store.iter_files()}
+
+
+def assert_mended(place: Path, expected: dict[str, bytes]) -> None:
+    assert repair_store(place).is_whole()
+    assert contents(place) == expected
+    assert not list(place.glob("catalog.db.new-*"))
+
+
+def use(place: Path) -> dict[str, bytes]:
+    """Open it, to read and to write; what was acknowledged, which is nothing if it is refused."""
+    if not (place / "catalog.db").exists():
+        for read_only in (True, False):
+            with pytest.raises(CatalogError, match="run `distfs repair`"):
+                LocalCasStore(place, read_only=read_only)
+        return {}
+    with LocalCasStore(place, read_only=True) as store:
+        assert len(store.list_files(prefix="logged/")) == len(IN_THE_LOG)
+    with LocalCasStore(place) as store:
+        for path, data in LATER.items():
+            store.write_file(path, data)
+    return LATER
+
+
+@pytest.fixture
+def states(damaged: Path, tmp_path: Path) -> list[Path]:
+    """What repairs leave that die at each step."""
+    states = [damaged]
+    while repair_and_die(state := shutil.copytree(damaged, tmp_path / f"{len(states)}"), len(states) - 1):
+        states.append(state)
+    assert sum(not (state / "catalog.db").exists() for state in states) > 3
+    return states
+
+
+def test_a_repair_that_dies_at_any_step_loses_nothing_and_neither_does_using_the_store_before_the_next(
+    states: list[Path],
+) -> None:
+    for state in states:
+        used = shutil.copytree(state, state.with_name("used"))
+        assert repair_store(state, dry_run=True).salvaged_files in (None, len(EXPECTED))
+        assert_mended(state, EXPECTED)
+        assert_mended(used, EXPECTED | use(used))
+        shutil.rmtree(used)
+
+
+def test_nor_does_a_repair_that_dies_while_it_undoes_what_the_last_one_left(states: list[Path]) -> None:
+    for state in states:
+        if not (state / "catalog.db").exists():
+            for number in range(6):
+                place = shutil.copytree(state, state.with_name("again"))
+                assert repair_and_die(place, number)
+                assert_mended(place, EXPECTED | use(place))
+                shutil.rmtree(place)
+
+
+def test_a_repair_that_was_cut_off_long_ago_puts_no_older_catalog_back(damaged: Path) -> None:
+    kept = repair_store(damaged).salvaged_from
+    (damaged / "catalog.db").unlink()
+    report = repair_store(damaged)
+    assert (report.salvaged_files, report.salvaged_from) == (0, None)
+    assert (damaged / str(kept)).exists()
+
+
+def test_an_empty_file_that_somebody_opened_in_its_place_is_not_the_catalog(states: list[Path]) -> None:
+    for state in states:
+        if not (state / "catalog.db").exists():
+            (state / "catalog.db").touch()
+            assert_mended(state, EXPECTED)
+
+
+def test_who_opens_the_store_in_the_moment_when_it_has_no_catalog_is_told_to_wait(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def flush_and_open(path: str) -> None:
+        flush_directory(path)
+        if not (damaged / "catalog.db").exists():
+            with pytest.raises(UnavailableError) as raised:
+                LocalCasStore(damaged)
+            told.append(str(raised.value))
+
+    monkeypatch.setattr(exchanging, "flush_directory", flush_and_open)
+    assert repair_store(damaged).is_whole()
+    assert len(told) == 2
