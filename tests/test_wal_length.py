@@ -120,6 +120,50 @@ def test_the_log_of_several_processes_has_a_bound(location: Path, start: Start) 
         check(store)
 
 
+@pytest.mark.usefixtures("alone")
+def test_the_log_of_stores_that_are_opened_for_one_write_each_has_a_bound(
+    place: LocalCasStore, location: Path
+) -> None:
+    for number in range(700):
+        with LocalCasStore(location, durability="relaxed") as store:
+            write(store, f"{number % 20}", 1)
+    assert place.last_seq() >= 700
+    assert TOO_LONG <= longest(location) < TOO_LONG + SLACK
+    check(place)
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_log_of_forked_children_that_write_once_each_has_a_bound(
+    place: LocalCasStore, location: Path
+) -> None:
+    write(place, "parent", 1)
+    for number in range(300):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                place.write_files((f"{number}/{n}", PAGE + b"%d" % n) for n in range(4))
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+    assert place.last_seq() > 200
+    assert TOO_LONG <= longest(location) < TOO_LONG + SLACK
+    check(place)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_log_that_was_begun_anew_in_a_long_file_is_left_alone(
+    place: LocalCasStore, location: Path, attempts: list[int]
+) -> None:
+    write(place, "a", TOO_LONG)
+    assert longest(location) >= TOO_LONG
+    assert catalog_of(place)._wal_length.pages < TOO_LONG
+    attempts.clear()
+    for _ in range(3):
+        with LocalCasStore(location) as store:
+            write(store, "b", 1)
+    assert not attempts
+
+
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How long the log was each time that it was to be begun anew."""

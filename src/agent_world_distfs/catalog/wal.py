@@ -15,6 +15,9 @@ import apsw
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.flushing import flush
 
+FRAME_BYTES = 4096 + 24
+"""One page in the WAL."""
+
 _CHUNK_BYTES = 1 << 20
 
 # https://sqlite.org/fileformat2.html#the_write_ahead_log

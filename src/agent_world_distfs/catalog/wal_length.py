@@ -12,8 +12,13 @@ read the database alone. So the next commit starts over, and the WAL is never lo
 committed until each process that writes had its next turn, since each knows its length by its own commits. A
 single transaction may of course be longer than all this.
 
+**Who writes only once** has no commit to know it by: the commands of a script, the forked children of a
+server. Before the first commit of a connection the file is looked at. A short file is a short WAL; a long
+one need not be a long WAL, since it does not shrink when that begins anew, so then SQLite is asked.
+
 **A reader that stays** makes it impossible: what it reads cannot be overwritten. Then the WAL grows, and
-writers go on. They try again only when it is longer by a quarter: each attempt waits for that reader.
+writers go on. They try again only when it is longer by a quarter: each attempt waits for that reader. Who
+writes only once tries each time.
 
 **Why it is safe.** It is SQLite's own checkpoint, which flushes the WAL before it writes to the database, and
 the database before the WAL may be overwritten. If it fails, the WAL is in doubt, as ever. Under the gate no
@@ -22,6 +27,13 @@ SQLite refuses a second checkpoint beside a first one.
 """
 
 from __future__ import annotations
+
+import contextlib
+import os
+
+import apsw
+
+from agent_world_distfs.catalog.wal import FRAME_BYTES
 
 CHECKPOINT_PAGES = 1_000
 """From this length on, the committing process copies the WAL into the database, beside other writers."""
@@ -39,11 +51,29 @@ OTHERS_S = 2.0
 class WalLength:
     """What one process knows of the length of the WAL."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: str) -> None:
+        self._log = catalog + "-wal"
+        self._is_known = False
         self.pages = 0
-        """After the last commit of this process."""
+        """After the last commit of this process, or when it had to ask; 0 if it does not know."""
         self._untried_pages = 0
         self._limit_pages = BLOCKING_CHECKPOINT_PAGES
+
+    def forget(self) -> None:
+        """For a new connection: others may have written since the last commit of this process."""
+        self._is_known = False
+
+    def learn(self, connection: apsw.Connection) -> None:
+        """Before a commit, under the write lock: find out, if that is not known, whether it is too long."""
+        if self._is_known:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self._log).st_size >= self._limit_pages * FRAME_BYTES:
+                connection.pragma("page_count")  # before it has read, a connection has no WAL to ask about
+                with contextlib.suppress(apsw.BusyError, apsw.MisuseError):  # older libraries cannot tell
+                    pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+                    self.note(pages)
+        self._is_known = True
 
     def note(self, pages: int) -> None:
         """A commit of this process has made it so long."""

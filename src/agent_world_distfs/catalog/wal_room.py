@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from agent_world_distfs.catalog.wal import opened_wal
+from agent_world_distfs.catalog.wal import FRAME_BYTES, opened_wal
 
 MAX_STEP_BYTES = 1 << 18
 """A step doubles the WAL, but adds no more than this: its zeros are flushed with a commit."""
@@ -28,8 +28,6 @@ AHEAD_PAGES = 16
 
 MAX_PAGES = 1_000
 """The longest it gets: the WAL is then copied into the database, and written from its start again."""
-
-_FRAME_BYTES = 4096 + 24
 
 
 class WalRoom:
@@ -51,9 +49,9 @@ class WalRoom:
             return
         with contextlib.suppress(OSError):
             size_bytes = os.stat(self._log).st_size
-            if size_bytes < (wal_pages + AHEAD_PAGES) * _FRAME_BYTES:
+            if size_bytes < (wal_pages + AHEAD_PAGES) * FRAME_BYTES:
                 size_bytes += self._extend(min(size_bytes, MAX_STEP_BYTES))
-            self._pages, self._end_pages = wal_pages, size_bytes // _FRAME_BYTES
+            self._pages, self._end_pages = wal_pages, size_bytes // FRAME_BYTES
 
     def _extend(self, step_bytes: int) -> int:
         with opened_wal(self._catalog, os.O_WRONLY | os.O_APPEND) as fd:

@@ -69,7 +69,7 @@ class WriteSide(ReadSide):
         self._writer_synchronous = ""
         self._database_room: DatabaseRoom | None = None  # of this writer
         self._left: LeftState | None = None  # by the last commit of this writer
-        self._wal_length = WalLength()
+        self._wal_length = WalLength(path)
         self._wal_room = WalRoom(path)
 
     def write(self, change: Callable[[SqliteWriter], T]) -> T:
@@ -168,6 +168,7 @@ class WriteSide(ReadSide):
         if self._gate.is_suspect():
             self._settle()
         connection = self._writer_connection(synchronous)
+        self._wal_length.learn(connection)
         if self._wal_length.is_too_long():
             self._begin_wal_anew(connection)
         return connection
@@ -247,6 +248,7 @@ class WriteSide(ReadSide):
             writer.set_wal_hook(self._note_wal_pages)
             self._database_room = DatabaseRoom(writer, self._extending)
             self._writer_synchronous = synchronous
+            self._wal_length.forget()
             self._writer = writer  # last: an interrupt before leaves none, not half of one
         if self._writer_synchronous != synchronous:
             self._writer_synchronous = ""  # or an interrupt would let a commit pass as flushed that is not
