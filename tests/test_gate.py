@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError, UnavailableError
-from agent_world_distfs.catalog import lock_files
+from agent_world_distfs.catalog import lock_waits
 from agent_world_distfs.catalog.gate import Gate
 from children import Child, Start
 
@@ -167,7 +167,7 @@ def test_a_wait_that_no_thread_can_be_had_for_is_told_and_leaves_nothing_open(
 
     holder = hold_lock(start, location)
     with LocalCasStore(location) as store:
-        monkeypatch.setattr(lock_files, "_idle", [])
+        monkeypatch.setattr(lock_waits, "_idle", [])
         monkeypatch.setattr(threading.Thread, "start", start_no_thread)
         open_before = set()
         for _ in range(5):

@@ -205,7 +205,7 @@ def test_a_transaction_whose_group_was_undone_is_checked_again(
     def leave(self: SqliteCatalog) -> None:
         if self is catalog_of(store) and tries and not theirs:
             theirs.append(pool.submit(other.write_file, "first", b"theirs"))
-            wait_until(lambda: gate._gate._waiter is not None)  # it has the gate before the group comes again
+            wait_until(lambda: gate._gate._claim is not None)  # it has the gate before the group comes again
         honest(self)
 
     monkeypatch.setattr(SqliteCatalog, "_leave", leave)

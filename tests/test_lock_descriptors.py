@@ -18,10 +18,11 @@ import pytest
 from agent_world_distfs import LocalCasStore, Retry, StoreBusyError, UnavailableError, lock_descriptors
 from agent_world_distfs.blobs import sessions
 from agent_world_distfs.blobs.sessions import Sessions
-from agent_world_distfs.catalog import extending, lock_files, turns
+from agent_world_distfs.catalog import extending, lock_files, lock_waits, turns
 from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.lock_files import LockFile
+from agent_world_distfs.catalog.lock_waits import Claim, Waiter
 from agent_world_distfs.catalog.turns import OneTurn
 from agent_world_distfs.engine import handles
 from agent_world_distfs.engine.handles import held_alone
@@ -96,24 +97,53 @@ def give_up_waiting(place: Path) -> None:
     holder, lock = LockFile(str(place / "gate")), LockFile(str(place / "gate"))
     assert holder.try_acquire()
     with pytest.raises(StoreBusyError):
-        lock.acquire(time.monotonic(), 0)
+        lock.acquire(time.monotonic() + 0.001, 0)
     lock.release()
+    lock.close()
     holder.close()
     deadline = time.monotonic() + 10
     while lock_descriptors._known and time.monotonic() < deadline:  # until the thread that waited has closed
         time.sleep(0.0005)
 
 
+def give_up_waiting_again(place: Path) -> None:
+    holder = LockFile(str(place / "gate"))
+    assert holder.try_acquire()
+    for _ in range(2):
+        lock = LockFile(str(place / "gate"))
+        with pytest.raises(StoreBusyError):
+            lock.acquire(time.monotonic() + 0.001, 0)
+        lock.release()
+        lock.close()
+    holder.close()
+    deadline = time.monotonic() + 10
+    while lock_descriptors._known and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def new_waiter(place: Path) -> Waiter:
+    return Waiter(lock_descriptors.open_to_lock(str(place / "gate"), os.O_RDWR))
+
+
 def wait(place: Path) -> None:
-    waiter = lock_files._Waiter(lock_descriptors.open_to_lock(str(place / "gate"), os.O_RDWR))
-    waiter._block()  # as its thread does
+    new_waiter(place).block()  # as its thread does
     die()
 
 
 def wait_for_nobody(place: Path) -> None:
-    waiter = lock_files._Waiter(lock_descriptors.open_to_lock(str(place / "gate"), os.O_RDWR))
-    waiter.abandon()
-    waiter._block()
+    waiter = new_waiter(place)
+    claim = Claim(waiter)
+    waiter.fate = claim._fate
+    assert waiter.may_begin("thread")
+    claim.abandon()
+    waiter.take()
+    assert not lock_descriptors._known
+
+
+def do_not_begin_to_wait(place: Path) -> None:
+    waiter = new_waiter(place)
+    Claim(waiter).abandon()
+    waiter.block()
     assert not lock_descriptors._known
 
 
@@ -152,12 +182,16 @@ def die_alone(place: Path) -> None:
         die()
 
 
+LOCKING = (lock_files, lock_waits, lock_descriptors)
+
 WORK: dict[str, tuple[Callable[[Path], None], tuple[ModuleType, ...]]] = {
-    "a lock is taken": (take_a_lock, (lock_files, lock_descriptors)),
-    "a lock is let go": (let_a_lock_go, (lock_files, lock_descriptors)),
-    "a wait is given up": (give_up_waiting, (lock_files,)),
-    "a thread waits": (wait, (lock_files, lock_descriptors)),
-    "a thread waits for nobody": (wait_for_nobody, (lock_files, lock_descriptors)),
+    "a lock is taken": (take_a_lock, LOCKING),
+    "a lock is let go": (let_a_lock_go, LOCKING),
+    "a wait is given up": (give_up_waiting, (lock_files, lock_waits)),
+    "a wait is given up again": (give_up_waiting_again, (lock_files, lock_waits)),
+    "a thread waits": (wait, LOCKING),
+    "a thread waits for nobody": (wait_for_nobody, LOCKING),
+    "a thread has nothing to wait for": (do_not_begin_to_wait, LOCKING),
     "a turn is taken": (take_a_turn, (turns,)),
     "a turn is looked at": (look_at_a_turn, (turns, lock_descriptors)),
     "the database is extended": (extend, (extending, lock_files)),

@@ -62,6 +62,20 @@ class LockDescriptor:
         except ValueError:  # -1
             raise ForkedStoreError from None
 
+    def identity(self) -> tuple[int, int]:
+        """Which file it is, for as long as it is open.
+
+        Raises:
+            ForkedStoreError: as for ``flock``.
+        """
+        try:
+            status = os.fstat(self.number)
+        except OSError:
+            if self.number < 0:
+                raise ForkedStoreError from None
+            raise
+        return status.st_dev, status.st_ino
+
     def close(self) -> None:
         """Unlock it, if it is this process's, and close it. Interrupted, it can be called again."""
         number = self.number

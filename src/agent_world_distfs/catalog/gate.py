@@ -21,7 +21,8 @@ import os
 import threading
 import time
 
-from agent_world_distfs.catalog.lock_files import LockFile, patience
+from agent_world_distfs.catalog.lock_files import LockFile
+from agent_world_distfs.catalog.lock_waits import patience
 from agent_world_distfs.errors import StoreBusyError, WorldError
 from agent_world_distfs.flushing import flush
 
