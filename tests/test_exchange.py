@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from agent_world_distfs import (
     BlobHashMismatchError,
     BlobNotFoundError,
+    CorruptError,
     FileIndexManifestRef,
     FileMetadata,
     HashAlgorithm,
@@ -22,7 +24,7 @@ from agent_world_distfs import (
     ManifestImportReport,
     adopt_original,
 )
-from behind import edit
+from behind import blob_file, edit
 
 LARGE = b"large" * 10_000
 ORIGINAL = Path(__file__).parent / "data" / "original-store"
@@ -255,6 +257,41 @@ def test_a_pull_from_a_source_that_lies_or_lacks_a_blob_changes_nothing(
             store.pull_manifest(source, ref)  # type: ignore[arg-type]
         assert [file.path for file in store.list_files()] == ["mine"]
     assert store.pull_manifest(other_store, ref).added == 1
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
+def test_what_is_damaged_at_the_source_of_a_pull_is_told_as_its_damage(
+    store: LocalCasStore, other_store: LocalCasStore, data: bytes
+) -> None:
+    kept = other_store.write_file("a", data)
+    ref = other_store.export_file_index_manifest()
+    if data == LARGE:
+        blob_file(other_store.location, kept.content_hash).write_bytes(data[::-1])
+    else:
+        edit(other_store.location, "UPDATE blobs SET payload = ? WHERE payload = ?", b"dirty", data)
+    calls: list[Callable[[], object]] = [
+        lambda: store.pull_manifest(other_store, ref),
+        lambda: store.pull_index(other_store),
+    ]
+    for call in calls:
+        with pytest.raises(CorruptError) as raised:
+            call()
+        assert pickle.loads(pickle.dumps(raised.value)).location == other_store.location
+    with pytest.raises(CorruptError) as raised:
+        other_store.read_file("a")
+    assert raised.value.location is None
+
+
+def test_a_blob_that_the_source_of_a_pull_lacks_is_told_as_its_loss(
+    store: LocalCasStore, other_store: LocalCasStore
+) -> None:
+    lost = FileIndexManifestRef("0" * 64, 1)
+    with pytest.raises(BlobNotFoundError) as raised:
+        store.pull_manifest(other_store, lost)
+    assert raised.value.location == other_store.location
+    with pytest.raises(BlobNotFoundError) as raised:
+        store.import_file_index_manifest(lost)
+    assert raised.value.location is None
 
 
 def test_stores_of_two_algorithms_do_not_mix(tmp_path: Path, store: LocalCasStore) -> None:

@@ -17,7 +17,7 @@ from agent_world_distfs import (
     CatalogError,
     LocalCasStore,
 )
-from behind import blob_file, temporary_files
+from behind import blob_file, edit, temporary_files
 from contents import CHUNK, content_of
 
 # --- rot --------------------------------------------------------------------------------------
@@ -78,6 +78,30 @@ def test_rotten_bytes_are_never_returned_as_good(rotten: tuple[LocalCasStore, st
         with pytest.raises(BlobHashMismatchError) as raised:
             call()
         assert (raised.value.expected, raised.value.actual) == (content_hash, actual)
+
+
+def test_what_is_read_by_a_path_and_corrupt_names_the_path(
+    rotten: tuple[LocalCasStore, str], tmp_path: Path
+) -> None:
+    store, content_hash = rotten
+    store.write_file("small", b"small")
+    edit(store.location, "UPDATE blobs SET payload = ? WHERE payload = ?", b"dirty", b"small")
+    zeros(blob_file(store.location, content_hash))
+    reader = store.open_file("a")
+    calls: list[tuple[Callable[[], object], str | None]] = [
+        (lambda: store.read_file("a"), "a"),
+        (lambda: store.read_file("small"), "small"),
+        (reader.read, "a"),
+        (lambda: store.checkout(tmp_path / "out"), "a"),
+        (lambda: store.checkout(tmp_path / "out", link="hardlink"), "a"),
+        (lambda: store.get(content_hash), None),
+    ]
+    for call, path in calls:
+        with pytest.raises(BlobHashMismatchError) as raised:
+            call()
+        assert raised.value.path == path
+        assert (f"{path!r}: " in str(raised.value)) is (path is not None)
+    reader.close()
 
 
 @each_damage

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import FileIndexManifestRef
+from behind import blob_file
 from cli.running import Distfs
 
 ORIGINAL = Path(__file__).parent.parent / "data" / "original-store" / "reference-store"
@@ -140,6 +141,23 @@ def test_a_blob_that_the_other_store_lacks_exits_with_3(distfs: Distfs, other: D
     other("pin", ref.split(":")[0])
     other("prune")
     assert distfs.error("pull", other.location, ref, code=3)["kind"] == "BlobNotFoundError"
+
+
+def test_damage_of_the_other_store_is_told_as_its_damage(distfs: Distfs, other: Distfs) -> None:
+    content_hash = other.write("large", bytes(20_000))
+    blob_file(other.location, content_hash).write_bytes(bytes(19_999) + b"!")
+    assert distfs.error("pull", other.location, code=5)["location"] == str(other.location)
+    told, how = distfs("pull", other.location, code=5).stderr.splitlines()
+    assert told.startswith(f"distfs: {other.location}: the bytes hash to ")
+    assert f"'distfs repair --store {other.location}' repairs it." in how
+    assert "--store" not in other("read", "large", "target", code=5).stderr
+
+
+def test_damage_of_the_catalog_of_the_other_store_is_told_as_its_damage(
+    distfs: Distfs, other: Distfs
+) -> None:
+    (other.location / "catalog.db").write_bytes(b"")
+    assert distfs.error("pull", other.location, code=5)["location"] == str(other.location)
 
 
 # --- adopt ------------------------------------------------------------------------------------

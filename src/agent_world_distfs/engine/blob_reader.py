@@ -103,7 +103,10 @@ class BlobReader(io.BufferedIOBase):
         self._source.seek(0)
         while part := self._read_source(CHUNK_BYTES):
             hasher.update(part)
-        raise BlobHashMismatchError(self.content_hash, hasher.hexdigest())
+        error = BlobHashMismatchError(self.content_hash, hasher.hexdigest())
+        if self.metadata is not None:
+            error.path = self.metadata.path
+        raise error
 
     # --- the rest of a stream ------------------------------------------------------------------
 

@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
+from agent_world_distfs.errors import (
+    BlobHashMismatchError,
+    BlobMissingError,
+    BlobNotFoundError,
+    CorruptError,
+    ManifestError,
+)
 from agent_world_distfs.protocols import BlobStore
 
 
 def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
     """The blob as a stream, where the source can give one; else as one piece in memory."""
-    open_blob = getattr(source, "open_blob", None)
-    if open_blob is None:
-        return io.BytesIO(source.get(content_hash))
-    stream: IO[bytes] = open_blob(content_hash)
-    return stream
+    with damage_of(source):
+        open_blob = getattr(source, "open_blob", None)
+        if open_blob is None:
+            return io.BytesIO(source.get(content_hash))
+        stream: IO[bytes] = open_blob(content_hash)
+        return stream
+
+
+@contextmanager
+def damage_of(source: object) -> Iterator[None]:
+    """While only another store is read: what is found damaged or missing names it, for its repair."""
+    try:
+        yield
+    except (CorruptError, BlobNotFoundError) as error:
+        _name(error, source)
+        raise
+
+
+@contextmanager
+def damage_of_bytes(source: object) -> Iterator[None]:
+    """The same while its bytes are stored here: a damaged catalog would be ours."""
+    try:
+        yield
+    except (BlobNotFoundError, BlobMissingError, BlobHashMismatchError, ManifestError) as error:
+        _name(error, source)
+        raise
+
+
+def _name(error: CorruptError | BlobNotFoundError, source: object) -> None:
+    location = getattr(source, "location", None)
+    if isinstance(location, str):
+        error.location = location

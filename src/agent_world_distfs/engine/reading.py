@@ -98,7 +98,11 @@ def read_found(catalog: Catalog, blobs: BlobFiles, path: str, find: Find) -> tup
         raise PathNotFoundError(path)
     metadata, row = found
     if row.payload is not None:
-        require_hash(row.content_hash, hash_function(catalog.hash_algorithm)(row.payload))
+        try:
+            require_hash(row.content_hash, hash_function(catalog.hash_algorithm)(row.payload))
+        except BlobHashMismatchError as error:
+            error.path = path
+            raise
         return metadata, row.payload
     with _open_found(catalog, blobs, path, find) as reader:
         assert reader.metadata is not None  # opened by path

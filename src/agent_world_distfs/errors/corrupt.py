@@ -6,14 +6,22 @@ from agent_world_distfs.errors.base import WorldError
 
 
 class CorruptError(WorldError):
-    """What is stored is not what was stored: distrust this copy, repair it."""
+    """What is stored is not what was stored: distrust this copy, repair it.
+
+    ``location``: of the other store whose damage it is, as a pull finds it; None: of the store itself.
+    """
+
+    location: str | None = None
 
 
 class BlobHashMismatchError(CorruptError):
     """Bytes do not hash to their name.
 
     ``actual`` is what they hash to; empty if the disk cannot read them, where that counts as corrupt.
+    ``path``: the file that was read, if it was read by its path.
     """
+
+    path: str | None = None
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(expected, actual)
@@ -21,9 +29,12 @@ class BlobHashMismatchError(CorruptError):
         self.actual = actual
 
     def __str__(self) -> str:
-        if not self.actual:
-            return f"the bytes of blob {self.expected} cannot be read"
-        return f"the bytes hash to {self.actual}, expected {self.expected}"
+        sentence = (
+            f"the bytes hash to {self.actual}, expected {self.expected}"
+            if self.actual
+            else f"the bytes of blob {self.expected} cannot be read"
+        )
+        return sentence if self.path is None else f"{self.path!r}: {sentence}"
 
 
 class BlobMissingError(CorruptError):

@@ -26,7 +26,9 @@ class NotFoundError(WorldError, FileNotFoundError):
 
 
 class BlobNotFoundError(NotFoundError):
-    """No blob of this hash is stored."""
+    """No blob of this hash is stored. ``location``: of the other store that lacks it, as a pull finds it."""
+
+    location: str | None = None
 
     def __init__(self, content_hash: str) -> None:
         super().__init__(content_hash, "no such blob")

@@ -16,7 +16,7 @@ from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.manifests import entries_of, open_manifest
-from agent_world_distfs.engine.other_stores import open_at
+from agent_world_distfs.engine.other_stores import damage_of, damage_of_bytes, open_at
 from agent_world_distfs.engine.reading import find_stored, open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
 from agent_world_distfs.engine.snapshots import require_free
@@ -43,7 +43,7 @@ def fetch_blob(lease: Lease, source: BlobStore, content_hash: str) -> None:
         BlobHashMismatchError: the source returned something else; it is not kept.
     """
     if lease.keep([content_hash]):
-        with open_at(source, content_hash) as stream:
+        with open_at(source, content_hash) as stream, damage_of_bytes(source):
             lease.put_stream(stream, content_hash)
 
 
@@ -142,13 +142,14 @@ class _Fetch:
             BlobNotFoundError, BlobHashMismatchError, ManifestError: the source lacks it, or has another.
         """
         if size_bytes > INLINE_MAX_BYTES:
-            with open_at(self._source, content_hash) as stream:
+            with open_at(self._source, content_hash) as stream, damage_of_bytes(self._source):
                 self._bulk.add_stream(stream, content_hash)
             return
-        data = as_bytes(self._source.get(content_hash))
-        require_hash(content_hash, self._hash_bytes(data))
-        if len(data) != size_bytes:
-            raise ManifestError(f"says {size_bytes} bytes of a blob that has {len(data)}")
+        with damage_of(self._source):
+            data = as_bytes(self._source.get(content_hash))
+            require_hash(content_hash, self._hash_bytes(data))
+            if len(data) != size_bytes:
+                raise ManifestError(f"says {size_bytes} bytes of a blob that has {len(data)}")
         self._bulk.add_small(data, content_hash)
 
 

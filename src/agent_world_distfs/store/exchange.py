@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from functools import partial
 
 from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.engine.manifests import Expectation, check_ref
+from agent_world_distfs.engine.other_stores import damage_of
 from agent_world_distfs.operations import manifest, original, pull
 from agent_world_distfs.protocols import BlobStore
 from agent_world_distfs.records import (
@@ -68,8 +70,8 @@ class ExchangeMethods(BlobMethods):
 
         Raises:
             InvalidInputError: the source uses another hash algorithm.
-            BlobNotFoundError: the source lacks a blob.
-            BlobHashMismatchError: the source returned something else.
+            BlobNotFoundError: the source lacks a blob; ``location`` names it.
+            BlobHashMismatchError: the source returned something else; the same.
         """
         self._check_source(source)
         importing = partial(self.import_file_index_manifest, ref)
@@ -85,7 +87,9 @@ class ExchangeMethods(BlobMethods):
         self._check_open_store(source)
         if snapshots:
             self.pull_snapshots(source, progress=progress)
-        with pull.kept_index(source._catalog, source._blobs) as index:
+        with ExitStack() as stack:
+            with damage_of(source):
+                index = stack.enter_context(pull.kept_index(source._catalog, source._blobs))
             return pull.pull_entries(self._catalog, self._blobs, source, index, progress)
 
     def pull_snapshots(self, source: ExchangeMethods, *, progress: Progress | None = None) -> list[Snapshot]:
@@ -102,7 +106,8 @@ class ExchangeMethods(BlobMethods):
                 meanwhile.
         """
         self._check_open_store(source)
-        theirs = source._catalog.read(lambda tx: tx.list_snapshots())
+        with damage_of(source):
+            theirs = source._catalog.read(lambda tx: tx.list_snapshots())
         return pull.pull_snapshots(self._catalog, self._blobs, source, theirs, progress)
 
     def _check_open_store(self, source: ExchangeMethods) -> None:

@@ -8,8 +8,10 @@ import click
 
 from agent_world_distfs import (
     AdoptReport,
+    CorruptError,
     FileIndexManifestRef,
     HashAlgorithm,
+    LocalCasStore,
     ManifestImportReport,
     adopt_original,
     open_store,
@@ -74,7 +76,7 @@ def pull(invocation: Invocation, *, source: str, ref: FileIndexManifestRef | Non
     """
     # The index that the other store has now is leased there, which writes; a manifest is only read.
     with (
-        open_store(source, create=False, read_only=ref is not None) as there,
+        _open_source(source, read_only=ref is not None) as there,
         invocation.make_store(there.hash_algorithm if invocation.is_missing() else None) as here,
         invocation.watching("pull", "files") as progress,
     ):
@@ -85,6 +87,14 @@ def pull(invocation: Invocation, *, source: str, ref: FileIndexManifestRef | Non
         else:
             report = here.pull_manifest(there, ref, progress=progress)
     invocation.answer(report, _changes(report))
+
+
+def _open_source(source: str, *, read_only: bool) -> LocalCasStore:
+    try:
+        return open_store(source, create=False, read_only=read_only)
+    except CorruptError as error:
+        error.location = source  # or it would be looked for in the store that pulls
+        raise
 
 
 def _changes(report: ManifestImportReport, *, dry_run: bool = False) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from enum import IntEnum
@@ -13,6 +14,7 @@ import click
 from agent_world_distfs.errors import (
     BlobHashMismatchError,
     BlobMissingError,
+    BlobNotFoundError,
     CatalogError,
     ConflictError,
     CorruptError,
@@ -119,10 +121,17 @@ def _for_people(error: BaseException) -> str:
         lines.insert(0, error.ctx.get_usage())
         lines.append(f"Try '{error.ctx.command_path} --help'.")
     if isinstance(error, BlobMissingError | BlobHashMismatchError | CatalogError):
-        lines.append("'distfs audit --verify' lists all damage, 'distfs repair --from SOURCE' repairs it.")
+        lines.append(_how_to_repair(error))
     if exit_code(error) is ExitCode.OTHER and not os.environ.get("DISTFS_DEBUG"):
         lines.append("This should not happen; DISTFS_DEBUG=1 shows where it did.")
     return "\n".join(lines)
+
+
+def _how_to_repair(error: CorruptError) -> str:
+    if error.location is None:
+        return "'distfs audit --verify' lists all damage, 'distfs repair --from SOURCE' repairs it."
+    store = printable(f"--store {shlex.quote(error.location)}")
+    return f"'distfs audit --verify {store}' lists all damage there, 'distfs repair {store}' repairs it."
 
 
 def _is_from_the_system(error: BaseException) -> TypeGuard[OSError]:
@@ -137,4 +146,6 @@ def _sentence(error: BaseException) -> str:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     if exit_code(error) is ExitCode.OTHER:
         return f"unexpected {type(error).__name__}: {error}"
+    if isinstance(error, CorruptError | BlobNotFoundError) and error.location is not None:
+        return f"{error.location}: {error}"
     return str(error)

@@ -18,6 +18,7 @@ from agent_world_distfs.engine.directories import (
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.staging import TREE, Place, staged, swap_in
 from agent_world_distfs.errors import (
+    BlobHashMismatchError,
     BlobNotFoundError,
     InvalidInputError,
     PathNotFoundError,
@@ -94,7 +95,7 @@ class _TreeWriter:
             self._go_to(directory)
             with opened_below(self._root, directory) as descriptor:
                 for file in found:
-                    self._write(descriptor, file)
+                    self._write_named(descriptor, file)
                     total_bytes += file.size_bytes
                     done += 1
                     if progress is not None:
@@ -116,6 +117,13 @@ class _TreeWriter:
             os.mkdir(directory[-1], dir_fd=above)
         except FileExistsError:
             raise _taken(b"/".join(directory).decode()) from None
+
+    def _write_named(self, directory: int, file: FileMetadata) -> None:
+        try:
+            self._write(directory, file)
+        except BlobHashMismatchError as error:
+            error.path = file.path
+            raise
 
     def _write(self, directory: int, file: FileMetadata) -> None:
         name = os.path.basename(file.path).encode()
