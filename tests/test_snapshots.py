@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -142,6 +143,21 @@ def test_a_name_is_given_once(filled: LocalCasStore) -> None:
     assert filled.list_snapshots() == [kept]
     filled.drop_snapshot("kept")
     assert filled.snapshot("kept") != kept
+
+
+def test_several_are_dropped_together_or_not_at_all(filled: LocalCasStore) -> None:
+    filled.snapshot("second")
+    before = filled.last_seq()
+    with pytest.raises(SnapshotNotFoundError) as raised:
+        filled.drop_snapshots(iter(["kept", "nope", "second", "none", "nope"]))
+    assert (raised.value.name, raised.value.others) == ("nope", ("none",))
+    assert pickle.loads(pickle.dumps(raised.value)).others == ("none",)
+    assert [each.name for each in filled.list_snapshots()] == ["kept", "second"]
+    filled.drop_snapshots(["kept", "second", "kept"])
+    assert filled.list_snapshots() == []
+    assert filled.last_seq() == before + 1
+    with pytest.raises(TypeError):
+        filled.drop_snapshots("kept")
 
 
 def test_a_read_only_store_lists_and_changes_nothing(filled: LocalCasStore) -> None:

@@ -144,6 +144,10 @@ def test_rm_of_something_missing_removes_nothing_and_exits_with_3(distfs: Distfs
     distfs.write("a", b"")
     error = distfs.error("rm", "a", "nowhere", code=3)
     assert (error["kind"], error["path"]) == ("PathNotFoundError", "nowhere")
+    assert "others" not in error
+    assert distfs.error("rm", "x", "a", "y", "x", code=3)["others"] == ["y"]
+    outcome = distfs("rm", "x", "a", "y", code=3)
+    assert outcome.stderr == "distfs: no such path: 'x', 'y'; nothing was removed\n"
     assert len(distfs.json("ls")["files"]) == 1
 
 

@@ -76,6 +76,17 @@ def test_what_is_dropped_is_free_for_a_prune(kept: Distfs) -> None:
     assert (error["kind"], error["name"]) == ("SnapshotNotFoundError", "monday")
 
 
+def test_several_are_dropped_in_one_step_or_none(kept: Distfs) -> None:
+    kept("snapshot", "create", "other")
+    error = kept.error("snapshot", "drop", "monday", "nope", "other", "none", code=3)
+    assert (error["name"], error["others"]) == ("nope", ["none"])
+    outcome = kept("snapshot", "drop", "monday", "nope", "other", "none", code=3)
+    assert outcome.stderr == "distfs: no such snapshot: 'nope', 'none'; nothing was dropped\n"
+    assert len(kept.json("snapshot", "list")["snapshots"]) == 2
+    assert kept.json("snapshot", "drop", "other", "monday", "other") == {"dropped": ["other", "monday"]}
+    assert kept.json("snapshot", "list")["snapshots"] == []
+
+
 def test_a_rule_says_what_it_would_drop_and_drops_it(kept: Distfs) -> None:
     kept("snapshot", "create", "tuesday")
     planned = kept.json("snapshot", "prune", "--keep-last", "1", "--dry-run")

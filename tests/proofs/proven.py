@@ -61,6 +61,7 @@ LIKE = {
     "adopt_original": "import_file_index_manifest",
     "undo_session": "undo_transaction",
     "checkout": "backup",
+    "drop_snapshots": "drop_snapshot",
     "prune_snapshots": "drop_snapshot",
     "session.delete_file": "session.write_file",
     "session.overwrite_file": "session.write_file",

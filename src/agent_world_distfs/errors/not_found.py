@@ -7,6 +7,14 @@ from typing import Any
 
 from agent_world_distfs.errors.base import WorldError
 
+NAMES_TOLD = 10
+"""How many a message names."""
+
+
+def _told(*names: str) -> str:
+    told = ", ".join(map(repr, names[:NAMES_TOLD]))
+    return f"{told} and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else told
+
 
 class NotFoundError(WorldError, FileNotFoundError):
     """What was asked for is not here. Also a FileNotFoundError with errno, strerror and filename."""
@@ -39,31 +47,39 @@ class BlobNotFoundError(NotFoundError):
 
 
 class PathNotFoundError(NotFoundError):
-    """The index has no file at this path."""
+    """The index has no file at this path. ``others``: more such paths, where several were wanted at once."""
 
-    def __init__(self, path: str) -> None:
+    others: tuple[str, ...] = ()
+
+    def __init__(self, path: str, *others: str) -> None:
         super().__init__(path, "no such path")
         self.path = path
+        if others:
+            self.others = others
 
     def _values(self) -> tuple[str, ...]:
-        return (self.path,)
+        return (self.path, *self.others)
 
     def __str__(self) -> str:
-        return f"no such path: {self.path!r}"
+        return f"no such path: {_told(self.path, *self.others)}"
 
 
 class SnapshotNotFoundError(NotFoundError):
-    """The store keeps no snapshot of this name."""
+    """The store keeps no snapshot of this name. ``others``: more such names, where several were wanted."""
 
-    def __init__(self, name: str) -> None:
+    others: tuple[str, ...] = ()
+
+    def __init__(self, name: str, *others: str) -> None:
         super().__init__(name, "no such snapshot")
         self.name = name
+        if others:
+            self.others = others
 
     def _values(self) -> tuple[str, ...]:
-        return (self.name,)
+        return (self.name, *self.others)
 
     def __str__(self) -> str:
-        return f"no such snapshot: {self.name!r}"
+        return f"no such snapshot: {_told(self.name, *self.others)}"
 
 
 class TransactionForgottenError(NotFoundError):

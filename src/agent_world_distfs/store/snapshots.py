@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agent_world_distfs.engine.manifests import Expectation
 from agent_world_distfs.engine.snapshots import find_snapshot, reading
 from agent_world_distfs.operations import manifest, snapshots
@@ -68,7 +70,17 @@ class SnapshotMethods(StoreBase):
 
     def drop_snapshot(self, name: str) -> None:
         """Remove a snapshot: what nothing else keeps becomes orphans, for a prune to remove."""
-        snapshots.drop_snapshot(self._catalog, self._blobs, check_name(name))
+        self.drop_snapshots((name,))
+
+    def drop_snapshots(self, names: Iterable[str]) -> None:
+        """Remove several in one transaction, all or none; it does not matter if one is named twice.
+
+        Raises:
+            SnapshotNotFoundError: some are not there: ``name`` and ``others``.
+        """
+        if isinstance(names, str):
+            raise TypeError("names is several names, not one str")
+        snapshots.drop_snapshots(self._catalog, self._blobs, [check_name(name) for name in names])
 
     def prune_snapshots(
         self,

@@ -114,11 +114,11 @@ def _drop_lazily() -> None:
     """Whoever drops a snapshot is told before it is durable."""
     from agent_world_distfs.operations import snapshots
 
-    name = "drop_snapshot"
+    name = "drop_snapshots"
     assert hasattr(snapshots, name), "the store drops in another place: follow it"
 
-    def drop(catalog: Any, _: Any, snapshot: str) -> None:
-        catalog.write_lazily(lambda tx: tx.remove_snapshot(snapshot))
+    def drop(catalog: Any, _: Any, names: list[str]) -> None:
+        catalog.write_lazily(lambda tx: [tx.remove_snapshot(name) for name in names])
 
     setattr(snapshots, name, drop)
 

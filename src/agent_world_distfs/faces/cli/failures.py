@@ -6,6 +6,8 @@ import os
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TypeGuard
 
@@ -83,6 +85,17 @@ def exit_code(error: BaseException) -> ExitCode:
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), ExitCode.OTHER)
 
 
+@contextmanager
+def all_or_none(sentence: str, names: Sequence[str]) -> Iterator[None]:
+    """Where one step was to be about several names, an error that some are missing adds this sentence."""
+    try:
+        yield
+    except NotFoundError as error:
+        if len(names) > 1:
+            error.add_note(sentence)
+        raise
+
+
 def report(error: BaseException, *, as_json: bool) -> ExitCode:
     """Say on standard error what went wrong, and return the exit code, even if nobody listens."""
     code = exit_code(error)
@@ -148,4 +161,4 @@ def _sentence(error: BaseException) -> str:
         return f"unexpected {type(error).__name__}: {error}"
     if isinstance(error, CorruptError | BlobNotFoundError) and error.location is not None:
         return f"{error.location}: {error}"
-    return str(error)
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])

@@ -8,6 +8,7 @@ import click
 
 from agent_world_distfs import ABSENT, FileMetadata, LocalCasStore, PathNotFoundError, Transaction
 from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.failures import all_or_none
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import (
     command,
@@ -104,7 +105,7 @@ def rm(
     condition = expected(if_match, if_absent)
     if condition is not None and len(paths) > 1:
         raise click.UsageError("a condition takes a single PATH")
-    with invocation.open_store() as store:
+    with invocation.open_store() as store, all_or_none("nothing was removed", paths):
         removed = _remove(store, paths, condition, ignore_missing=ignore_missing)
     if removed == 0 and not (ignore_missing or condition is ABSENT):
         raise PathNotFoundError(paths[0])
@@ -121,9 +122,9 @@ def _remove(
         return store.delete_files(paths)
 
     def remove_all(tx: Transaction) -> int:
-        for path in paths:
-            if tx.stat_file(path) is None:
-                raise PathNotFoundError(path)
+        missing = [path for path in dict.fromkeys(paths) if tx.stat_file(path) is None]
+        if missing:
+            raise PathNotFoundError(*missing)
         return sum(tx.delete_file(path) for path in paths)
 
     return store.run_transaction(remove_all)

@@ -9,6 +9,7 @@ import click
 
 from agent_world_distfs import FileIndexManifestRef, FileMetadata, ForkReport, ManifestImportReport, Snapshot
 from agent_world_distfs.faces.cli import output
+from agent_world_distfs.faces.cli.failures import all_or_none
 from agent_world_distfs.faces.cli.history import deed_of
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import (
@@ -151,15 +152,14 @@ def _restored(report: ManifestImportReport, prefix: str) -> str:
 @_takes_name("names", nargs=-1, required=True, metavar="NAME...")
 @pass_invocation
 def drop(invocation: Invocation, *, names: tuple[str, ...]) -> None:
-    """Remove the snapshots NAME.
+    """Remove each snapshot NAME, all of them in one step.
 
-    One after the other; the first that does not exist ends it, and the exit code is 3. What nothing else
-    keeps becomes orphans, which `distfs prune` removes.
+    If one of them is missing, none is removed and the exit code is 3. What nothing else keeps becomes
+    orphans, which `distfs prune` removes.
     """
-    with invocation.open_store() as store:
-        for name in names:
-            store.drop_snapshot(name)
-    invocation.answer({"dropped": names}, [])
+    with invocation.open_store() as store, all_or_none("nothing was dropped", names):
+        store.drop_snapshots(names)
+    invocation.answer({"dropped": tuple(dict.fromkeys(names))}, [])
 
 
 def _keeps(what: str, meaning: str) -> _Decorator:

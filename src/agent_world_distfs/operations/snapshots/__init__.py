@@ -39,8 +39,8 @@ the WAL up to its own commit before it touches any bytes.
 """
 
 from agent_world_distfs.operations.snapshots.creating import create_snapshot
-from agent_world_distfs.operations.snapshots.dropping import drop_snapshot, prune_snapshots
+from agent_world_distfs.operations.snapshots.dropping import drop_snapshots, prune_snapshots
 from agent_world_distfs.operations.snapshots.restoring import restore_part
 from agent_world_distfs.operations.snapshots.rules import Keep, choose
 
-__all__ = ["Keep", "choose", "create_snapshot", "drop_snapshot", "prune_snapshots", "restore_part"]
+__all__ = ["Keep", "choose", "create_snapshot", "drop_snapshots", "prune_snapshots", "restore_part"]

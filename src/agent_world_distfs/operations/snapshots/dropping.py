@@ -1,7 +1,8 @@
-"""Dropping snapshots, one by name or those that no rule keeps."""
+"""Dropping snapshots, by name or those that no rule keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from agent_world_distfs.engine.full_disk import removing
@@ -11,14 +12,22 @@ from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import Snapshot, SnapshotPruneReport
 
 
-def drop_snapshot(catalog: Catalog, blobs: BlobFiles, name: str) -> None:
-    """Drop one; what only it kept are orphans then.
+def drop_snapshots(catalog: Catalog, blobs: BlobFiles, names: Sequence[str]) -> None:
+    """Drop several in one transaction; what only they kept are orphans then.
 
     Raises:
-        SnapshotNotFoundError: there is no snapshot of this name.
+        SnapshotNotFoundError: some are not there; none is dropped.
     """
-    if not removing(catalog, blobs, lambda: catalog.write(lambda tx: tx.remove_snapshot(name))):
-        raise SnapshotNotFoundError(name)
+    wanted = dict.fromkeys(names)
+
+    def drop_all(tx: CatalogWriter) -> None:
+        missing = [name for name in wanted if tx.find_snapshot(name) is None]
+        if missing:
+            raise SnapshotNotFoundError(*missing)
+        for name in wanted:
+            tx.remove_snapshot(name)
+
+    removing(catalog, blobs, partial(catalog.write, drop_all))
 
 
 def prune_snapshots(catalog: Catalog, blobs: BlobFiles, rule: Keep, *, dry_run: bool) -> SnapshotPruneReport:
