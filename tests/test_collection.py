@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -15,9 +16,10 @@ from agent_world_distfs import (
     BlobNotFoundError,
     CatalogError,
     LocalCasStore,
+    StorageError,
     StorageIOError,
 )
-from behind import blob_file, edit
+from behind import blob_file, edit, temporary_files
 from calls import LARGE
 from children import Start, faulty
 
@@ -324,3 +326,30 @@ def test_a_damaged_index_of_hashes_costs_no_blob(location: Path) -> None:
             store.prune_orphan_blobs()
         assert store.get(pinned) == b"pinned"
         assert not store.audit_file_index().is_sound()
+
+
+def test_a_prune_that_finds_no_room_to_move_files_away_frees_some_and_goes_on(
+    location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, tries = os.rename, iter(range(10))
+
+    def full_at_the_fourth(source: str, target: str) -> None:
+        if "blobs" in str(source) and next(tries) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", source)
+        rename(source, target)
+
+    with LocalCasStore(location) as store:
+        for number in range(6):
+            store.put_bytes(LARGE + bytes([number]))
+        monkeypatch.setattr(os, "rename", full_at_the_fourth)
+        assert store.prune_orphan_blobs().pruned_blobs == 6
+        assert not list(location.glob("blobs/*/*"))
+        assert temporary_files(store) == []
+
+
+def test_a_blob_that_cannot_get_its_name_leaves_nothing(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        (blob_file(location, store.hash_bytes(LARGE)) / "something").mkdir(parents=True)
+        with pytest.raises(StorageError):
+            store.put_bytes(LARGE)
+        assert temporary_files(store) == []

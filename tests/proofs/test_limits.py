@@ -72,14 +72,18 @@ def expect_all(store: LocalCasStore, written: dict[str, bytes]) -> None:
 
 @each_size
 @each_disk
-def test_a_full_disk_loses_nothing_and_can_be_read(size_mib: int, kind: str, make_disk: MakeDisk) -> None:
+def test_a_full_disk_loses_nothing_and_can_be_read_and_copied(
+    size_mib: int, kind: str, make_disk: MakeDisk, place: Path
+) -> None:
     location = make_disk(size_mib * MIB) / "store"
     with LocalCasStore(location) as store:
         written = fill_up(store, kind, size_mib)
         assert sum(map(len, written.values())) > size_mib * MIB / 20
         expect_all(store, written)
-    with LocalCasStore(location) as store:
-        expect_all(store, written)
+        store.backup(place / "backup")
+    for whole in (location, place / "backup"):
+        with LocalCasStore(whole) as store:
+            expect_all(store, written)
 
 
 def win_back(store: LocalCasStore, written: dict[str, bytes]) -> None:

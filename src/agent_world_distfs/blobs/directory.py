@@ -129,11 +129,15 @@ class DirectoryBlobs:
         except FileExistsError:
             second = self._temporary_path()
             os.link(temporary, second)
-            # No rename replaces a directory; one that holds something is left alone. Or a collection has just
-            # taken what was there.
-            with contextlib.suppress(NotADirectoryError, FileNotFoundError):
-                os.rmdir(path)
-            os.rename(second, path)
+            try:
+                # No rename replaces a directory; one that holds something is left alone. Or a collection has
+                # just taken what was there.
+                with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+                    os.rmdir(path)
+                os.rename(second, path)
+            except BaseException:
+                unlink_all([second])
+                raise
 
     def _make_shard(self, shard: str) -> None:
         if self.make_shards([shard]):
@@ -226,6 +230,7 @@ class DirectoryBlobs:
                     os.rename(self.path_of(content_hash), temporary)
                     trash.append(temporary)
         except OSError as error:
+            unlink_all(trash)
             raise translate(error, self._blobs) from error
         return lambda: unlink_all(trash)
 

@@ -183,9 +183,7 @@ class _Hand:
         """Have it do ``work``, which does not raise; only while it is idle. False if it has just gone."""
         if self._next.setdefault("work", work) is not work:
             return False
-        with contextlib.suppress(
-            RuntimeError
-        ):  # it rings already: the last work was found without
+        with contextlib.suppress(RuntimeError):  # it rings already: the last work was found without
             self._bell.release()
         return True
 

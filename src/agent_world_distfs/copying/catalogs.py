@@ -8,7 +8,13 @@ from agent_world_distfs.copying.target import Target
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.engine.retained import kept_hashes
-from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError, UnavailableError
+from agent_world_distfs.errors import (
+    BlobHashMismatchError,
+    BlobMissingError,
+    CatalogError,
+    StorageFullError,
+    UnavailableError,
+)
 from agent_world_distfs.protocols import BlobBrief, CatalogReader
 
 _ATTEMPTS = 10
@@ -17,10 +23,11 @@ _CHUNK = 300
 
 def copy_catalog(
     catalog: SqliteCatalog, blobs: DirectoryBlobs, place: Target, lease: Lease | None
-) -> tuple[SqliteCatalog, set[str]]:
-    """The copy of one snapshot, whose blobs are kept here; and those that are lost here.
+) -> tuple[SqliteCatalog, set[str], bool]:
+    """The copy of one snapshot; the blobs that are lost here; whether the others are kept.
 
-    What was overwritten and collected since the snapshot is no loss: then a newer one is taken.
+    They are not without a lease, nor on a full disk, which must be no reason to make no copy. What was
+    overwritten and collected since the snapshot is no loss: then a newer one is taken.
 
     Raises:
         UnavailableError: that happens again and again.
@@ -31,11 +38,11 @@ def copy_catalog(
         copy = place.open_catalog(path)
         try:
             _require_sound(copy)
-            missing = _keep_all(copy, lease)
+            missing, lease = _keep_all(copy, lease)
             named = find_named(copy, blobs, missing)
             if not named or attempt == _ATTEMPTS:
                 require_lost(catalog, copy, named)
-                return copy, missing
+                return copy, missing, lease is not None
         except BaseException:
             copy.close()
             raise
@@ -54,15 +61,19 @@ def _write_copy(catalog: SqliteCatalog, path: str) -> None:
     catalog.read(lambda tx: tx.copy_to(path))
 
 
-def _keep_all(copy: SqliteCatalog, lease: Lease | None) -> set[str]:
+def _keep_all(copy: SqliteCatalog, lease: Lease | None) -> tuple[set[str], Lease | None]:
+    """What is missing, and the lease, if it keeps all else."""
     missing: set[str] = set()
     if lease is None:
-        return missing
+        return missing, None
     for shard in SHARDS:
         names = [row.content_hash for row in list_rows(copy, shard)]
         for start in range(0, len(names), _CHUNK):
-            missing.update(lease.keep(names[start : start + _CHUNK]))
-    return missing
+            try:
+                missing.update(lease.keep(names[start : start + _CHUNK]))
+            except StorageFullError:
+                return set(), None
+    return missing, lease
 
 
 def require_lost(catalog: SqliteCatalog, copy: SqliteCatalog, missing: set[str]) -> None:

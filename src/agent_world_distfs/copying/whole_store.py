@@ -28,7 +28,7 @@ def copy_store(
     and named; one that is whole in the older copy stays.
 
     Raises:
-        UnavailableError: no lease could be had, or not soon enough, and what was to be copied was collected.
+        UnavailableError: what was to be copied was collected: nothing could be leased, or not soon enough.
     """
     with opened_target(target, mark), ExitStack() as stack:
         place = Target(target, mark, identity_of(catalog))
@@ -37,14 +37,14 @@ def copy_store(
         stack.callback(there.close)
         there.tidy()
         lease = lease_where_writable(catalog, blobs, stack)
-        copy, missing = copy_catalog(catalog, blobs, place, lease)
+        copy, missing, are_kept = copy_catalog(catalog, blobs, place, lease)
         stack.callback(copy.close)
         tally = Tally(missing=missing)
         Carrier(blobs, there, copy, tally, verify=verify).carry(progress)
         lacking = tally.missing | tally.corrupt
         # A manifest may be corrupt there, or without a lease be collected here by now.
         named = find_named(copy, blobs, lacking) | find_named(copy, there, lacking)
-        if lease is None:
+        if not are_kept:
             require_lost(catalog, copy, tally.missing & named)
         total_files, state = copy.read(lambda tx: (tx.count_files(), state_of(tx)))
         transaction_id = copy.read(lambda tx: tx.last_commit().transaction_id)

@@ -24,6 +24,7 @@ from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.leases import Lease, tidy
 from agent_world_distfs.engine.orphans import UnnamedBlob, find_orphans, still_stray
 from agent_world_distfs.engine.writable import require_writable
+from agent_world_distfs.errors import StorageFullError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import Progress, PruneReport
 
@@ -97,12 +98,21 @@ def _take(
         ]
 
     def take_away(taken: list[UnnamedBlob]) -> None:
-        free.append(blobs.remove(o.content_hash for o in taken if o.row is None or not o.row.is_inline))
+        free.append(_remove(blobs, [o.content_hash for o in taken if o.row is None or not o.row.is_inline]))
 
     taken = catalog.write_then(change, take_away)
     for finish in free:
         finish()
     return taken
+
+
+def _remove(blobs: BlobFiles, hashes: Sequence[str]) -> Callable[[], None]:
+    """Their rows are gone for good: what is not removed now stays until another collection finds it."""
+    try:
+        return blobs.remove(hashes)
+    except StorageFullError:
+        with blobs.spare_space():
+            return blobs.remove(hashes)
 
 
 def _report(orphans: Sequence[UnnamedBlob]) -> PruneReport:
