@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent_world_distfs import BlobHashMismatchError, BlobMissingError, CatalogError, LocalCasStore
+from agent_world_distfs.hashing import CHUNK_BYTES
 from behind import blob_file, edit
 from changed_since import fill
 from test_exchange import LARGE
@@ -63,6 +64,27 @@ def test_a_snapshot_whose_manifest_is_damaged_is_named_and_stops_the_collection(
         store.drop_snapshot(snapshot)
     assert orphan in store.prune_orphan_blobs().pruned_blob_hashes
     assert store.read_file_at("many/1", "other") == b"changed"
+
+
+def test_damage_within_a_large_manifest_is_reported_like_any_other(
+    store: LocalCasStore, tmp_path: Path
+) -> None:
+    """What is read first is no manifest any more, before all of it is known to be corrupt."""
+    store.write_files((f"{number}/" + "x" * 3_000, b"%d" % number) for number in range(500))
+    name = store.snapshot("kept").manifest.content_hash
+    file = blob_file(Path(store.location), name)
+    assert file.stat().st_size > CHUNK_BYTES + 100_000
+    store.backup(tmp_path / "backup")
+    file.write_bytes(file.read_bytes().replace(b"size_bytes", b"size_bites", 1))
+    for is_verifying in (True, False):
+        report = store.audit_file_index(verify=is_verifying)
+        assert (report.corrupt_blob_hashes, report.damaged_snapshots) == ((name,), ("kept",))
+    with pytest.raises(BlobHashMismatchError):
+        store.list_files_at("kept")
+    tried = store.repair(dry_run=True)
+    assert (tried.lost_blob_hashes, tried.lost_snapshots) == ((name,), ("kept",))
+    assert store.repair([tmp_path / "backup"]).repaired_blob_hashes == (name,)
+    assert store.audit_file_index(verify=True).is_sound()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.engine.changes import iter_changes
 from agent_world_distfs.engine.reading import open_hash
-from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, HistoryExpiredError
+from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, HistoryExpiredError, ManifestError
 from agent_world_distfs.manifest_format import decode_manifest, scan_hashes
 from agent_world_distfs.os_failures import reading_blob
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
@@ -86,9 +86,19 @@ def manifest_entries(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestR
     Raises:
         BlobMissingError: it is gone.
         BlobHashMismatchError: its bytes are others, or the disk cannot read them.
+        ManifestError: they are right, and no manifest.
     """
     with _opened(catalog, blobs, ref) as reader, reading_blob(ref.content_hash):
-        yield from decode_manifest(reader)
+        try:
+            yield from decode_manifest(reader)
+        except ManifestError:
+            _read_to_end(reader)  # rotten bytes are the reason, if they are
+            raise
+
+
+def _read_to_end(reader: BlobReader) -> None:
+    while reader.read1():
+        pass
 
 
 def _opened(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
