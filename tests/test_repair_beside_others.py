@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from agent_world_distfs import LocalCasStore
+from agent_world_distfs.engine import snapshot_losses
 from agent_world_distfs.local import catalog_of
-from agent_world_distfs.operations.repair.examining import examine
-from behind import blob_file
+from agent_world_distfs.operations.repair import examining
+from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.records import BlobStat, Snapshot
+from behind import blob_file, edit
 from meanwhile import Meanwhile, spoil
 
 LARGE = b"large" * 5_000
@@ -48,7 +54,7 @@ def test_a_damaged_file_is_told_from_the_one_that_replaces_it_as_long_as_it_is_o
     spoil(file)
     row = catalog_of(store).read(lambda tx: tx.find_blob(name))
     assert row is not None
-    bad = examine(catalog_of(store), store._blobs, row)
+    bad = examining.examine(catalog_of(store), store._blobs, row)
     assert bad is not None
     with bad:
         assert not isinstance(bad.damaged, bytes | None)
@@ -58,3 +64,57 @@ def test_a_damaged_file_is_told_from_the_one_that_replaces_it_as_long_as_it_is_o
         assert store._blobs.keep_aside(name, bad.label, bad.damaged) is None
     assert quarantined(store.location) == []
     assert_alive(store)
+
+
+# --- what only snapshots name -------------------------------------------------------------------
+
+
+def forget(store: LocalCasStore, data: bytes) -> str:
+    """Row and bytes are gone, as after the catalog was rebuilt; returns the hash."""
+    name = store.hash_bytes(data)
+    edit(store.location, "DELETE FROM blobs WHERE content_hash = ?", bytes.fromhex(name))
+    blob_file(store.location, name).unlink()
+    return name
+
+
+@pytest.fixture
+def lossy(store: LocalCasStore, tmp_path: Path) -> LocalCasStore:
+    """The second of its snapshots has lost what is not in the first; there is a backup of it all."""
+    store.write_file("a", b"a")
+    store.snapshot("first")
+    store.write_file("live", LARGE)
+    store.snapshot("second")
+    store.delete_file("live")
+    store.backup(tmp_path / "backup")
+    forget(store, LARGE)
+    return store
+
+
+def test_the_loss_of_a_snapshot_is_seen_though_the_one_before_it_is_dropped_meanwhile(
+    lossy: LocalCasStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_the_second(monkeypatch, lambda: drop_and_prune(lossy, "first"))
+    tried = lossy.repair(dry_run=True)
+    assert (tried.lost_blob_hashes, tried.lost_snapshots) == ((lossy.hash_bytes(LARGE),), ("second",))
+    assert lossy.repair([tmp_path / "backup"]).repaired_blob_hashes == (lossy.hash_bytes(LARGE),)
+    assert lossy.read_file_at("live", "second") == LARGE
+
+
+def drop_and_prune(store: LocalCasStore, name: str) -> None:
+    [manifest] = [each.manifest.content_hash for each in store.list_snapshots() if each.name == name]
+    store.drop_snapshot(name)
+    assert manifest in store.prune_orphan_blobs().pruned_blob_hashes
+
+
+def before_the_second(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Something happens as soon as a repair turns to the second snapshot, once."""
+    todo = [happens]
+
+    def named_by(
+        catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
+    ) -> Iterator[BlobStat]:
+        if snapshot.name == "second" and todo:
+            todo.pop()()
+        return snapshot_losses.named_by(catalog, blobs, snapshot, previous)
+
+    monkeypatch.setattr(examining, "named_by", named_by)

@@ -17,7 +17,7 @@ from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, C
 from agent_world_distfs.hashing import hash_function, hash_stream
 from agent_world_distfs.os_failures import reading_blob
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog
-from agent_world_distfs.records import Progress, Snapshot
+from agent_world_distfs.records import BlobStat, Progress, Snapshot
 
 WINDOW = 500
 """Blob rows read with their bytes in one snapshot."""
@@ -80,29 +80,42 @@ def find_rowless_blobs(catalog: Catalog, blobs: BlobFiles) -> Iterator[BadBlob]:
     """Those that snapshots name and the catalog has no row of, as when it was rebuilt.
 
     A manifest comes before what it names, so that a caller that has repaired it by the next step also learns
-    of that.
+    of that. What a manifest names counts only once it was read to its end, which verifies it.
     """
     seen, previous = set[str](), None
     for snapshot in catalog.read(lambda tx: tx.list_snapshots()):
-        is_read = False
-        try:
-            for bad in _rowless_in(catalog, blobs, snapshot, previous):
-                if bad.content_hash not in seen:
-                    seen.add(bad.content_hash)
-                    yield bad
-            is_read = True
-        except (BlobMissingError, BlobHashMismatchError):
-            pass  # a manifest that nobody has: what it names is not known
-        previous = snapshot if is_read else None
+        manifest = BlobStat(snapshot.manifest.content_hash, snapshot.manifest.size_bytes)
+        if manifest.content_hash not in seen and _is_rowless(catalog, manifest):
+            seen.add(manifest.content_hash)
+            yield _rowless(manifest)
+        found = _rowless_in(catalog, blobs, snapshot, previous)
+        previous = None if found is None else snapshot
+        for blob in found or ():
+            if blob.content_hash not in seen:
+                seen.add(blob.content_hash)
+                yield _rowless(blob)
 
 
 def _rowless_in(
     catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
-) -> Iterator[BadBlob]:
-    for blob in named_by(catalog, blobs, snapshot, previous):
-        name = blob.content_hash
-        if catalog.read(lambda tx, name=name: tx.find_brief(name)) is None:  # type: ignore[misc]
-            yield BadBlob(BlobRow(0, name, blob.size_bytes, None), None)
+) -> list[BlobStat] | None:
+    """None: its manifest is one that nobody has, and what it names is not known."""
+    try:
+        named = named_by(catalog, blobs, snapshot, previous)
+        return [blob for blob in named if _is_rowless(catalog, blob)]
+    except (BlobMissingError, BlobHashMismatchError) as error:
+        unread = error.content_hash if isinstance(error, BlobMissingError) else error.expected
+        if previous is not None and unread != snapshot.manifest.content_hash:
+            return _rowless_in(catalog, blobs, snapshot, None)  # the previous one was dropped meanwhile
+        return None
+
+
+def _is_rowless(catalog: Catalog, blob: BlobStat) -> bool:
+    return catalog.read(lambda tx: tx.find_brief(blob.content_hash)) is None
+
+
+def _rowless(blob: BlobStat) -> BadBlob:
+    return BadBlob(BlobRow(0, blob.content_hash, blob.size_bytes, None), None)
 
 
 def _window(catalog: Catalog, after: int) -> list[BlobRow]:
