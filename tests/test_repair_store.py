@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -298,3 +299,31 @@ def test_noise_for_a_catalog_is_no_error_of_ours(filled: Path) -> None:
     pages = PageFile(str(filled / "catalog.db"))
     assert list(pages.records())
     pages.close()
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_a_stray_file_that_the_disk_cannot_read_keeps_no_catalog_from_being_built(
+    filled: Path, monkeypatch: pytest.MonkeyPatch, is_left: bool
+) -> None:
+    with LocalCasStore(filled) as store:
+        stray = blob_file(filled, store.hash_bytes(b"stray" * 5_000))
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"stray" * 5_000)
+    if is_left:
+        blank(filled, 0, 1)
+    else:
+        (filled / "catalog.db").write_bytes(b"")
+    unreadable, pread = stray.stat().st_ino, os.pread
+
+    def fail(descriptor: int, size: int, offset: int) -> bytes:
+        if os.fstat(descriptor).st_ino == unreadable:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", fail)
+    report = repair_store(filled)
+    assert report.salvaged_files == (len(expected()) if is_left else 0)
+    assert stray.name not in report.adopted_blob_hashes
+    assert stray.exists()
+    with LocalCasStore(filled) as store:
+        assert not store.has(stray.name)

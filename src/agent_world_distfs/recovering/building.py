@@ -18,6 +18,7 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage
 from agent_world_distfs.engine.orphans import SHARDS
+from agent_world_distfs.errors import StorageIOError
 from agent_world_distfs.flushing import flush_directory, flush_file
 from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.local import LocalCasStore, catalog_of
@@ -135,5 +136,9 @@ def _whole_files(
 
 
 def _is_whole(blobs: DirectoryBlobs, name: str, algorithm: HashAlgorithm) -> bool:
-    with blobs.open(name) as stored, translated(name):
-        return hash_stream(stored, algorithm) == name
+    """Whether the bytes are right; what the disk does not give back is not, and no reason to give up."""
+    try:
+        with blobs.open(name) as stored, translated(blobs.path_of(name)):
+            return hash_stream(stored, algorithm) == name
+    except StorageIOError:
+        return False

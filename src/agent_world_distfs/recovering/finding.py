@@ -23,7 +23,7 @@ from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
 from agent_world_distfs.catalog.schema import empty_wal
-from agent_world_distfs.errors import CatalogError
+from agent_world_distfs.errors import CatalogError, StorageIOError
 from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import HashAlgorithm
@@ -48,7 +48,7 @@ def opened_remains(
         if not _yields_something(under_its_name[1]):
             for name in present:
                 path = blobs.path_of(name)
-                if _is_database(path) and _belongs_there(name, (misplaced := read(path))[1]):
+                if _is_database(blobs, name) and _belongs_there(name, (misplaced := read(path))[1]):
                     yield misplaced
                     return
         yield under_its_name
@@ -64,9 +64,13 @@ def _belongs_there(name: str, found: Salvage) -> bool:
     return bytes.fromhex(name) in found.blobs
 
 
-def _is_database(path: str) -> bool:
-    with translated(path), open(path, "rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+def _is_database(blobs: DirectoryBlobs, name: str) -> bool:
+    """Whether the file of a blob begins like one; what the disk does not give back does not."""
+    try:
+        with blobs.open(name) as file, translated(blobs.path_of(name)):
+            return file.read(len(_MAGIC)) == _MAGIC
+    except StorageIOError:
+        return False
 
 
 def _with_wal(remains: Remains, own: str) -> str:
