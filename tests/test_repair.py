@@ -268,8 +268,16 @@ def test_bad_sources_are_refused(filled: LocalCasStore, sha256: LocalCasStore, t
         filled.repair([sha256.location])
     with pytest.raises(InvalidInputError):
         filled.repair([filled.location])
-    with pytest.raises(TypeError):
-        filled.repair("a location")
+
+
+def test_one_source_where_several_are_wanted_is_an_error_of_the_call(
+    filled: LocalCasStore, tmp_path: Path
+) -> None:
+    for source in (str(tmp_path), tmp_path, os.fsencode(tmp_path), filled):
+        with pytest.raises(TypeError, match="an iterable of sources, not one source"):
+            filled.repair(source)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="an iterable of sources, not one source"):
+            repair_store(filled.location, source)  # type: ignore[arg-type]
 
 
 def test_no_descriptor_left_is_unavailable_and_no_bare_error(filled: LocalCasStore, tmp_path: Path) -> None:

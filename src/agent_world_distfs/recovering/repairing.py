@@ -30,7 +30,7 @@ from agent_world_distfs.records import Progress, RepairReport
 from agent_world_distfs.recovering.building import Rebuilt, build, rebuild
 from agent_world_distfs.recovering.finding import hash_raw
 from agent_world_distfs.store import CasStore
-from agent_world_distfs.store.recovery import RepairSource
+from agent_world_distfs.store.recovery import RepairSource, list_sources
 
 _LOCKS = {"turnstile", "gate", "handles"}
 
@@ -54,7 +54,7 @@ def repair_store(
         UnavailableError: the catalog has to be built anew, and somebody has the store open.
         IncompatibleStoreError: it is a store of another format, or its catalog a symlink.
     """
-    place, sources = as_host_path(location), list(sources)
+    place, sources = as_host_path(location), list_sources(sources)
     with translated(place):
         _require_remains(place)
         if not dry_run:

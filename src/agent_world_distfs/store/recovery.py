@@ -21,6 +21,17 @@ RepairSource = str | os.PathLike[str] | BlobStore
 """Where good bytes may come from: an open store, or the directory of a store, of files, of an original."""
 
 
+def list_sources(sources: Iterable[RepairSource]) -> list[RepairSource]:
+    """The sources, in order.
+
+    Raises:
+        TypeError: it is one source: the letters of its name would be taken for sources, or its bytes.
+    """
+    if isinstance(sources, str | bytes | os.PathLike) or not isinstance(sources, Iterable):
+        raise TypeError("sources is an iterable of sources, not one source")
+    return list(sources)
+
+
 class RecoveryMethods(StoreBase):
     """Repair."""
 
@@ -53,10 +64,9 @@ class RecoveryMethods(StoreBase):
     @contextmanager
     def _opened_sources(self, sources: Iterable[RepairSource]) -> Iterator[list[Source]]:
         """The sources, each opened according to its kind; those opened here are closed at the end."""
-        if isinstance(sources, str | os.PathLike):
-            raise TypeError("sources is a list of sources, not one")
+        chosen = list_sources(sources)
         with ExitStack() as stack:
-            yield [self._open_source(source, stack) for source in sources]
+            yield [self._open_source(source, stack) for source in chosen]
 
     def _open_source(self, source: RepairSource, stack: ExitStack) -> Source:
         if not isinstance(source, str | os.PathLike):
