@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent_world_distfs import HashAlgorithm, LocalCasStore, StorageFullError, StorageIOError
+from agent_world_distfs import HashAlgorithm, LocalCasStore, StorageFullError, StorageIOError, restore_backup
 from children import MakeDisk, Start
 from killing import killed_at_lines
 from trees import CONTENTS, LARGE, files_of, interrupt_at, write_all
@@ -101,6 +101,32 @@ def test_killed_between_the_two_renames_both_are_there(
     assert not (place / "out").exists()
     store.checkout(place / "out")
     assert files_of(place / "out") == {"new": b"new"}
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "n" * 238 + "o", "\u00e9" * 127, "n" + "\U0001f600" * 63])
+def test_a_target_may_have_as_long_a_name_as_any(
+    store: LocalCasStore, place: Path, tmp_path: Path, name: str
+) -> None:
+    write_all(store, CONTENTS)
+    store.snapshot("kept")
+    assert store.checkout(place / name).previous is None
+    write_all(store, {"new": b"new"})
+    assert files_of(place / name) == CONTENTS
+    previous = store.checkout(place / name, replace=True).previous
+    assert previous is not None
+    assert files_of(Path(previous)) == CONTENTS
+    assert files_of(place / name) == CONTENTS | {"new": b"new"}
+    assert {entry.name for entry in place.iterdir()} == {name, Path(previous).name}
+    assert name.startswith(Path(previous).name.partition(".before-")[0])
+    for kind in ("fork", "backup", "restored"):
+        (tmp_path / kind).mkdir()
+    store.fork(tmp_path / "fork" / name, "kept")
+    store.backup(tmp_path / "backup" / name)
+    restore_backup(tmp_path / "backup" / name, tmp_path / "restored" / name)
+    for kind in ("fork", "backup", "restored"):
+        with LocalCasStore(tmp_path / kind / name, create=False) as made:
+            assert made.audit_file_index(verify=True).is_clean()
+            assert [entry.name for entry in (tmp_path / kind).iterdir()] == [name]
 
 
 def test_a_full_disk_leaves_nothing(store: LocalCasStore, make_disk: MakeDisk) -> None:

@@ -22,6 +22,9 @@ from agent_world_distfs.flushing import flush
 from agent_world_distfs.os_failures import translated
 
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
+NAME_BYTES = 255
+"""The longest name that the file systems of Linux and macOS take."""
+
 TREE = b"tree"
 """In the staging directory: what becomes the target. With the modes that it gets there."""
 
@@ -80,7 +83,7 @@ def _not_empty(place: Place) -> InvalidInputError:
 @contextlib.contextmanager
 def staged(place: Place) -> Iterator[tuple[bytes, int]]:
     """A new private directory beside the target, and a descriptor of it; removed at the end."""
-    name = place.name + b".staging-" + secrets.token_hex(4).encode()
+    name = _beside(place, b".staging-")
     try:
         os.mkdir(name, 0o700, dir_fd=place.parent)
         os.mkdir(os.path.join(name, TREE), dir_fd=place.parent)
@@ -89,6 +92,15 @@ def staged(place: Place) -> Iterator[tuple[bytes, int]]:
     finally:
         with contextlib.suppress(OSError):  # harmless if it stays
             remove_tree(place.parent, name)
+
+
+def _beside(place: Place, ending: bytes) -> bytes:
+    """A new name beside the target, which tells whose it is; of one that is very long its beginning only."""
+    ending += secrets.token_hex(4).encode()
+    text = os.fsdecode(place.name)
+    while len(os.fsencode(text)) + len(ending) > NAME_BYTES:
+        text = text[:-1]  # not bytes: half of a character is no name on macOS
+    return os.fsencode(text) + ending
 
 
 def swap_in(place: Place, staging: bytes) -> str | None:
@@ -114,16 +126,16 @@ def swap_in(place: Place, staging: bytes) -> str | None:
 
 
 def _replace(place: Place, tree: bytes) -> str:
-    kept = b".before-" + secrets.token_hex(4).encode()
+    kept = _beside(place, b".before-")
     try:
-        _rename(place, place.name, place.name + kept)
+        _rename(place, place.name, kept)
         _rename(place, tree, place.name)
     except BaseException:
         # Whatever came through of the two: a target that is missing gets the old one back.
         with contextlib.suppress(OSError):
-            _restore(place, place.name + kept)
+            _restore(place, kept)
         raise
-    return place.path + kept.decode()
+    return os.path.join(os.path.dirname(place.path), os.fsdecode(kept))
 
 
 def _restore(place: Place, kept: bytes) -> None:
