@@ -166,12 +166,13 @@ def of_workloads() -> set[str]:
         for workload in WORKLOADS:
             scenes = {step.actor: Scene(root, "relaxed") for step in workload.steps}
             for step in workload.steps:
-                if step.kind not in ("stuck write", "import big tree"):
+                if step.kind not in ("stuck write", "import big tree", "hurt", "rebuild", "rebuild in part"):
                     act(scenes[step.actor], step)
             for scene in scenes.values():
                 scene.close()
     kinds = {step.kind for workload in WORKLOADS for step in workload.steps}
-    return called | ({"restore_backup"} if "restore" in kinds else set())
+    functions = {"restore": "restore_backup", "rebuild": "repair_store"}
+    return called | {name for kind, name in functions.items() if kind in kinds}
 
 
 def of_schedules() -> set[str]:

@@ -110,6 +110,14 @@ def _flush_no_fork() -> None:
     forking._flush = lambda root, place: None
 
 
+def _flush_no_exchange() -> None:
+    """The names of the catalogs change without a flush between."""
+    from agent_world_distfs.recovering import exchanging
+
+    assert hasattr(exchanging, "flush_directory"), "catalogs are exchanged in another place: follow it"
+    exchanging.flush_directory = lambda path: None
+
+
 def _drop_lazily() -> None:
     """Whoever drops a snapshot is told before it is durable."""
     from agent_world_distfs.operations import snapshots
@@ -131,6 +139,7 @@ BUGS: dict[str, Callable[[], None]] = {
     "the file system is not flushed": _flush_no_file_system,
     "the names of many are not flushed": _flush_file_system_too_early,
     "a fork is not flushed": _flush_no_fork,
+    "an exchange is not flushed": _flush_no_exchange,
     "a drop is not flushed": _drop_lazily,
     "what is there is trusted": _trust_what_is_there,
     "errors of the log are forgotten": _forget_errors,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from agent_world_distfs import BlobNotFoundError, LocalCasStore, NotFoundError
-from replay.newer import mend, source_of
+from agent_world_distfs import BlobNotFoundError, CatalogError, LocalCasStore, NotFoundError
+from replay.newer import mend, rebuild, source_of
 from replay.steps import OTHER, World
 
 PATIENCE_S = 10.0
@@ -81,7 +81,9 @@ def observe(root: Path, wanted: Iterable[str]) -> Seen:
 
 
 def _observe(root: Path, wanted: Iterable[str]) -> Seen:
-    was_missing = False
+    was_missing, had_to_be_rebuilt = False, _is_damaged(root / "store")
+    if had_to_be_rebuilt:
+        rebuild(root / "store")
     try:
         store = LocalCasStore(root / "store", create=False, lock_timeout_s=5)
     except NotFoundError:
@@ -89,8 +91,8 @@ def _observe(root: Path, wanted: Iterable[str]) -> Seen:
         store = LocalCasStore(root / "store", lock_timeout_s=5)
     with store:
         report = store.audit_file_index(verify=True)
-        was_damaged = bool(report.corrupt_blob_hashes or report.missing_file_blob_hashes)
-        if was_damaged and source_of(root).exists():
+        has_lost_bytes = bool(report.corrupt_blob_hashes or report.missing_file_blob_hashes)
+        if has_lost_bytes and source_of(root).exists():
             mend(store, root)
             report = store.audit_file_index(verify=True)
         assert report.is_sound(), f"the audit says {report}"
@@ -100,7 +102,19 @@ def _observe(root: Path, wanted: Iterable[str]) -> Seen:
         _use(store)
         snapshots = _snapshots_of(store)
         copies = frozenset((name, _copy_in(root / name)) for name in COPIES if _is_whole(root / name))
+    was_damaged = has_lost_bytes or had_to_be_rebuilt
     return Seen("", was_missing, frozenset(files.items()), pins, blobs, copies, was_damaged, snapshots)
+
+
+def _is_damaged(place: Path) -> bool:
+    """Whether its catalog says so; nothing is opened to write before."""
+    try:
+        with LocalCasStore(place, create=False, read_only=True) as store:
+            return bool(store.audit_file_index().index_damage)
+    except NotFoundError:
+        return False
+    except CatalogError:
+        return True
 
 
 def _snapshots_of(store: LocalCasStore) -> frozenset[tuple[str, frozenset[tuple[str, str]]]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent_world_distfs import LocalCasStore, Transaction, restore_backup
+from agent_world_distfs import LocalCasStore, Transaction, repair_store, restore_backup
 from replay.steps import Act, Content, Effect, Scene, Step, World
 
 ROTTEN = (Content("kept", 20_000), Content("old", 20_000))
@@ -18,6 +19,36 @@ def damage(store: Path) -> None:
     rotten, missing = (store / "blobs" / content.hash[:2] / content.hash for content in ROTTEN)
     rotten.write_bytes(b"rotten" * 3_000)
     missing.unlink()
+
+
+def hurt(scene: Scene, _: Step) -> None:
+    """Flip a bit of a catalog that nobody has open, on a page that is not in the WAL."""
+    with open(scene.location / "catalog.db", "r+b") as catalog:
+        os.pwrite(catalog.fileno(), b"B", catalog.read().index(b"blake3"))
+        os.fsync(catalog.fileno())
+
+
+def rebuild(location: Path) -> None:
+    """Repair what is left of a store; all of the index comes back."""
+    report = repair_store(location)
+    assert report.is_whole()
+    assert report.salvaged_files is not None
+
+
+def _stop_rebuilding(scene: Scene, _: Step) -> None:
+    """The same, but it comes no further than to where nothing is ``catalog.db``."""
+    honest = os.rename
+
+    def rename(source: str, target: str) -> None:
+        if os.path.basename(target) == "catalog.db":
+            raise NotImplementedError
+        honest(source, target)
+
+    os.rename = rename  # type: ignore[assignment]
+    try:
+        rebuild(scene.location)
+    finally:
+        os.rename = honest
 
 
 def mend(store: LocalCasStore, root: Path) -> None:
@@ -115,6 +146,12 @@ NEWER: dict[str, tuple[Act, Effect]] = {
         lambda w, s, _: w,
     ),
     "repair": (lambda scene, _: mend(scene.store, scene.root), lambda w, s, _: replace(w, is_damaged=False)),
+    "hurt": (hurt, lambda w, s, _: replace(w, is_damaged=True)),
+    "rebuild in part": (_stop_rebuilding, lambda w, s, _: w),
+    "rebuild": (
+        lambda scene, _: rebuild(scene.location),
+        lambda w, s, _: replace(w, is_damaged=False),
+    ),
     "backup": (
         lambda scene, _: _nothing(scene.store.backup(scene.root / "backup")),
         lambda w, s, _: _copied(w, w.files, "backup"),

@@ -37,6 +37,7 @@ class Recording:
             "openat": self._open,
             "write": self._write,
             "pwrite64": self._pwrite,
+            "sendfile": self._send,
             "lseek": self._seek,
             "ftruncate": self._truncate,
             "truncate": self._truncate,
@@ -114,6 +115,11 @@ class Recording:
         _, path = descriptor(call.arguments[0])
         if self._is_here(path) and call.result > 0:
             self._store(call, path, int(call.arguments[3]))
+
+    def _send(self, call: Call) -> None:
+        """Copying by the system; from the traced disk to another place it is reading."""
+        if call.result > 0 and self._is_here(descriptor(call.arguments[0])[1]):
+            raise NotImplementedError("sendfile to the traced disk")
 
     def _store(self, call: Call, path: str, offset: int) -> None:
         data = unquote(call.arguments[1])[: call.result]

@@ -52,6 +52,10 @@ class Workload:
     errors: frozenset[str] = frozenset()
     is_damaged: bool = False
     """Whether it begins with a store that has lost bytes, see ``replay.newer``."""
+    since: int = 0
+    """The step from which on it is crashed: those before are for others to crash."""
+    weight: int = 1
+    """Of how many times as many states it needs: where each of several flushes counts."""
 
 
 @dataclass
@@ -176,6 +180,7 @@ class Run:
 
     def crash(self, seed: int, budget: int, stop_after: int, since: int = 0) -> Counts:
         """Try the states of all moments from step ``since`` on in turn, the telling ones of each first."""
+        since = max(since, self.workload.since)
         moments = [moment for moment in self.moments() if moment >= self._begun[since]]
         counts = Counts(moments=len(moments))
         turns = [_Turn(self, moment, seed) for moment in moments]

@@ -21,10 +21,20 @@ def _of(
     is_fresh: bool = False,
     errors: tuple[str, ...] = (),
     is_damaged: bool = False,
+    since: int = 0,
+    weight: int = 1,
 ) -> Workload:
     actors = dict.fromkeys(step.actor for step in steps)
     opening = [] if any(step.kind == "open" for step in steps) else [Step("open", actor=a) for a in actors]
-    return Workload(name, (*opening, *steps), is_fresh, errors=frozenset(errors), is_damaged=is_damaged)
+    return Workload(
+        name,
+        (*opening, *steps),
+        is_fresh,
+        errors=frozenset(errors),
+        is_damaged=is_damaged,
+        since=since,
+        weight=weight,
+    )
 
 
 WORKLOADS = [
@@ -153,6 +163,21 @@ WORKLOADS = [
     ),
     _of("scrub", Step("scrub"), Step("write", "n", LARGE), Step("scrub"), Step("scrub")),
     _of("repair", Step("repair"), Step("write", "n", NOTE), is_damaged=True),
+    _of(
+        "rebuild a damaged catalog",
+        Step("open", actor="first"),
+        Step("write", "n/small", SMALL, actor="first"),
+        Step("write", "old/small", LARGE, actor="first"),
+        Step("kill", actor="first"),  # so that there is a WAL with commits that are nowhere else
+        Step("hurt"),
+        Step("rebuild in part"),
+        Step("rebuild"),
+        Step("open"),
+        Step("write", "n/large", LARGE),
+        errors=("!NotImplementedError",),
+        since=5,
+        weight=4,
+    ),
     _of(
         "backup",
         Step("backup"),
