@@ -11,7 +11,7 @@ import pytest
 
 from agent_world_distfs import CatalogError, LocalCasStore, UnavailableError, repair_store
 from agent_world_distfs.flushing import flush_directory
-from agent_world_distfs.recovering import exchanging
+from agent_world_distfs.recovering import exchanging, repairing
 
 OLD = {f"old/{number:03}": b"old%d" % number for number in range(60)}
 IN_THE_LOG = {f"logged/{number}": b"logged%d" % number for number in range(5)}
@@ -138,6 +138,24 @@ def test_an_empty_file_that_somebody_opened_in_its_place_is_not_the_catalog(stat
         if not (state / "catalog.db").exists():
             (state / "catalog.db").touch()
             assert_mended(state, EXPECTED)
+
+
+def test_of_two_repairs_at_once_the_second_does_not_build_what_the_first_has_built(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_damage = repairing._find_damage
+
+    def find_and_be_late(place: str) -> tuple[str, ...]:
+        monkeypatch.undo()
+        found = find_damage(place)
+        assert repair_store(damaged).is_whole()
+        return found
+
+    monkeypatch.setattr(repairing, "_find_damage", find_and_be_late)
+    with pytest.raises(UnavailableError, match="somebody else has repaired"):
+        repair_store(damaged)
+    assert len(list(damaged.glob("catalog.db.damaged-????????"))) == 1
+    assert contents(damaged) == EXPECTED
 
 
 def test_who_opens_the_store_in_the_moment_when_it_has_no_catalog_is_told_to_wait(

@@ -22,6 +22,7 @@ from agent_world_distfs.errors import (
     CorruptError,
     IncompatibleStoreError,
     NotFoundError,
+    UnavailableError,
 )
 from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.local import LocalCasStore, catalog_of
@@ -51,7 +52,7 @@ def repair_store(
 
     Raises:
         NotFoundError: there is no store, nor what is left of one.
-        UnavailableError: the catalog has to be built anew, and somebody has the store open.
+        UnavailableError: the catalog has to be built anew, and somebody has it open, or has just done that.
         IncompatibleStoreError: it is a store of another format, or its catalog a symlink.
     """
     place, sources = as_host_path(location), list_sources(sources)
@@ -60,11 +61,14 @@ def repair_store(
         if not dry_run:
             _restore_locks(place)
             _restore_directories(place)
+        examined = _identity_of(place)
         damage = _find_damage(place)
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
             return store.repair(sources, dry_run=dry_run, progress=progress)
     with held_alone(place, create=not dry_run), translated(place):
+        if _identity_of(place) != examined:  # building a whole one anew would cost its change log
+            raise UnavailableError(f"{place}: somebody else has repaired the store: retry")
         if dry_run:
             return _try_rebuilding(place, sources, progress)
         rebuilt = rebuild(place, sources)
@@ -101,6 +105,13 @@ def _restore_directories(place: str) -> None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.path.join(place, name))
                 flush_directory(place)
+
+
+def _identity_of(place: str) -> int | None:
+    """Which file the catalog is, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.lstat(os.path.join(place, "catalog.db")).st_ino
+    return None
 
 
 def _names_in(directory: str) -> set[str]:
