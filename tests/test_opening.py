@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 
-from agent_world_distfs import HashAlgorithm, InvalidInputError, LocalCasStore, open_store
+from agent_world_distfs import HashAlgorithm, InvalidInputError, LocalCasStore, StoreBusyError, open_store
 from agent_world_distfs.catalog.schema import create_catalog
 from calls import LARGE, fill
 from children import Start, faulty
@@ -194,6 +196,27 @@ def half_made() -> dict[str, Callable[[Path], object]]:
         ),
         "catalog": catalog_made,
     }
+
+
+def test_a_directory_that_is_locked_is_waited_for_in_time(tmp_path: Path) -> None:
+    """By the command flock, say, which a scheduler has started with the store's own directory."""
+    root = tmp_path / "store"
+    root.mkdir()
+    fd = os.open(root, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(StoreBusyError) as raised:
+            LocalCasStore(root, lock_timeout_s=0.05)
+        assert raised.value.timeout_s == 0.05
+        assert not (root / "catalog.db").exists()
+        Timer(0.05, fcntl.flock, (fd, fcntl.LOCK_UN)).start()
+        with LocalCasStore(root) as store:
+            store.write_file("a", b"x")
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with LocalCasStore(root, lock_timeout_s=0) as store:  # which is there already
+            assert store.read_file("a") == b"x"
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("last", half_made().keys())

@@ -1,18 +1,21 @@
 """A new store in a directory, or the one that is there.
 
 The catalog appears last, complete, by a rename: a directory without one is not a store yet; if it is
-otherwise empty, creating a store continues there. Creation is serialized by a lock on the directory.
+otherwise empty, creating a store continues there. Creation is serialized by a lock on the directory. It is
+quick, and death releases the lock; but others may have locked the directory for their own purposes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
+import time
+from collections.abc import Iterator
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.lock_files import LockFile
 from agent_world_distfs.catalog.schema import create_catalog
 from agent_world_distfs.engine.handles import hold_handle
 from agent_world_distfs.errors import (
@@ -25,7 +28,6 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush_directory, flush_name
-from agent_world_distfs.lock_descriptors import open_to_lock
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.records import HashAlgorithm
 
@@ -33,10 +35,13 @@ _SKELETON = {"blobs", "tmp", "locks", "reserve"}
 _LATER = {"hints", "quarantine"}
 
 
-def find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bool, read_only: bool) -> None:
+def find_or_create(
+    location: str, algorithm: HashAlgorithm | None, *, create: bool, read_only: bool, timeout_s: float
+) -> None:
     """Make sure that there is a store that may be opened; with ``create``, by making one where there is none.
 
     Raises:
+        StoreBusyError: somebody else has the directory locked for so long.
         NotFoundError: there is none, and none is to be made.
         IncompatibleStoreError: something else is there, the catalog is a symlink, or the file system
             cannot lock.
@@ -57,7 +62,8 @@ def find_or_create(location: str, algorithm: HashAlgorithm | None, *, create: bo
             raise NotFoundError(location, "no store here")
         _make_directories(location)
         require_lockable(location)
-        _create(location, algorithm or HashAlgorithm.BLAKE3)
+        with _locked(location, timeout_s):
+            _create(location, algorithm or HashAlgorithm.BLAKE3)
     except WorldError:
         raise
     except (FileExistsError, NotADirectoryError) as error:
@@ -94,29 +100,35 @@ def _require_regular(location: str) -> None:
         raise CatalogError(f"{catalog} is empty: run `distfs repair`")
 
 
-def _create(location: str, algorithm: HashAlgorithm) -> None:
-    lock = open_to_lock(location, os.O_RDONLY | os.O_DIRECTORY)
+@contextlib.contextmanager
+def _locked(location: str, timeout_s: float) -> Iterator[None]:
+    lock = LockFile(location, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        lock.flock(fcntl.LOCK_EX)  # creation is quick, and death releases the lock
-        catalog = os.path.join(location, "catalog.db")
-        if os.path.lexists(catalog):
-            return
-        _refuse_foreign(location)
-        DirectoryBlobs.create(location)
-        os.makedirs(os.path.join(location, "locks"), exist_ok=True)
-        Gate.create(os.path.join(location, "locks"))
-        # Named like the directory of a session without a lock, so that tidying removes what a crash leaves.
-        workshop = os.path.join(location, "tmp", f"new-{secrets.token_hex(8)}")
-        os.mkdir(workshop)
-        create_catalog(os.path.join(workshop, "catalog.db"), algorithm)
-        flush_directory(os.path.join(location, "locks"))
-        flush_directory(location)  # or a power cut may keep the catalog's name and lose those beside it
-        os.rename(os.path.join(workshop, "catalog.db"), catalog)
-        with contextlib.suppress(FileNotFoundError):  # an opener may already have removed it
-            os.rmdir(workshop)
-        _flush_names(location)
+        lock.acquire(time.monotonic() + timeout_s, timeout_s)
+        yield
     finally:
+        lock.release()
         lock.close()
+
+
+def _create(location: str, algorithm: HashAlgorithm) -> None:
+    catalog = os.path.join(location, "catalog.db")
+    if os.path.lexists(catalog):
+        return
+    _refuse_foreign(location)
+    DirectoryBlobs.create(location)
+    os.makedirs(os.path.join(location, "locks"), exist_ok=True)
+    Gate.create(os.path.join(location, "locks"))
+    # Named like the directory of a session without a lock, so that tidying removes what a crash leaves.
+    workshop = os.path.join(location, "tmp", f"new-{secrets.token_hex(8)}")
+    os.mkdir(workshop)
+    create_catalog(os.path.join(workshop, "catalog.db"), algorithm)
+    flush_directory(os.path.join(location, "locks"))
+    flush_directory(location)  # or a power cut may keep the catalog's name and lose those beside it
+    os.rename(os.path.join(workshop, "catalog.db"), catalog)
+    with contextlib.suppress(FileNotFoundError):  # an opener may already have removed it
+        os.rmdir(workshop)
+    _flush_names(location)
 
 
 def _make_directories(location: str) -> None:

@@ -52,7 +52,8 @@ class LocalCasStore(CasStore):
         hash_algorithm: None uses the store's own, and BLAKE3 for a new store.
         durability: "full": an acknowledged write survives a power cut. "relaxed": it survives a crash of the
             process; a power cut may lose the last moments, never consistency.
-        lock_timeout_s: how long a write waits for the write lock before StoreBusyError.
+        lock_timeout_s: how long a write waits for the write lock before StoreBusyError; and the creation of a
+            store for one that somebody has on the directory itself.
         create: whether to create a store if there is none.
         read_only: refuse all changes; works on a directory that cannot be written if the WAL is empty.
 
@@ -62,6 +63,7 @@ class LocalCasStore(CasStore):
             cannot lock, or a SQLite library that can corrupt what processes share.
         CatalogError: the catalog is damaged, or missing beside its blobs.
         UnavailableError: read-only, and the WAL would have to be written first.
+        StoreBusyError: to be created, but the directory is locked, say by the command ``flock``.
     """
 
     _catalog: SqliteCatalog
@@ -87,7 +89,7 @@ class LocalCasStore(CasStore):
             "create": create,
             "read_only": read_only,
         }
-        find_or_create(location, hash_algorithm, create=create, read_only=read_only)
+        find_or_create(location, hash_algorithm, create=create, read_only=read_only, timeout_s=lock_timeout_s)
         handle = _hold_handle(location)
         try:
             catalog = _open_catalog(location, durability, lock_timeout_s, read_only=read_only)
