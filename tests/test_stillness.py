@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agent_world_distfs import LocalCasStore, UnavailableError
+from agent_world_distfs import LocalCasStore, UnavailableError, local
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from children import MakeDisk, Start, cannot_run
 
 
@@ -40,6 +42,24 @@ def test_no_answer_is_given_once_somebody_else_has_written(
                 ask()
         writer.tell()
         writer.finish()
+    subprocess.run(["umount", view.parent], check=True)
+
+
+def test_a_log_that_fills_while_the_store_is_opened_is_not_taken_for_an_old_one(
+    seen_read_only: tuple[Path, Path], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writable, view = seen_read_only
+    writer = start("hear(); LocalCasStore(location).write_file('a', b'2'); say('written'); hear()", writable)
+
+    def open_late(*args: Any, **options: Any) -> SqliteCatalog:
+        writer.tell()
+        assert writer.hear() == "written"
+        return SqliteCatalog(*args, **options)
+
+    monkeypatch.setattr(local, "SqliteCatalog", open_late)
+    with pytest.raises(UnavailableError, match="once writable"):
+        LocalCasStore(view, read_only=True)
+    writer.kill()
     subprocess.run(["umount", view.parent], check=True)
 
 

@@ -35,7 +35,6 @@ from agent_world_distfs.errors import (
     StorageError,
     StorageFullError,
     StorageIOError,
-    UnavailableError,
     WorldError,
 )
 from agent_world_distfs.paths import check_name
@@ -209,20 +208,13 @@ def _open_catalog(location: str, durability: str, lock_timeout_s: float, *, read
 
 def _connect(location: str, *, is_flushed: bool, timeout_s: float, read_only: bool) -> SqliteCatalog:
     path = os.path.join(location, "catalog.db")
-    immutable = read_only and not os.access(location, os.W_OK)
-    if immutable:
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path + "-wal").st_size:
-                raise UnavailableError(
-                    f"{location}: the WAL is not empty: open the store once writable first"
-                )
     return SqliteCatalog(
         path,
         os.path.join(location, "locks"),
         is_flushed=is_flushed,
         timeout_s=timeout_s,
         read_only=read_only,
-        immutable=immutable,
+        immutable=read_only and not os.access(location, os.W_OK),
     )
 
 

@@ -2,7 +2,9 @@
 
 SQLite cannot share the WAL there, and is told that the file does not change. A process with write permission
 can break that assumption at any time; what was read meanwhile may be half of one state and half of another.
-So each answer is given only if nothing has changed since the store was opened.
+So each answer is given only if nothing has changed since the store was opened. And since SQLite overlooks the
+WAL there, nothing may be in it then: that is seen with the same look, or what came between two would count as
+having been there before.
 """
 
 from __future__ import annotations
@@ -14,11 +16,18 @@ from agent_world_distfs.os_failures import translated
 
 
 class Stillness:
-    """A catalog and its WAL as they were when it was opened."""
+    """A catalog as it was when it was opened, its WAL empty.
+
+    Raises:
+        UnavailableError: it is not.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._before = self._look()
+        if self._before[1]:
+            reason = "the WAL is not empty: open the store once writable first"
+            raise UnavailableError(f"{os.path.dirname(path)}: {reason}")
 
     def require(self) -> None:
         """Raise UnavailableError if anything is not as it was."""
