@@ -17,6 +17,8 @@ import pytest
 from agent_world_distfs import FileConflictError, LocalCasStore, StoreBusyError, UnavailableError
 from agent_world_distfs.catalog import lock_waits
 from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.local import catalog_of
 from children import Child, Start
 
 
@@ -305,6 +307,36 @@ def test_processes_take_turns(location: Path, start: Start) -> None:
 
 
 # --- not by its own holder --------------------------------------------------------------------
+
+
+def test_a_signal_handler_that_writes_much_while_its_thread_copies_the_log_does_not_wait_for_itself(
+    location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, raised = SqliteCatalog._checkpoint_wal, list[BaseException]()
+
+    def handle(*_: object) -> None:
+        store.write_file("few", b"x")
+        try:
+            store.write_files((f"many/{number}", b"x") for number in range(40))
+        except StoreBusyError as error:
+            raised.append(error)
+
+    def copy_interrupted(self: SqliteCatalog) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+        honest(self)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with LocalCasStore(location) as store:
+            monkeypatch.setattr(SqliteCatalog, "_checkpoint_wal", copy_interrupted)
+            began = time.monotonic()
+            catalog_of(store)._shorten_wal()
+            assert time.monotonic() - began < 30
+            assert len(raised) == 1
+            store.write_files((f"many/{number}", b"x") for number in range(40))
+            assert len(store.list_files()) == 41
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_signal_handler_that_writes_inside_a_write_is_refused_and_breaks_nothing(
