@@ -208,6 +208,8 @@ def test_without_a_history_an_import_hides_what_was_before_it(store: LocalCasSto
     with pytest.raises(HistoryExpiredError) as raised:
         store.list_files_at(before)
     assert raised.value.first_seq == change.seq
+    report = store.expire_history()
+    assert (report.first_seq, report.first_state_seq) == (store.log_range().first_seq, change.seq)
 
 
 # --- the rest -----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def test_a_setting_that_cannot_be_is_refused(store: LocalCasStore) -> None:
         ("keep", True, InvalidInputError),
         ("keep_history", 1, InvalidInputError),
         ("history_max_bytes", -1, InvalidInputError),
+        ("history_max_bytes", 1 << 63, InvalidInputError),
         ("history_max_bytes", "1", TypeError),
     ):
         with pytest.raises(error):

@@ -94,8 +94,79 @@ def test_settings_are_shown_and_set(kept: Distfs) -> None:
         "history_max_bytes: 7",
     ]
     assert kept.json("settings", "history_max_bytes", "none")["history_max_bytes"] is None
-    for arguments in (["keep_history"], ["keep_history", "yes"], ["keep_history", "1"], ["other", "on"]):
-        kept("settings", *arguments, code=2)
+    assert kept.json("settings", "history_max_bytes", "10 GB")["history_max_bytes"] == 10**10
+    assert kept.json("settings", "history_max_bytes") == {"history_max_bytes": 10**10}
+    assert kept("settings", "keep_history").lines == ["keep_history: on"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("keep_history", "yes", "keep_history is on or off, not 'yes'"),
+        ("keep_history", "1", "keep_history is on or off, not '1'"),
+        ("keep_history", "none", "keep_history is on or off, not 'none'"),
+        (
+            "history_max_bytes",
+            "on",
+            "history_max_bytes is a number or a size such as 10GB, or none, not 'on'",
+        ),
+        ("history_max_age_ms", "off", "history_max_age_ms is a number, or none, not 'off'"),
+        ("history_max_age_ms", "10GB", "history_max_age_ms is a number, or none, not '10GB'"),
+        ("history_max_bytes", "9223372036854775808", "history_max_bytes is a number from 0 to "),
+        ("history_max_bytes", "9000000000TB", "history_max_bytes is a number from 0 to "),
+        ("other", "on", "there is no setting 'other', only keep_history, "),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_in_its_own_words(
+    kept: Distfs, name: str, value: str, why: str
+) -> None:
+    before = kept.json("settings")
+    assert kept.error("settings", name, value, code=2)["message"].startswith(why)
+    assert kept.json("settings") == before
+
+
+def test_settings_of_a_name_that_is_none_are_refused(kept: Distfs) -> None:
+    assert "no setting 'other'" in kept.error("settings", "other", code=2)["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["log", "--since", "abc"], "'abc' is not a SEQ: the number with which an id in `distfs log` begins"),
+        (["diff", "s-a"], "'s-a' is not a SEQ: "),
+        (["watch", "--timeout", "abc"], "'abc' is not a number of seconds"),
+        (["watch", "--timeout", "nan"], "'nan' is not a number of seconds"),
+        (["expire", "--max-age-ms", "1.5"], "'1.5' is not a whole number from 0 on"),
+        (["expire", "--max-bytes", "much"], "'much' is not a number of bytes, nor a size such as 10GB"),
+        (["snapshot", "prune", "--keep-last", "-1"], "'-1' is not a whole number from 0 on"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_no_number_is_refused_in_plain_words(kept: Distfs, arguments: list[str], why: str) -> None:
+    error = kept.error(*arguments, code=2)
+    assert error["kind"] == "UsageError"
+    assert why in error["message"]
+
+
+def test_a_limit_of_expiry_may_be_a_size(kept: Distfs) -> None:
+    for data in (b"1" * 2_000, b"2", b"3"):
+        kept.write("a", data)
+    assert kept.json("expire", "--max-bytes", "3kB")["expired_transactions"] == 0
+    assert kept.json("expire", "--max-bytes", "1kB")["expired_transactions"] == 2
+
+
+def test_expiry_says_of_states_what_a_diff_of_them_says(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    distfs("import", distfs("export").text.strip())
+    distfs.write("a", b"2")
+    refused = distfs.error("diff", "0", code=2)
+    report = distfs.json("expire")
+    assert report["first_seq"] == 0
+    assert report["first_state_seq"] == refused["first_seq"] > 0
+    assert len(distfs.json("log", "--since", "0")["changes"]) == 3
+    known = f"changes since 0 and states from {refused['first_seq']} on are known"
+    assert distfs("expire").lines == [f"Forgot 0 transactions; {known}."]
+    assert distfs.json("diff", str(refused["first_seq"]))["differences"]
 
 
 def test_what_expired_is_not_known_any_more(kept: Distfs) -> None:

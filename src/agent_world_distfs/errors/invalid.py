@@ -46,7 +46,7 @@ class HistoryExpiredError(InvalidInputError):
         self.first_seq = first_seq
 
     def __str__(self) -> str:
-        return f"the history since {self.seq} is not known any more, only since {self.first_seq}"
+        return f"the history from {self.seq} on is not completely known, only from {self.first_seq} on"
 
 
 class HistoryNotKeptError(InvalidInputError):

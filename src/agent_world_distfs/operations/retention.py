@@ -7,6 +7,7 @@ collected, by the rules of every collection.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -22,6 +23,9 @@ STEP = 1_000
 
 LEFT_TRANSACTIONS = 4_096
 """How many are still known when a history is not kept any more: as many as where there never was one."""
+
+LARGEST = (1 << 63) - 1
+"""More than any store can have of anything; what SQLite can hold."""
 
 KEEP = "keep_history"
 LIMITS = tuple(field.name for field in fields(StoreSettings) if field.name != KEEP)
@@ -73,8 +77,8 @@ def check_limit(name: str, value: int) -> int:
     """Return ``value`` if it can be a limit."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is a number or None, not {type(value).__name__}")
-    if value < 0:
-        raise InvalidInputError(f"{name} is negative: {value}")
+    if not 0 <= value <= LARGEST:
+        raise InvalidInputError(f"{name} is a number from 0 to {LARGEST}, not {value}")
     return value
 
 
@@ -92,7 +96,17 @@ def expire(catalog: Catalog, blobs: BlobFiles, bounds: Bounds | None) -> ExpiryR
     while floor > (state := catalog.read(lambda tx: tx.log_state())).floor:
         step = min(floor, state.floor + STEP)
         removing(catalog, blobs, partial(catalog.write, partial(_forget, last=step)))
-    return ExpiryReport(expired, catalog.read(lambda tx: tx.log_state()).floor)
+    return ExpiryReport(expired, *_begins(catalog))
+
+
+def _begins(catalog: Catalog) -> tuple[int, int]:
+    """Since when changes are known, and since when states."""
+    while True:
+        state = catalog.read(lambda tx: tx.log_state())
+        with suppress(HistoryExpiredError):  # another expiry: look where that leaves it
+            imports = iter_changes(catalog, state.floor, state.last, lambda change: change.is_import)
+            unknown = [change.seq for change in imports if change.replaced is None]
+            return state.floor, max([state.floor, *unknown])
 
 
 def _forget(tx: CatalogWriter, last: int) -> None:

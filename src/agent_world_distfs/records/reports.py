@@ -75,10 +75,15 @@ class PruneReport:
 
 @dataclass(frozen=True, slots=True)
 class ExpiryReport:
-    """How many transactions expired; the history now begins at ``first_seq``."""
+    """How many transactions expired; the changes since ``first_seq`` are known.
+
+    ``first_state_seq``: states from it on are known, too. It is later where a whole index has been replaced
+    while no history was kept: what it was before is not recorded.
+    """
 
     expired_transactions: int
     first_seq: int
+    first_state_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

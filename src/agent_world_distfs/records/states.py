@@ -50,8 +50,9 @@ class FileDifference:
 class LogRange:
     """How far back the change log reaches.
 
-    ``first_seq``: the state at it and the changes since are known. ``last_seq``: that of the last
-    transaction. ``kept_from_seq``: states from it on can be read with their contents; None: none can.
+    ``first_seq``: the changes since are known, and the state at it, unless a later import replaced a whole
+    index while no history was kept. ``last_seq``: that of the last transaction.
+    ``kept_from_seq``: states from it on can be read with their contents; None: none can.
     """
 
     first_seq: int

@@ -9,11 +9,10 @@ import click
 from agent_world_distfs import Change, FileDifference, UndoReport
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
-from agent_world_distfs.faces.cli.options import command, takes_path
+from agent_world_distfs.faces.cli.options import command, seconds, seq, takes_path
 from agent_world_distfs.paths import check_prefix
 
-_seq = click.IntRange(min=0)
-_takes_since = click.option("--since", type=_seq, metavar="SEQ", help="Only changes after this state.")
+_takes_since = click.option("--since", type=seq, metavar="SEQ", help="Only changes after this state.")
 _takes_prefix = click.option(
     "--prefix",
     default="",
@@ -75,8 +74,8 @@ def deed_of(change: Change | FileDifference) -> str:
 
 
 @command("diff", "distfs diff 120 134", "distfs diff 120")
-@click.argument("seq_a", type=_seq, metavar="SEQ")
-@click.argument("seq_b", type=_seq, metavar="[SEQ]", required=False)
+@click.argument("seq_a", type=seq, metavar="SEQ")
+@click.argument("seq_b", type=seq, metavar="[SEQ]", required=False)
 @_takes_prefix
 @pass_invocation
 def diff(invocation: Invocation, seq_a: int, seq_b: int | None, prefix: str) -> None:
@@ -95,9 +94,7 @@ def diff(invocation: Invocation, seq_a: int, seq_b: int | None, prefix: str) -> 
 @command("watch", "distfs watch", "distfs watch --prefix notes/ --json | while read -r change; do date; done")
 @_takes_since
 @_takes_prefix
-@click.option(
-    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End when nothing came for this long."
-)
+@click.option("--timeout", type=seconds, metavar="SECONDS", help="End when nothing came for this long.")
 @pass_invocation
 def watch(invocation: Invocation, *, since: int | None, prefix: str, timeout: float | None) -> None:
     """Print changes as they are committed, by any process, until Ctrl-C.

@@ -162,6 +162,57 @@ def takes_hash_algorithm(help_text: str) -> Callable[[Decorated], Decorated]:
     )
 
 
+# Types of options: click's own say of a word that it is "not a valid integer range".
+
+
+def count(value: object) -> int:
+    """A whole number that is not negative."""
+    return _required(parse_count(str(value)), value, "a whole number from 0 on")
+
+
+def seq(value: object) -> int:
+    """The number of a state of the index."""
+    return _required(
+        parse_count(str(value)), value, "a SEQ: the number with which an id in `distfs log` begins"
+    )
+
+
+def size(value: object) -> int:
+    """A number of bytes, or a size."""
+    return _required(parse_size(str(value)), value, "a number of bytes, nor a size such as 10GB")
+
+
+def seconds(value: object) -> float:
+    """A time to wait."""
+    try:
+        found = float(str(value))
+    except ValueError:
+        found = -1.0
+    return _required(found if found >= 0 else None, value, "a number of seconds")  # nan is none
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _required(number: Number | None, value: object, meaning: str) -> Number:
+    if number is None:
+        raise click.BadParameter(f"{str(value)[:80]!r} is not {meaning}")
+    return number
+
+
+def parse_count(text: str) -> int | None:
+    """A whole number that is not negative; None if it is none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,40}", text, re.ASCII) else None
+
+
+def parse_size(text: str) -> int | None:
+    """A number of bytes, plain (``1000``) or with a unit (``10GB``, ``500MiB``); None if it is none."""
+    match = re.fullmatch(r"([0-9]{1,40}) ?([A-Za-z]*)", text, re.ASCII)
+    if match is None or (match[2] and match[2] not in _BYTES):
+        return None
+    return int(match[1]) * _BYTES.get(match[2], 1)
+
+
 _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}

@@ -3,72 +3,76 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import click
 
 from agent_world_distfs import InvalidInputError, StoreSettings
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
-from agent_world_distfs.faces.cli.options import command
+from agent_world_distfs.faces.cli.options import command, count, parse_count, parse_size, size
 
-_WORDS = {"on": True, "off": False, "none": None}
+_SWITCH = {"on": True, "off": False}
 _NAMES = tuple(field.name for field in dataclasses.fields(StoreSettings))
-_limit = click.IntRange(min=0)
 
 
 @command(
     "settings",
     "distfs settings",
     "distfs settings keep_history on",
-    "distfs settings history_max_transactions 10000",
+    "distfs settings history_max_bytes 10GB",
 )
 @click.argument("name", required=False)
 @click.argument("value", required=False)
 @pass_invocation
 def settings(invocation: Invocation, name: str | None, value: str | None) -> None:
-    """Show the settings of the store, or set one. They are the same for every process that has it open.
+    """Show the settings of the store, or one of them, or set one. They are the same for every process.
 
     keep_history is on or off: whether overwritten or removed contents are kept. The others are a number, or
     none for no limit; they say what `distfs expire` forgets: history_max_age_ms, history_max_transactions,
-    history_max_bytes.
+    history_max_bytes, which may be a size such as 10GB.
     """
-    if name is None:
-        with invocation.read_store() as store:
-            found = store.settings()
-    elif value is None:
-        raise click.UsageError(
-            f"a VALUE for {name} is missing; without NAME and VALUE all settings are shown"
-        )
-    elif name not in _NAMES:
+    if name is not None and name not in _NAMES:
         raise InvalidInputError(f"there is no setting {name[:80]!r}, only {', '.join(_NAMES)}")
+    if name is None or value is None:
+        with invocation.read_store() as store:
+            found = output.fields(store.settings())
     else:
-        parsed = _parse(value)
+        parsed = _parse(name, value)
         with invocation.open_store() as store:
-            found = store.set_setting(name, parsed)
+            found = output.fields(store.set_setting(name, parsed))
+    if name is not None and value is None:
+        found = {name: found[name]}
     invocation.answer(found, _lines(found))
 
 
-def _parse(value: str) -> int | None:
-    if value in _WORDS:
-        return _WORDS[value]
-    if value.isascii() and value.isdecimal():
-        return int(value)
-    raise InvalidInputError(f"a setting is a number, on, off or none, not {value[:80]!r}")
+def _parse(name: str, text: str) -> int | None:
+    if name == "keep_history":
+        if text in _SWITCH:
+            return _SWITCH[text]
+        raise InvalidInputError(f"{name} is on or off, not {text[:80]!r}")
+    if text == "none":
+        return None
+    number = parse_size(text) if name.endswith("_bytes") else parse_count(text)
+    if number is None:
+        size = " or a size such as 10GB" if name.endswith("_bytes") else ""
+        raise InvalidInputError(f"{name} is a number{size}, or none, not {text[:80]!r}")
+    return number
 
 
-def _lines(found: StoreSettings) -> list[str]:
+def _lines(found: Mapping[str, object]) -> list[str]:
     shown = {True: "on", False: "off", None: "none"}
     return [
         f"{name}: {shown[value] if value is None or isinstance(value, bool) else value}"
-        for name, value in output.fields(found).items()
+        for name, value in found.items()
     ]
 
 
 @command("expire", "distfs expire", "distfs expire --max-age-ms 86400000")
-@click.option("--before", "before_seq", type=_limit, metavar="SEQ", help="States before this one.")
-@click.option("--max-age-ms", type=_limit, metavar="MS", help="What is older than this.")
-@click.option("--max-transactions", type=_limit, metavar="N", help="Forget all but the last N.")
-@click.option("--max-bytes", type=_limit, metavar="BYTES", help="What made more old bytes than this.")
+@click.option("--before", "before_seq", type=count, metavar="SEQ", help="States before this one.")
+@click.option("--max-age-ms", type=count, metavar="MS", help="What is older than this.")
+@click.option("--max-transactions", type=count, metavar="N", help="Forget all but the last N.")
+@click.option("--max-bytes", type=size, metavar="BYTES", help="What made more old bytes than this.")
 @pass_invocation
 def expire(
     invocation: Invocation,
@@ -91,4 +95,6 @@ def expire(
             max_bytes=max_bytes,
         )
     forgot = output.counted(report.expired_transactions, "transaction")
-    invocation.answer(report, [f"Forgot {forgot}; states from {report.first_seq} on are known."])
+    changes = f"changes since {report.first_seq} and " if report.first_seq != report.first_state_seq else ""
+    known = f"{changes}states from {report.first_state_seq} on are known"
+    invocation.answer(report, [f"Forgot {forgot}; {known}."])

@@ -16,6 +16,7 @@ from agent_world_distfs.faces.cli.options import (
     StoreCommand,
     StoreGroup,
     command,
+    count,
     each,
     takes_directory,
     takes_place,
@@ -163,9 +164,7 @@ def drop(invocation: Invocation, *, names: tuple[str, ...]) -> None:
 
 
 def _keeps(what: str, meaning: str) -> _Decorator:
-    return click.option(
-        f"--keep-{what}", type=click.IntRange(min=0), default=0, metavar="N", help=f"Keep {meaning}."
-    )
+    return click.option(f"--keep-{what}", type=count, default=0, metavar="N", help=f"Keep {meaning}.")
 
 
 @_command(

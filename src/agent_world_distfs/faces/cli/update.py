@@ -10,7 +10,7 @@ import click
 from agent_world_distfs import Retry
 from agent_world_distfs.faces.cli.failures import CommandFailedError
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
-from agent_world_distfs.faces.cli.options import command, takes_path
+from agent_world_distfs.faces.cli.options import command, seconds, takes_path
 
 
 @command(
@@ -24,7 +24,7 @@ from agent_world_distfs.faces.cli.options import command, takes_path
 @click.option(
     "--deadline",
     "deadline_s",
-    type=click.FloatRange(min=0),
+    type=seconds,
     default=Retry().deadline_s,
     show_default=True,
     metavar="SECONDS",
