@@ -28,7 +28,7 @@ from agent_world_distfs.errors import (
 )
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush_directory, flush_name
-from agent_world_distfs.os_failures import translate
+from agent_world_distfs.os_failures import translate, translate_reading
 from agent_world_distfs.records import HashAlgorithm
 
 _SKELETON = {"blobs", "tmp", "locks", "reserve"}
@@ -43,13 +43,14 @@ def find_or_create(
     Raises:
         StoreBusyError: somebody else has the directory locked for so long.
         NotFoundError: there is none, and none is to be made.
+        StorageError: a directory on the way may not be entered.
         IncompatibleStoreError: something else is there, the catalog is a symlink, or the file system
             cannot lock.
         CatalogError: the catalog is no file, or gone from beside its blobs, or a repair was cut off.
         UnavailableError: a repair is about to give the catalog its name.
     """
     try:
-        if os.path.lexists(os.path.join(location, "catalog.db")):
+        if _has_catalog(location):
             _require_regular(location)
             require_lockable(location, can_write=not read_only or os.access(location, os.W_OK))
             if not read_only:
@@ -69,7 +70,17 @@ def find_or_create(
     except (FileExistsError, NotADirectoryError) as error:
         raise IncompatibleStoreError(location, "not a directory") from error
     except OSError as error:
-        raise translate(error, location) from error
+        is_to_change = create or not read_only
+        raise (translate if is_to_change else translate_reading)(error, location) from error
+
+
+def _has_catalog(location: str) -> bool:
+    """Whether something has its name; where that may not be known, an error says so."""
+    try:
+        os.lstat(os.path.join(location, "catalog.db"))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _make_place_for_sessions(location: str) -> None:

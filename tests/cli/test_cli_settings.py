@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import pwd
 import shutil
 import subprocess
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from children import cannot_run
 from cli.running import Distfs
 
 HASH = "0" * 64
@@ -184,4 +185,30 @@ def test_what_writes_says_that_it_may_not(public: Distfs, command: str) -> None:
     public.write("a", b"1")
     done = run_without_rights(public, *command.split())
     assert done.returncode == 6
-    assert re.fullmatch(rb"distfs: \S+/world\S*: [^\n]+\n", done.stderr)
+    owner = pwd.getpwuid(os.geteuid()).pw_name
+    told = f"no permission to write to the store at {public.location}: it belongs to {owner}"
+    assert done.stderr.decode() == f"distfs: {told}\n"
+
+
+@pytest.mark.parametrize("command", ["ls", "rm a", "audit"])
+def test_a_store_in_a_directory_that_may_not_be_entered_is_not_said_to_be_missing(
+    public: Distfs, command: str
+) -> None:
+    if os.geteuid() != 0:
+        cannot_run("only root can be another user")
+    inner = Distfs(public.place / "closed" / "world", public.place)
+    inner.write("a", b"1")
+    (public.place / "closed").chmod(0o700)
+    done = run_without_rights(inner, *command.split())
+    assert done.returncode == 6
+    assert done.stderr.decode().startswith("distfs: ")
+    assert "ermission" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["write", "a"], ["rm", "a"], ["init"], ["checkout", "out"]])
+def test_a_file_as_store_is_told_to_be_no_directory(distfs: Distfs, arguments: list[str]) -> None:
+    file = distfs.file("file", b"mine")
+    for location in (file, file / "below"):
+        error = distfs.error(*arguments, "--store", location, code=7)
+        assert (error["kind"], error["reason"]) == ("IncompatibleStoreError", "not a directory")
+    assert file.read_bytes() == b"mine"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TypeGuard
 
@@ -25,6 +26,7 @@ from agent_world_distfs.errors import (
     NotFoundError,
     OutcomeUnknownError,
     StorageError,
+    StorageReadOnlyError,
     UnavailableError,
     WorldError,
 )
@@ -161,4 +163,17 @@ def _sentence(error: BaseException) -> str:
         return f"unexpected {type(error).__name__}: {error}"
     if isinstance(error, CorruptError | BlobNotFoundError) and error.location is not None:
         return f"{error.location}: {error}"
+    if isinstance(error, StorageReadOnlyError) and os.path.basename(error.path) == "catalog.db":
+        return _not_writable(os.path.dirname(error.path))
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
+
+
+def _not_writable(location: str) -> str:
+    """What SQLite calls an attempt to write a readonly database."""
+    with suppress(OSError):
+        if os.statvfs(location).f_flag & os.ST_RDONLY:
+            return f"the store at {location} is on a file system that is mounted read-only"
+    with suppress(OSError, KeyError):
+        owner = pwd.getpwuid(os.stat(location).st_uid).pw_name
+        return f"no permission to write to the store at {location}: it belongs to {owner}"
+    return f"no permission to write to the store at {location}"

@@ -38,6 +38,8 @@ class Invocation:
             return not os.listdir(self.place())
         except FileNotFoundError:
             return True
+        except OSError:  # opening it will tell
+            return False
 
     def make_store(self, hash_algorithm: HashAlgorithm | None = None) -> LocalCasStore:
         """The store, made if it is missing."""
