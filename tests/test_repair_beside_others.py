@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from agent_world_distfs import LocalCasStore
 from agent_world_distfs.engine import snapshot_losses
 from agent_world_distfs.local import catalog_of
 from agent_world_distfs.operations.repair import examining
-from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.protocols import BlobFiles, Catalog, StoredForm
 from agent_world_distfs.records import BlobStat, Snapshot
 from behind import blob_file, edit
 from meanwhile import Meanwhile, spoil
@@ -118,3 +119,49 @@ def before_the_second(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], obj
         return snapshot_losses.named_by(catalog, blobs, snapshot, previous)
 
     monkeypatch.setattr(examining, "named_by", named_by)
+
+
+def test_what_was_collected_with_its_snapshot_is_not_lost(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_file("a", b"a")
+    store.snapshot("first")
+    store.write_file("live", LARGE)
+    store.snapshot("second")
+    store.delete_file("live")
+
+    def prune_while_it_is_read(*arguments: Any) -> Iterator[BlobStat]:
+        for blob in snapshot_losses.named_by(*arguments):
+            if blob.content_hash == store.hash_bytes(LARGE):
+                drop_and_prune(store, "second")
+            yield blob
+
+    monkeypatch.setattr(examining, "named_by", prune_while_it_is_read)
+    report = store.repair(dry_run=True)
+    assert not store.has(store.hash_bytes(LARGE))
+    assert report.lost_blob_hashes == ()
+    assert report.is_whole()
+
+
+# --- what is collected meanwhile ----------------------------------------------------------------
+
+
+def test_an_orphan_that_is_collected_while_it_is_looked_at_is_not_lost(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second look finds a row, then a prune comes, and then the file is not there."""
+    name = store.put_bytes(LARGE)
+    spoil(blob_file(store.location, name))
+    honest, looks = store._blobs.stat, [None, lambda: store.prune_orphan_blobs().pruned_blob_hashes]
+    pruned: list[tuple[str, ...]] = []
+
+    def stat(content_hash: str) -> StoredForm | None:
+        if content_hash == name and looks and (look := looks.pop(0)):
+            pruned.append(look())
+        return honest(content_hash)
+
+    monkeypatch.setattr(store._blobs, "stat", stat)
+    report = store.repair()
+    assert pruned == [(name,)]
+    assert report.lost_blob_hashes == ()
+    assert report.is_whole()

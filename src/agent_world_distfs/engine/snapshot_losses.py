@@ -57,8 +57,8 @@ def lost_in_snapshots(catalog: Catalog, blobs: BlobFiles) -> tuple[set[str], set
             found = _lost_in(catalog, blobs, snapshot, previous)
             if found:
                 found &= _lost_in(catalog, blobs, snapshot, None)
-            is_there = not found or _is_there(catalog, snapshot)  # else it was dropped meanwhile
-            lost.update(found if is_there else ())
+            if not found or is_there(catalog, snapshot):  # else it was dropped meanwhile
+                lost.update(found)
         except BlobHashMismatchError as error:
             rotten.add(error.expected)
             found = {error.expected}
@@ -66,7 +66,8 @@ def lost_in_snapshots(catalog: Catalog, blobs: BlobFiles) -> tuple[set[str], set
     return lost, rotten
 
 
-def _is_there(catalog: Catalog, snapshot: Snapshot) -> bool:
+def is_there(catalog: Catalog, snapshot: Snapshot) -> bool:
+    """Whether the snapshot has not been dropped meanwhile, and what it names collected."""
     return catalog.read(lambda tx: tx.find_snapshot(snapshot.name)) == snapshot
 
 
@@ -92,4 +93,4 @@ def _names_any(catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, hashes: s
     try:
         return any(blob.content_hash in hashes for blob in named_by(catalog, blobs, snapshot, None))
     except (BlobMissingError, BlobHashMismatchError):
-        return _is_there(catalog, snapshot)
+        return is_there(catalog, snapshot)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
-from agent_world_distfs.engine.snapshot_losses import named_by
+from agent_world_distfs.engine.snapshot_losses import is_there, named_by
 from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
 from agent_world_distfs.hashing import hash_function, hash_stream
 from agent_world_distfs.os_failures import reading_blob
@@ -85,15 +85,20 @@ def find_rowless_blobs(catalog: Catalog, blobs: BlobFiles) -> Iterator[BadBlob]:
     seen, previous = set[str](), None
     for snapshot in catalog.read(lambda tx: tx.list_snapshots()):
         manifest = BlobStat(snapshot.manifest.content_hash, snapshot.manifest.size_bytes)
-        if manifest.content_hash not in seen and _is_rowless(catalog, manifest):
-            seen.add(manifest.content_hash)
-            yield _rowless(manifest)
+        if _is_rowless(catalog, manifest) and is_there(catalog, snapshot):
+            yield from _unseen([manifest], seen)
         found = _rowless_in(catalog, blobs, snapshot, previous)
+        if found and not is_there(catalog, snapshot):
+            found = None  # collected with it, perhaps
         previous = None if found is None else snapshot
-        for blob in found or ():
-            if blob.content_hash not in seen:
-                seen.add(blob.content_hash)
-                yield _rowless(blob)
+        yield from _unseen(found or [], seen)
+
+
+def _unseen(found: list[BlobStat], seen: set[str]) -> Iterator[BadBlob]:
+    for blob in found:
+        if blob.content_hash not in seen:
+            seen.add(blob.content_hash)
+            yield BadBlob(BlobRow(0, blob.content_hash, blob.size_bytes, None), None)
 
 
 def _rowless_in(
@@ -114,18 +119,23 @@ def _is_rowless(catalog: Catalog, blob: BlobStat) -> bool:
     return catalog.read(lambda tx: tx.find_brief(blob.content_hash)) is None
 
 
-def _rowless(blob: BlobStat) -> BadBlob:
-    return BadBlob(BlobRow(0, blob.content_hash, blob.size_bytes, None), None)
-
-
 def _window(catalog: Catalog, after: int) -> list[BlobRow]:
     return catalog.read(lambda tx: tx.list_payloads(after, after + WINDOW))
 
 
 def look_again(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
-    """Healed or collected meanwhile, it is none."""
+    """Healed or collected meanwhile, it is none: a collection drops the row before it takes the bytes."""
+    now = _same(catalog, row)
+    bad = None if now is None else examine(catalog, blobs, now)
+    if bad is None or _same(catalog, row) is not None:
+        return bad
+    bad.close()
+    return None
+
+
+def _same(catalog: Catalog, row: BlobRow) -> BlobRow | None:
     now = catalog.read(lambda tx: tx.find_blob(row.content_hash))
-    return examine(catalog, blobs, now) if now is not None and now.blob_id == row.blob_id else None
+    return now if now is not None and now.blob_id == row.blob_id else None
 
 
 def examine(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
