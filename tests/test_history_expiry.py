@@ -8,7 +8,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from agent_world_distfs import HistoryExpiredError, InvalidInputError, LocalCasStore, StoreSettings
+from agent_world_distfs import (
+    CatalogError,
+    HistoryExpiredError,
+    InvalidInputError,
+    LocalCasStore,
+    StoreSettings,
+)
+from behind import edit
 from calls import LARGE
 from pasts import states_of
 
@@ -37,6 +44,21 @@ def test_a_setting_that_cannot_be_is_refused(store: LocalCasStore) -> None:
         with pytest.raises(error):
             store.set_setting(name, value)  # type: ignore[arg-type]
     assert store.settings() == StoreSettings()
+
+
+def test_a_setting_that_is_damaged_lets_nothing_expire_until_it_is_set_again(kept: LocalCasStore) -> None:
+    kept.set_setting("history_max_transactions", 90)
+    states = states_of(kept)
+    edit(kept.location, "UPDATE settings SET value = '1'")
+    for call in (kept.settings, kept.expire_history):
+        with pytest.raises(CatalogError, match="history_max_transactions"):
+            call()
+    assert kept.audit_file_index().index_damage == (
+        "the setting 'history_max_transactions' contradicts its checksum",
+    )
+    assert kept.set_setting("history_max_transactions", 90).history_max_transactions == 90
+    assert kept.audit_file_index().index_damage == ()
+    assert kept.list_files_at(states[0][0]) == states[0][1]
 
 
 def test_nothing_expires_before_it_is_told_to(kept: LocalCasStore) -> None:

@@ -79,8 +79,19 @@ class LogReader(ReadTransaction):
         deeds = map(self._checked_deed, rows)
         return list(dict.fromkeys(ref for deed in deeds for ref in (deed.imported, deed.replaced) if ref))
 
-    def settings(self) -> dict[str, str]:
-        return dict(self._execute("SELECT name, value FROM settings"))
+    def setting(self, name: str) -> str | None:
+        row = self._row("SELECT value, checksum FROM settings WHERE name = ?", name)
+        if row is None:
+            return None
+        value, checksum = row
+        if self._checksums.setting(name, value) != checksum:
+            raise CatalogError(f"the setting {name!r} contradicts its checksum")
+        return str(value)
+
+    def _find_setting_damage(self) -> Iterator[str]:
+        for name, value, checksum in self._execute("SELECT name, value, checksum FROM settings"):
+            if self._checksums.setting(name, value) != checksum:
+                yield f"the setting {name!r} contradicts its checksum"
 
     def _find_log_damage(self) -> Iterator[str]:
         state = self.log_state()
@@ -137,7 +148,8 @@ class LogWriter(LogReader):
     def set_setting(self, name: str, value: str | None) -> None:
         self._cursor.execute("DELETE FROM settings WHERE name = ?", (name,))
         if value is not None:
-            self._cursor.execute("INSERT INTO settings VALUES (?, ?)", (name, value))
+            checksum = self._checksums.setting(name, value)
+            self._cursor.execute("INSERT INTO settings VALUES (?, ?, ?)", (name, value, checksum))
         self.has_changed = True
 
     def _log_import(self, imported: str | None) -> None:

@@ -19,6 +19,7 @@ LENGTH = 16
 _MODULUS = 1 << (8 * LENGTH)
 _file_head = struct.Struct("<c32sqq").pack
 _snapshot_head = struct.Struct("<c32sqqqq").pack
+_setting_head = struct.Struct("<cq").pack
 _blob_head = struct.Struct("<c32sq?").pack
 
 
@@ -47,6 +48,11 @@ class Checksums:
         numbers = (snapshot.manifest.size_bytes, snapshot.created_at_ms, snapshot.total_files, len(name))
         head = _snapshot_head(b"s", raw, *numbers)
         return blake3(head + name + snapshot.message.encode(), key=self.key).digest(LENGTH)
+
+    def setting(self, name: str, value: str) -> bytes:
+        """Of a setting."""
+        raw = name.encode()
+        return blake3(_setting_head(b"t", len(raw)) + raw + value.encode(), key=self.key).digest(LENGTH)
 
     def commit(self, columns: bytes) -> bytes:
         """Of the state in a commit row."""

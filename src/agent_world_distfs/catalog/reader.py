@@ -173,6 +173,7 @@ class SqliteReader(SnapshotReader):
         yield from self._find_pin_damage(doubted, stored)
         yield from self._find_snapshot_damage(stored)
         yield from self._find_file_damage(doubted, stored)
+        yield from self._find_setting_damage()
         if stored is not None:
             yield from self._find_log_damage()
 

@@ -54,7 +54,8 @@ class _Builder:
         self._add_files(connection)
         pins = [(self._ids[raw], self._checksums.pin(raw)) for raw in sorted(self._salvage.pins)]
         connection.executemany("INSERT INTO pins VALUES (?, ?)", pins)
-        connection.executemany("INSERT INTO settings VALUES (?, ?)", self._salvage.settings.items())
+        settings = [(*each, self._checksums.setting(*each)) for each in self._salvage.settings.items()]
+        connection.executemany("INSERT INTO settings VALUES (?, ?, ?)", settings)
         snapshots = [snapshot_row(each, self._checksums) for each in self._salvage.snapshots]
         connection.executemany(ADD_SNAPSHOT, snapshots)
         state = self._state(sum_up(row[-1] for row in pins), sum_up(row[-1] for row in snapshots))

@@ -122,7 +122,8 @@ TABLES = {
     ) STRICT, WITHOUT ROWID""",
     "settings": """CREATE TABLE settings (
         name TEXT PRIMARY KEY,
-        value TEXT NOT NULL
+        value TEXT NOT NULL,
+        checksum BLOB NOT NULL
     ) STRICT, WITHOUT ROWID""",
 }
 

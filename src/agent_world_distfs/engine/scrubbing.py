@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent_world_distfs.clock import now_ms
+from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.protocols import BlobRow, Catalog
 
 WINDOW = 500
@@ -60,9 +61,8 @@ def read_rounds(catalog: Catalog) -> Rounds:
     """Where the last portion ended. An unreadable setting is ignored: all starts over."""
     rounds = Rounds()
     rounds.begin()
-    text = catalog.read(lambda tx: tx.settings().get(SETTING))
-    with contextlib.suppress(ValueError):
-        match json.loads(text or ""):
+    with contextlib.suppress(ValueError, CatalogError):
+        match json.loads(catalog.read(lambda tx: tx.setting(SETTING)) or ""):
             case [int() as after, int() as began_ms, int() | None as since_ms]:
                 rounds = Rounds(after, began_ms, since_ms)
     return rounds

@@ -43,8 +43,7 @@ class Bounds:
 
 def read_settings(tx: CatalogReader) -> StoreSettings:
     """The settings of the store."""
-    stored = tx.settings()
-    limits = [stored.get(name) for name in LIMITS]
+    limits = [tx.setting(name) for name in LIMITS]
     if any(limit is not None and not limit.isdecimal() for limit in limits):
         raise CatalogError("a setting is no number")
     numbers = [None if limit is None else int(limit) for limit in limits]
@@ -61,7 +60,7 @@ def change_setting(catalog: Catalog, blobs: BlobFiles, name: str, value: int | N
         if not isinstance(value, bool):
             raise InvalidInputError(f"{KEEP} is True or False, not {value!r}")
         is_kept = value
-        was_kept = catalog.read(read_settings).keep_history
+        was_kept = catalog.read(lambda tx: tx.log_state()).history_from is not None
         catalog.write(lambda tx: tx.keep_history(is_kept=is_kept))
         if was_kept and not is_kept:  # in short steps what else the next commits would do in a long one
             expire(catalog, blobs, Bounds(max_transactions=LEFT_TRANSACTIONS))

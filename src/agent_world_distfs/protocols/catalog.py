@@ -136,8 +136,12 @@ class CatalogReader(Protocol):
         """The snapshot of a name."""
         ...
 
-    def settings(self) -> dict[str, str]:
-        """The settings of the store that were set."""
+    def setting(self, name: str) -> str | None:
+        """What a setting of the store was set to; None if it was not.
+
+        Raises:
+            CatalogError: its row is damaged.
+        """
         ...
 
     def has_committed(self, transaction_id: str) -> bool | None:

@@ -23,7 +23,7 @@ class Found:
         self.files: list[Record] = []
         self.pins: list[Record] = []
         self.snapshots: list[Record] = []
-        self.settings: dict[str, str] = {}
+        self.settings: list[Record] = []
         self.schema: dict[str, str] = {}
 
     def sort_in(self, record: Record) -> None:
@@ -39,8 +39,8 @@ class Found:
                 self.files.append(record)
             case (str(), bytes(), int(), int(), int(), str(), bytes()):
                 self.snapshots.append(record)
-            case (str() as name, str() as value) if not record.is_free:
-                self.settings[name] = value
+            case (str(), str(), bytes()) if not record.is_free:
+                self.settings.append(record)
 
     def _sort_in_table(self, record: Record) -> None:
         match record.values:

@@ -19,7 +19,7 @@ def salvage(pages: PageFile, hints: Hints, hash_of: Callable[[HashAlgorithm, byt
     for record in pages.records():
         found.sort_in(record)
     key = find_key(found, hints)
-    result = Salvage(key, found.algorithm, settings=found.settings, schema=found.schema)
+    result = Salvage(key, found.algorithm, schema=found.schema)
     result.highest_blob_id = max((record.rowid or 0 for record in found.blobs), default=0)
     take_blobs(result, found, hash_of)
     if key is not None:
