@@ -10,6 +10,7 @@ import pytest
 from agent_world_distfs import (
     InvalidInputError,
     LocalCasStore,
+    StorageReadOnlyError,
     TransactionForgottenError,
     UnavailableError,
 )
@@ -73,7 +74,7 @@ def test_what_cannot_be_settled_cannot_be_told(store: LocalCasStore, monkeypatch
 def test_a_store_that_is_only_read_cannot_settle(location: Path) -> None:
     with LocalCasStore(location) as store:
         known = commit(store)
-    with LocalCasStore(location, read_only=True) as store, pytest.raises(UnavailableError):
+    with LocalCasStore(location, read_only=True) as store, pytest.raises(StorageReadOnlyError):
         store.was_committed(known)
 
 

@@ -34,6 +34,8 @@ _SENTENCES = {
     StorageReadOnlyError: "attempt to write a readonly database",
 }
 
+_FILES_OF_A_CONNECTION = 3  # the database, the WAL and the shared memory
+
 _SHORT_READ = apsw.SQLITE_IOERR_SHORT_READ
 
 MALFORMED = (AttributeError, TypeError, ValueError, OverflowError, struct.error)
@@ -69,8 +71,27 @@ def _storage_error(error: Exception, path: str) -> WorldError | None:
         return StorageError(str(error.filename), LOCK_IS_GONE)
     if isinstance(error, OSError):  # of a lock file: what to do next depends on its number
         return os_failures.translate(error, path)
+    if isinstance(error, apsw.CantOpenError) and (obstacle := _obstacle_to_opening()) is not None:
+        return os_failures.translate(obstacle, path)
     kind = next((ours for kind, ours in _STORAGE.items() if isinstance(error, kind)), None)
     return None if kind is None else kind(path, _reason(error, kind))
+
+
+def _obstacle_to_opening() -> OSError | None:
+    """Why no file can be opened now, whichever: SQLite does not say why it could not open one of its own.
+
+    As many are opened as a connection has, whose own have just been closed again, and one more.
+    """
+    opened: list[int] = []
+    try:
+        while len(opened) <= _FILES_OF_A_CONNECTION:
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return OSError(error.errno, error.strerror)
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return None
 
 
 def _reason(error: Exception, kind: type[StorageError]) -> str:

@@ -77,6 +77,7 @@ class SqliteCatalog(GroupCommit):
                 self._flush_wal()  # a yes is for good, too
             return self.read(lambda tx: tx.has_committed(transaction_id))
 
+        self._check_writable()  # that no repetition will help is said, too
         try:
             return self._locked(ask)
         except StorageError as error:

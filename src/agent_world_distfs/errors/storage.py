@@ -18,7 +18,11 @@ class StorageError(WorldError):
 
 
 class StorageFullError(StorageError):
-    """No space is left, or a quota or size limit is reached."""
+    """No space is left, or a quota or size limit is reached.
+
+    A limit on the size of files that a commit itself runs into is OutcomeUnknownError: what the log holds
+    beyond the limit may be just what was to be written there.
+    """
 
 
 class StorageReadOnlyError(StorageError):

@@ -115,6 +115,7 @@ class AgentMethods(StoreBase):
             InvalidInputError: it is not the id of a transaction.
             TransactionForgottenError: it is older than what is kept.
             UnavailableError: this cannot be determined now; ask again.
+            StorageReadOnlyError: the store was opened read-only; ask one that can settle it.
         """
         if not isinstance(transaction_id, str):
             raise TypeError(f"a transaction id is a str, not {type(transaction_id).__name__}")
