@@ -23,6 +23,7 @@ from agent_world_distfs import (
     StorageReadOnlyError,
     StoreClosedError,
     UnavailableError,
+    local,
 )
 from agent_world_distfs.engine.handles import held_alone
 from behind import descriptors, tree_of
@@ -74,6 +75,40 @@ def test_a_store_that_nobody_closes_is_given_back_when_it_is_forgotten(location:
     assert descriptors() == before
     with LocalCasStore(location):
         assert [name for name in os.listdir(location / "tmp") if not name.endswith(".lock")] == []
+
+
+def test_a_store_that_was_forgotten_is_given_back_at_once(location: Path) -> None:
+    """Not by the next collection of garbage, which a process that makes none may never run."""
+    before = descriptors()
+    gc.disable()
+    try:
+        for number in range(5):
+            store = LocalCasStore(location)
+            store.write_file("a", b"%d" % number)
+            store.write_file("large", LARGE)
+            assert store.read_file("a") == b"%d" % number
+            store.update_file("a", lambda _: b"x")
+            del store
+            assert descriptors() == before
+    finally:
+        gc.enable()
+
+
+def test_a_store_whose_opening_fails_at_its_end_is_given_back_though_the_error_is_kept(
+    location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    LocalCasStore(location).close()
+    before = descriptors()
+    monkeypatch.setattr(local, "tidy", interrupt)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        LocalCasStore(location)
+    assert descriptors() == before
+    assert kept.value.__traceback__ is not None
+    with held_alone(str(location)):
+        pass
 
 
 def use_until_it_is_closed(store: LocalCasStore, name: str, started: Barrier) -> None:

@@ -89,19 +89,19 @@ class LocalCasStore(CasStore):
             "read_only": read_only,
         }
         find_or_create(location, hash_algorithm, create=create, read_only=read_only, timeout_s=lock_timeout_s)
-        handle = _hold_handle(location)
-        try:
+        with contextlib.ExitStack() as undoing:
+            handle = _hold_handle(location)
+            undoing.callback(handle.close)
             catalog = _open_catalog(location, durability, lock_timeout_s, read_only=read_only)
             catalog.handle = handle
+            undoing.callback(catalog.close)
             super().__init__(location, catalog, _open_blobs(location, catalog, read_only=read_only))
             _require_algorithm(location, hash_algorithm, catalog)
             if not read_only:
                 # A failure must not prevent opening, to read or audit say: the next open tries again.
                 with contextlib.suppress(WorldError):
                     tidy(self._catalog, self._blobs)
-        except BaseException:
-            handle.close()
-            raise
+            undoing.pop_all()
 
     def backup(
         self, target: str | os.PathLike[str], *, verify: bool = False, progress: Progress | None = None
@@ -225,7 +225,6 @@ def _open_blobs(location: str, catalog: SqliteCatalog, *, read_only: bool) -> Di
 def _require_algorithm(location: str, wanted: HashAlgorithm | None, catalog: SqliteCatalog) -> None:
     if wanted is not None and wanted is not catalog.hash_algorithm:
         reason = f"the store names blobs by {catalog.hash_algorithm.value}, not {wanted.value}"
-        catalog.close()
         raise IncompatibleStoreError(location, reason)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 import apsw
@@ -27,6 +28,13 @@ from agent_world_distfs.records import FileMetadata, HashAlgorithm
 T = TypeVar("T")
 
 
+def _require(presence: Presence, path: str, timeout_s: float) -> None:
+    try:
+        presence.require()
+    except OSError as error:
+        raise translate(error, path, timeout_s) from error
+
+
 class ReadSide:
     """Questions to the catalog."""
 
@@ -34,9 +42,10 @@ class ReadSide:
         self._path = path
         self._timeout_s = timeout_s
         self._read_only = read_only
-        self._presence = Presence(path)
+        self._require_present = partial(_require, Presence(path), path, timeout_s)
+        # Nothing here may lead back to the catalog: forgotten, it is to be closed at once.
         self._readers = ReaderPool(
-            path, read_only=read_only, immutable=immutable, require_present=self.require_present
+            path, read_only=read_only, immutable=immutable, require_present=self._require_present
         )
         self._stillness = Stillness(path) if immutable else None
         self._is_closed = False
@@ -118,10 +127,7 @@ class ReadSide:
 
     def require_present(self) -> None:
         """Raise unless this very catalog still stands at its location; see ``Presence``."""
-        try:
-            self._presence.require()
-        except OSError as error:
-            raise translate(error, self._path, self._timeout_s) from error
+        self._require_present()
 
     def _require_stillness(self) -> None:
         if self._stillness is not None:

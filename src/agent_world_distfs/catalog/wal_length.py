@@ -81,6 +81,11 @@ class WalLength:
         if pages < CHECKPOINT_PAGES:  # it has been begun anew, by whomever
             self._limit_pages = BLOCKING_CHECKPOINT_PAGES
 
+    def hear(self, _: object, __: str, pages: int) -> int:
+        """The same, as SQLite tells it; the answer is that all is well."""
+        self.note(pages)
+        return apsw.SQLITE_OK
+
     def is_due(self) -> bool:
         """Whether it should be copied beside other writers; see ``note_try``."""
         return self._untried_pages >= CHECKPOINT_PAGES

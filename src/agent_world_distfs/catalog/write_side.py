@@ -245,7 +245,7 @@ class WriteSide(ReadSide):
     def _writer_connection(self, synchronous: str) -> apsw.Connection:
         if self._writer is None:
             writer = open_connection(self._path, synchronous=synchronous, read_only=False)
-            writer.set_wal_hook(self._note_wal_pages)
+            writer.set_wal_hook(self._wal_length.hear)  # not a method of this: see the connections that read
             self._database_room = DatabaseRoom(writer, self._extending)
             self._writer_synchronous = synchronous
             self._wal_length.forget()
@@ -261,10 +261,6 @@ class WriteSide(ReadSide):
         if writer is not None:
             with contextlib.suppress(apsw.Error):
                 writer.close()
-
-    def _note_wal_pages(self, _: apsw.Connection, __: str, pages: int) -> int:
-        self._wal_length.note(pages)
-        return apsw.SQLITE_OK
 
     def _shorten_wal(self) -> None:
         """Copy the WAL into the database. The commit before it already holds: a failure here only delays."""
