@@ -184,6 +184,7 @@ def test_what_is_no_regular_file_is_left_out_and_listed(store: LocalCasStore, tm
         expected.append("device")
     report = store.import_tree(tree, "x")
     assert report.skipped_paths == tuple(sorted(f"x/{name}" for name in expected))
+    assert report.skipped_reasons == ("not a regular file",) * len(expected)
     assert held(store) == {"x/file": b"f", "x/dir/file": b"g"}
 
 
@@ -197,6 +198,7 @@ def test_names_that_are_no_text_are_left_out_and_shown_with_escapes(
     (tree / os.fsdecode(b"dir\xff") / "below").write_bytes(b"")
     report = store.import_tree(tree)
     assert report.skipped_paths == (r"\xed\xa0\x80", r"\xff", r"a\xe9b", r"dir\xff")
+    assert report.skipped_reasons == ("the name is not UTF-8",) * 4
     assert held(store) == {"é": b"kept"}
 
 
@@ -205,6 +207,7 @@ def test_a_path_that_is_too_long_with_its_prefix_is_left_out(store: LocalCasStor
     tree = plant(tmp_path / "tree", {"short": b"", "longer": b"", "dir/sub/file": b""})
     report = store.import_tree(tree, prefix)
     assert report.skipped_paths == (f"{prefix}/dir/sub", f"{prefix}/longer")
+    assert all("4096" in why or "4,096" in why for why in report.skipped_reasons)
     assert list(held(store)) == [f"{prefix}/short"]
 
 
@@ -214,7 +217,8 @@ def test_a_store_within_the_directory_is_left_out(
     # Reading the files of a store that this process has open would drop its locks.
     tree = plant(tmp_path / "tree", {"file": b"f"})
     (tmp_path / "other").rename(tree / "world")
-    assert store.import_tree(tree).skipped_paths == ("world",)
+    report = store.import_tree(tree)
+    assert (report.skipped_paths, report.skipped_reasons) == (("world",), ("a store",))
     assert held(store) == {"file": b"f"}
     with pytest.raises(InvalidInputError, match="is a store"):
         store.import_tree(tree / "world")

@@ -33,6 +33,7 @@ def test_a_directory_goes_in_and_comes_out_the_same(distfs: Distfs, tree: Path) 
         "changed": 0,
         "removed": 0,
         "skipped_paths": [],
+        "skipped_reasons": [],
         "unread_files": 0,
     }
     target = distfs.place / "out"
@@ -73,10 +74,19 @@ def test_mirror_also_removes_what_the_directory_lacks_below_the_prefix(distfs: D
 
 def test_what_is_no_regular_file_is_left_out_and_reported(distfs: Distfs, tree: Path) -> None:
     os.mkfifo(tree / "pipe\x1b")
-    outcome = distfs("import-tree", tree)
-    assert "Left out 1, not regular files:" in outcome.text
-    assert '"pipe\\u001b"' in outcome.text
-    assert distfs.json("import-tree", tree)["skipped_paths"] == ["pipe\x1b"]
+    (tree / os.fsdecode(b"a\xff")).write_bytes(b"")
+    (tree / r"b\xff").write_bytes(b"")  # which that must not be taken for
+    lines = distfs("import-tree", tree).lines
+    assert lines[1:] == [
+        "Left out 1 (not a regular file):",
+        '  "pipe\\u001b"',
+        "Left out 1 (the name is not UTF-8):",
+        r"  a\xff",
+    ]
+    document = distfs.json("import-tree", tree)
+    assert document["skipped_paths"] == [r"a\xff", "pipe\x1b"]
+    assert document["skipped_reasons"] == ["the name is not UTF-8", "not a regular file"]
+    assert r"b\xff" in paths(distfs)
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])

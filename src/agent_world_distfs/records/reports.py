@@ -160,7 +160,8 @@ class TreeImportReport:
     """What the import of a directory did to the index.
 
     ``total_files``, ``total_bytes``: of the directory, as far as it was stored. ``added``, ``changed``,
-    ``removed``: paths of the index. ``skipped_paths``: not regular files; ascending.
+    ``removed``: paths of the index. ``skipped_paths``: what was left out, ascending; a
+    name that is no text is shown with backslash escapes. ``skipped_reasons``: why, for each of them.
     ``unread_files``: how many files were known to be unchanged without reading them. Reports that differ in
     nothing else are equal.
     """
@@ -172,6 +173,7 @@ class TreeImportReport:
     removed: int
     skipped_paths: tuple[str, ...] = ()
     unread_files: int = field(default=0, compare=False)
+    skipped_reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ def import_tree(invocation: Invocation, *, directory: str, prefix: str, mirror: 
     """Store every file below DIRECTORY, all of them in one step.
 
     They are added to the index below PREFIX, a directory of the index (by default its top): files that are
-    only in the index stay, unless --mirror is given. What is not a regular file is left out and reported. The
-    store is created if it is missing.
+    only in the index stay, unless --mirror is given. What is not a regular file, or has a name that is not
+    UTF-8, is left out and reported. The store is created if it is missing.
     """
     _require_directory(directory)
     with invocation.make_store() as store, invocation.watching("import-tree", "files") as progress:
@@ -44,9 +44,11 @@ def _imported(report: TreeImportReport) -> Iterator[str]:
     if report.unread_files:
         read += f", {report.unread_files:,} of them known to be unchanged"
     yield f"Read {read}: {report.added:,} added, {report.changed:,} changed, {report.removed:,} removed."
-    if report.skipped_paths:
-        yield f"Left out {len(report.skipped_paths):,}, not regular files:"
-        yield from output.listed(map(output.shown_path, report.skipped_paths), len(report.skipped_paths))
+    skipped = list(zip(report.skipped_paths, report.skipped_reasons, strict=True))
+    for reason in sorted(set(report.skipped_reasons)):
+        paths = [path for path, why in skipped if why == reason]
+        yield f"Left out {len(paths):,} ({reason}):"
+        yield from output.listed(map(output.shown_path, paths), len(paths))
 
 
 @command("checkout", "distfs checkout site/", "distfs checkout site/ docs --replace")

@@ -88,7 +88,9 @@ def import_tree(
     contents = carrier.contents.values()
     total_bytes = sum(content.size_bytes for content in contents)
     unread_files = sum(not content.is_read for content in contents)
-    return TreeImportReport(len(contents), total_bytes, *changes, tree.skipped_paths, unread_files)
+    return TreeImportReport(
+        len(contents), total_bytes, *changes, tree.skipped_paths, unread_files, tree.skipped_reasons
+    )
 
 
 def _name_all(blobs: BlobFiles, carrier: _Carrier, mirrored: str | None) -> tuple[int, int, int]:

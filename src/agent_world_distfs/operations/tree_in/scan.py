@@ -34,13 +34,14 @@ class Tree:
     """What is below a real directory. ``prefix``: of the paths that its files get.
 
     ``skipped_paths``: what cannot be a file of the index, ascending; a name that is no text is shown
-    with backslash escapes.
+    with backslash escapes. ``skipped_reasons``: why, for each of them.
     """
 
     root: str
     prefix: str
     branches: tuple[Branch, ...]
     skipped_paths: tuple[str, ...]
+    skipped_reasons: tuple[str, ...]
 
     def path(self, segments: Segments) -> str:
         """The path in the index."""
@@ -83,7 +84,7 @@ class _Scan:
         self._prefix = prefix
         self._pending: list[Segments] = [()]
         self._branches: list[Branch] = []
-        self._skipped_paths: list[str] = []
+        self._skipped: list[tuple[str, str]] = []
 
     def run(self, descriptor: int) -> Tree:
         while self._pending:
@@ -93,8 +94,9 @@ class _Scan:
                 translated(_host_path(self._root, segments), translate_reading),
             ):
                 self._look_at(directory, segments)
-        skipped_paths = tuple(sorted(self._skipped_paths, key=str.encode))
-        return Tree(self._root, self._prefix, tuple(self._branches), skipped_paths)
+        skipped = sorted(self._skipped, key=lambda each: each[0].encode())
+        paths, reasons = tuple(path for path, _ in skipped), tuple(why for _, why in skipped)
+        return Tree(self._root, self._prefix, tuple(self._branches), paths, reasons)
 
     def _look_at(self, directory: int, segments: Segments) -> None:
         with os.scandir(directory) as found:
@@ -105,30 +107,34 @@ class _Scan:
         names = []
         for entry in entries:
             below = (*segments, os.fsencode(entry.name))
-            if not self._is_storable(below):
-                self._skip(below)
+            if (why := self._why_not(below)) is not None:
+                self._skip(below, why)
             elif entry.is_dir(follow_symlinks=False):
                 self._pending.append(below)
             elif entry.is_file(follow_symlinks=False):
                 names.append(below[-1])
             else:
-                self._skip(below)
+                self._skip(below, "not a regular file")
         self._branches.append(Branch(segments, tuple(sorted(names))))
 
     def _leave_out_store(self, segments: Segments) -> None:
         if not segments:
             raise InvalidInputError(f"{self._root} is a store: pull from it, or check it out first")
-        self._skip(segments)
+        self._skip(segments, "a store")
 
-    def _skip(self, segments: Segments) -> None:
-        self._skipped_paths.append(self._prefix + b"/".join(segments).decode(errors="backslashreplace"))
+    def _skip(self, segments: Segments, why: str) -> None:
+        path = self._prefix + b"/".join(segments).decode(errors="backslashreplace")
+        self._skipped.append((path, why))
 
-    def _is_storable(self, segments: Segments) -> bool:
+    def _why_not(self, segments: Segments) -> str | None:
+        """Why this can be no path of the index; None if it can."""
         try:
             normalize_path(self._prefix + b"/".join(segments).decode())
-        except (UnicodeDecodeError, PathInvalidError):
-            return False
-        return True
+        except UnicodeDecodeError:
+            return "the name is not UTF-8"
+        except PathInvalidError as error:
+            return error.reason
+        return None
 
 
 def changed(where: str) -> UnavailableError:
