@@ -1,7 +1,8 @@
 """The quarantine of a store: damaged bytes that were replaced, or could not be.
 
-``quarantine/<hash>.<label>``, where the label begins the hash that the bytes really have. The store never
-reads it again; it can be removed to free space.
+``quarantine/<hash>.<label>``, where the label begins the hash that the bytes really have; where that is not
+known, since they cannot be read or are no file, it is the number of the file. The store never reads it again;
+it can be removed to free space.
 """
 
 from __future__ import annotations
