@@ -157,6 +157,34 @@ def test_connections_that_are_opened_anew_answer_for_no_other_store(
                 call()
 
 
+@pytest.mark.parametrize("call", range(4))
+def test_a_store_that_has_come_to_the_very_same_file_after_a_fork_is_not_taken_for_damage(
+    filled: Path, call: int
+) -> None:
+    """File systems give a new file the number of one that was removed."""
+    with LocalCasStore(aside(filled)):
+        pass  # of which nothing but its emptiness could be seen
+    with LocalCasStore(filled) as store:
+        if not (child := os.fork()):
+            os._exit(0)
+        os.waitpid(child, 0)
+        for name in ("catalog.db-wal", "catalog.db-shm"):
+            (filled / name).unlink(missing_ok=True)
+        (filled / "catalog.db").write_bytes((aside(filled) / "catalog.db").read_bytes())
+        calls: list[Callable[[], object]] = [
+            store.list_files,
+            lambda: store.stat_file("small"),
+            lambda: store.write_file("small", SMALL),
+            lambda: store.delete_file("small"),
+        ]
+        for again in (calls[call], *calls):
+            with pytest.raises(IncompatibleStoreError, match="replaced"):
+                again()
+    with LocalCasStore(filled) as store:
+        assert store.list_files() == []
+        assert store.audit_file_index().index_damage == ()
+
+
 def test_a_child_that_was_forked_before_goes_on_as_little(filled: Path, start: Start) -> None:
     child = start(
         """

@@ -5,7 +5,8 @@ store that went on would acknowledge writes into a directory that nobody will lo
 large blobs into that of another store. So whatever changes the store asks here first, under the write lock.
 
 What is compared is the identity of the catalog's file. It cannot pass to another file while a connection
-holds it open; where none does, as after a fork, all is opened anew, at the location.
+holds it open. Where none does, as after a fork, it can; then all is opened anew, at the location, and the
+first connection asks what is there for the store's own key.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ class Presence:
                 at which callers make anew what they miss. To open what is there, if it is meant, helps.
         """
         if _identity_of(self._path) != self._identity:
-            reason = (
-                "the store was moved, removed or replaced while it was open; nothing was written. "
-                "Close it, and open the one that is meant"
-            )
-            raise IncompatibleStoreError(os.path.dirname(self._path), reason)
+            raise not_present(self._path)
+
+
+def not_present(path: str) -> IncompatibleStoreError:
+    """The error where another catalog, or none, is at ``path``."""
+    reason = (
+        "the store was moved, removed or replaced while it was open; nothing was written. "
+        "Close it, and open the one that is meant"
+    )
+    return IncompatibleStoreError(os.path.dirname(path), reason)
 
 
 def _identity_of(path: str) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ import apsw
 from agent_world_distfs.catalog.connections import let_copy_wal, open_connection
 from agent_world_distfs.catalog.lookup import Lookup
 from agent_world_distfs.errors import ForkedStoreError
+from agent_world_distfs.presence import not_present
 
 _POLL_S = 0.0005
 
@@ -62,6 +63,9 @@ class ReaderPool:
         self._require_present = require_present
         self._read_only = read_only
         self._immutable = immutable
+        self.key: bytes | None = None
+        """What the store's checksums are made with, once that is known."""
+        self._is_doubtful = False  # whether another store may have come to the same file meanwhile
         self._all: weakref.WeakValueDictionary[int, Loan] = weakref.WeakValueDictionary()
         self._numbers = itertools.count()
         self._idle: list[Loan] = []
@@ -94,11 +98,18 @@ class ReaderPool:
         )
         try:
             self._require_present()  # or it would answer from the store that has come there
+            if self._is_doubtful and self.key is not None:
+                self._require_same(loan.connection)
+                self._is_doubtful = False  # until the next fork a connection keeps the file
         except BaseException:
             loan.connection.close()
             raise
         loan.lookup = Lookup(loan.connection)
         loan.is_open = True
+
+    def _require_same(self, connection: apsw.Connection) -> None:
+        if connection.execute("SELECT checksum_key FROM store").fetchone() != (self.key,):
+            raise not_present(self._path)
 
     def give_back(self, loan: Loan) -> None:
         """End what the connection still runs and keep it for the next."""
@@ -133,12 +144,14 @@ class ReaderPool:
 
     def let_go_after_fork(self) -> None:
         """Hand out again, in the process that forked."""
+        self._is_doubtful = True
         self._may_lend.set()
 
     def start_anew_in_child(self) -> None:
         """Hand out again, in a child before which all connections were closed."""
         self._all = weakref.WeakValueDictionary()
         self._idle = []
+        self._is_doubtful = True
         self._may_lend = threading.Event()
         self._may_lend.set()
         self._pid = os.getpid()

@@ -52,6 +52,7 @@ class ReadSide:
         self._pid = os.getpid()
         try:
             self.hash_algorithm, self._checksums = self._recognise()
+            self._readers.key = self._checksums.key
         except BaseException:
             self._readers.close(may_checkpoint=False)
             raise
@@ -128,6 +129,10 @@ class ReadSide:
     def require_present(self) -> None:
         """Raise unless this very catalog still stands at its location; see ``Presence``."""
         self._require_present()
+
+    def _require_same(self) -> None:
+        """Raise if what is at the location has another key: what a write finds there is no damage then."""
+        self._ask(lambda _: None)
 
     def _require_stillness(self) -> None:
         if self._stillness is not None:

@@ -38,6 +38,7 @@ from agent_world_distfs.catalog.wal_length import OTHERS_S, READERS_MS, WalLengt
 from agent_world_distfs.catalog.wal_room import WalRoom
 from agent_world_distfs.catalog.writer import LeftState, SqliteWriter
 from agent_world_distfs.errors import (
+    CatalogError,
     ForkedStoreError,
     OutcomeUnknownError,
     StorageFullError,
@@ -133,6 +134,9 @@ class WriteSide(ReadSide):
                 return work()
             finally:
                 self._leave()
+        except CatalogError:
+            self._require_same()
+            raise
         except WorldError:
             raise
         except (apsw.Error, OSError, *MALFORMED) as error:
