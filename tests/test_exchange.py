@@ -122,7 +122,7 @@ def test_a_manifest_that_lies_in_any_field_changes_nothing(either_store: LocalCa
 
 def test_a_reference_must_be_well_formed_and_true(store: LocalCasStore) -> None:
     ref = store.export_file_index_manifest()
-    with pytest.raises(ManifestError):
+    with pytest.raises(InvalidInputError):
         store.import_file_index_manifest(FileIndexManifestRef(ref.content_hash, ref.size_bytes + 1))
     with pytest.raises(BlobNotFoundError):
         store.import_file_index_manifest(FileIndexManifestRef("0" * 64, 5))
@@ -280,6 +280,18 @@ def test_what_is_damaged_at_the_source_of_a_pull_is_told_as_its_damage(
     with pytest.raises(CorruptError) as raised:
         other_store.read_file("a")
     assert raised.value.location is None
+
+
+def test_a_reference_whose_size_is_wrong_is_invalid_unless_the_blob_is_damaged(store: LocalCasStore) -> None:
+    meta = store.write_file("a", LARGE)
+    wrong = FileIndexManifestRef(meta.content_hash, meta.size_bytes + 1)
+    with pytest.raises(InvalidInputError):
+        store.import_file_index_manifest(wrong)
+    with pytest.raises(InvalidInputError):
+        store.read_file_index_manifest(wrong)
+    blob_file(store.location, meta.content_hash).write_bytes(LARGE[::-1])
+    with pytest.raises(BlobHashMismatchError):
+        store.import_file_index_manifest(wrong)
 
 
 def test_a_blob_that_the_source_of_a_pull_lacks_is_told_as_its_loss(

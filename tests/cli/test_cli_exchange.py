@@ -95,6 +95,14 @@ def test_a_manifest_that_is_not_there_exits_with_3_and_one_that_is_none_with_5(d
     )
 
 
+def test_a_reference_with_a_wrong_size_is_invalid_and_no_damage(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    content_hash, size = distfs("export").text.strip().split(":")
+    error = distfs.error("import", f"{content_hash}:{int(size) + 1}", code=2)
+    assert error["kind"] == "InvalidInputError"
+    assert f"has {size} bytes, not {int(size) + 1}" in error["message"]
+
+
 # --- pull -------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ from agent_world_distfs import (
     WorldError,
 )
 from agent_world_distfs.faces.cli.failures import exit_code
+from agent_world_distfs.faces.cli.output import json_text
 from cli.running import Distfs
 
 HASH, OTHER = "0" * 64, "1" * 64
@@ -119,9 +120,24 @@ def test_terminal_escapes_in_an_error_are_shown_and_not_obeyed(
     distfs("init")
     fail_with(monkeypatch, CatalogError("\x1b]0;title\a\nsecond line \udcff"))
     outcome = distfs("pins", code=5)
-    shown = r"\u001b]0;title\u0007\nsecond line \udcff"
+    shown = r"\u001b]0;title\u0007\nsecond line \xff"
     assert outcome.stderr.splitlines()[0] == f"distfs: the catalog is damaged: {shown}"
-    assert distfs.error("pins", code=5)["reason"] == "\x1b]0;title\a\nsecond line \udcff"
+    assert distfs.error("pins", code=5)["reason"] == "\x1b]0;title\a\nsecond line \\xff"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\udcff", r"\xff"),
+        ("\udc80 \ud800 \udfff", r"\x80 \ud800 \udfff"),
+        ("\U0001f600", "\U0001f600"),
+        (r"\ud800 \\", r"\ud800 \\"),
+    ],
+)
+def test_json_holds_no_lone_surrogate(text: str, shown: str) -> None:
+    found = json.loads(json_text({"path": text}))["path"]
+    assert found == shown
+    found.encode()
 
 
 def test_what_should_not_happen_is_one_line_and_a_hint(

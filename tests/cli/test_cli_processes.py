@@ -66,7 +66,8 @@ def test_bytes_go_through_pipes_exactly(distfs: Distfs) -> None:
         (["stat", "nowhere"], 3),
         (["write", "a", "--if-match", "0" * 64], 4),
         (["audit", "--strict"], 5),
-        (["read", "a", "/"], 6),
+        (["read", "a", "/"], 2),
+        (["read", "a", "x" * 300], 6),
         (["ls", "--store", "/"], 7),
     ],
 )
@@ -92,6 +93,17 @@ def test_a_closed_pipe_is_silent(distfs: Distfs) -> None:
             assert process.wait(30) == 141
 
 
+def test_a_watch_ends_when_its_reader_is_gone_though_nothing_happens(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    with distfs.start("watch", "--since", "0") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().endswith(b"added     a\n")
+        process.stdout.close()
+        assert process.wait(30) == 141
+        assert process.stderr.read() == b""
+
+
 def test_an_error_that_nobody_reads_keeps_its_exit_code(distfs: Distfs) -> None:
     distfs("init")
     ours, theirs = os.pipe()
@@ -106,7 +118,10 @@ def test_output_that_cannot_be_written_is_no_success(distfs: Distfs) -> None:
     distfs.write("a", b"1")
     for arguments in (["ls"], ["read", "a"], ["stat", "a", "--json"]):
         with open("/dev/full", "wb") as full:
-            assert "No space left on device" in distfs.process(*arguments, stdout=full, code=6).stderr
+            assert (
+                "standard output: No space left on device"
+                in distfs.process(*arguments, stdout=full, code=6).stderr
+            )
 
 
 def test_output_that_is_cut_short_is_no_success_without_a_buffer_either(

@@ -139,7 +139,7 @@ def test_a_descriptor_as_target_is_written_to_where_it_stands(distfs: Distfs, ta
 
 def test_a_directory_as_target_is_refused_before_anything_is_written(distfs: Distfs) -> None:
     distfs.write("a", b"data")
-    error = distfs.error("read", "a", distfs.place, code=6)
+    error = distfs.error("read", "a", distfs.place, code=2)
     assert (error["kind"], error["path"]) == ("IsADirectoryError", str(distfs.place))
     assert names(distfs.place) == set()
 
@@ -180,8 +180,8 @@ def test_a_source_that_is_missing_exits_with_3_and_makes_no_store(distfs: Distfs
     assert not distfs.location.exists()
 
 
-def test_a_source_that_is_a_directory_exits_with_6(distfs: Distfs) -> None:
-    assert distfs.error("write", "a", distfs.place, code=6)["kind"] == "IsADirectoryError"
+def test_a_source_that_is_a_directory_exits_with_2(distfs: Distfs) -> None:
+    assert distfs.error("write", "a", distfs.place, code=2)["kind"] == "IsADirectoryError"
 
 
 def test_whether_a_source_may_be_read_only_reading_tells(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from agent_world_distfs.engine.blob_reader import BlobReader
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.reading import open_hash
-from agent_world_distfs.errors import IndexConflictError, InvalidInputError, ManifestError
+from agent_world_distfs.errors import IndexConflictError, InvalidInputError
 from agent_world_distfs.hashing import CHUNK_BYTES, check_hash, new_hasher
 from agent_world_distfs.manifest_format import decode_manifest
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, IndexState
@@ -31,7 +31,11 @@ def check_ref(ref: FileIndexManifestRef) -> FileIndexManifestRef:
 
 
 def open_manifest(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestRef) -> BlobReader:
-    """The bytes of a manifest, verified as a whole, to be read as often as needed."""
+    """The bytes of a manifest, verified as a whole, to be read as often as needed.
+
+    Raises:
+        InvalidInputError: the reference is wrong: the blob is whole, and has another size.
+    """
     reader = open_hash(catalog, blobs, check_ref(ref).content_hash)
     try:
         _verify(reader, ref)
@@ -42,10 +46,11 @@ def open_manifest(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestRef)
 
 
 def _verify(reader: BlobReader, ref: FileIndexManifestRef) -> None:
-    if reader.size_bytes != ref.size_bytes:
-        raise ManifestError(f"it has {reader.size_bytes} bytes, the reference says {ref.size_bytes}")
     while reader.read(CHUNK_BYTES):
         pass
+    if reader.size_bytes != ref.size_bytes:  # and the bytes are what their name says
+        has = f"the blob {ref.content_hash} has {reader.size_bytes} bytes, not {ref.size_bytes}"
+        raise InvalidInputError(f"{has}: take the reference as it was printed")
 
 
 def entries_of(reader: BlobReader) -> Iterator[FileMetadata]:

@@ -35,6 +35,7 @@ class ExchangeMethods(BlobMethods):
         Raises:
             BlobNotFoundError, BlobHashMismatchError: it is not stored, or corrupt.
             ManifestError: it is not in the one canonical form.
+            InvalidInputError: it has another size than ``ref`` says.
         """
         return manifest.read_manifest(self._catalog, self._blobs, ref)
 

@@ -11,7 +11,8 @@ Where things are:
 - ``options``: arguments and options that several commands share. ``completion``: shell completion of paths.
 - ``invocation``: which store, text or JSON. ``output``: how results are written. ``failures``: how errors
   are.
-- ``streams``: SOURCE and TARGET. ``progress``: the bar on a terminal.
+- ``streams``: SOURCE and TARGET. ``reader_gone``: who waits ends when nobody reads any more. ``progress``:
+  the bar on a terminal.
 
 ``docs/commands.md`` is the reference for users.
 """

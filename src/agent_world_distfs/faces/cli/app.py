@@ -28,7 +28,7 @@ from agent_world_distfs.faces.cli import (
 from agent_world_distfs.faces.cli.failures import ExitCode, report
 from agent_world_distfs.faces.cli.invocation import Invocation
 from agent_world_distfs.faces.cli.options import StoreCommand, StoreGroup, shared_options, write_examples
-from agent_world_distfs.faces.cli.output import discard
+from agent_world_distfs.faces.cli.output import discard, flush
 
 PROGRAM = "distfs"
 COMPLETE_VARIABLE = "_DISTFS_COMPLETE"
@@ -123,7 +123,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _complete_or_invoke(list(arguments), invocation)
         if sys.stdout is not None:
-            sys.stdout.flush()  # what did not arrive was not done
+            flush()  # what did not arrive was not done
         return code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - reported, each with its exit code
         # Parsing may have stopped before it came to --json.

@@ -77,6 +77,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (CommandFailedError, ExitCode.COMMAND_FAILED),
     (BrokenPipeError, ExitCode.CLOSED_PIPE),
     (FileNotFoundError, ExitCode.NOT_FOUND),  # the caller's own SOURCE, or the directory of TARGET
+    (IsADirectoryError, ExitCode.USAGE),  # the same
     (OSError, ExitCode.UNAVAILABLE),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
 )

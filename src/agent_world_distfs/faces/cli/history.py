@@ -10,6 +10,7 @@ from agent_world_distfs import Change, FileDifference, UndoReport
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import command, seconds, seq, takes_path
+from agent_world_distfs.faces.cli.reader_gone import ended_with_the_reader
 from agent_world_distfs.paths import check_prefix
 
 _takes_since = click.option("--since", type=seq, metavar="SEQ", help="Only changes after this state.")
@@ -105,10 +106,11 @@ def watch(invocation: Invocation, *, since: int | None, prefix: str, timeout: fl
     with (
         invocation.read_store() as store,
         store.watch(prefix=prefix, since=since, timeout_s=timeout) as changes,
+        ended_with_the_reader(changes.close),
     ):
         for change in changes:
             output.print_line(output.json_text(change) if invocation.wants_json else _row(change))
-            output.standard_output().flush()
+            output.flush()
 
 
 @command("undo", "distfs undo 134-0123456789abcdef", "distfs undo --session s1 --message 'went astray'")

@@ -13,9 +13,10 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, BinaryIO, TextIO
@@ -45,7 +46,29 @@ def discard(stream: TextIO) -> None:
 
 def print_line(line: str) -> None:
     """Write one line to standard output."""
-    standard_output().write(line + "\n")
+    _write(line + "\n")
+
+
+def _write(text: str) -> None:
+    with named_in_errors():
+        standard_output().write(text)
+
+
+def flush() -> None:
+    """Have what was written arrive, or raise an error that names standard output."""
+    with named_in_errors():
+        standard_output().flush()
+
+
+@contextmanager
+def named_in_errors() -> Iterator[None]:
+    """While standard output is written to: the system's errors do not say what was full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = "standard output"
+        raise
 
 
 def print_json(document: object) -> None:
@@ -55,18 +78,32 @@ def print_json(document: object) -> None:
 
 def print_json_array(name: str, items: Iterable[object]) -> None:
     """Write ``{"<name>": [...]}``, an element a line, in bounded memory however many there are."""
-    output = standard_output()
-    output.write(f"{{{json_text(name)}: [")
+    _write(f"{{{json_text(name)}: [")
     separator = "\n"
     for item in items:
-        output.write(separator + json_text(item))
+        _write(separator + json_text(item))
         separator = ",\n"
-    output.write("\n]}\n")
+    _write("\n]}\n")
 
 
 def json_text(value: object) -> str:
-    """``value`` as ASCII JSON; records are objects, references ``HASH:SIZE``, enums their value."""
-    return json.dumps(value, default=_jsonable)
+    r"""``value`` as ASCII JSON; records are objects, references ``HASH:SIZE``, enums their value.
+
+    Bytes of the command line that are no text, for Python lone surrogates, are shown as ``\xff``: JSON could
+    only hold what many parsers refuse.
+    """
+    return _surrogate.sub(_shown_byte, json.dumps(value, default=_jsonable))
+
+
+_surrogate = re.compile(r"(\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\u(d[89a-f][0-9a-f]{2})")
+"""In JSON: an escaped backslash or a pair, which stay; or a lone one."""
+
+
+def _shown_byte(match: re.Match[str]) -> str:
+    if match[1]:
+        return match[1]
+    code = int(match[2], 16)
+    return rf"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else rf"\\u{code:04x}"
 
 
 def fields(record: Any) -> dict[str, object]:
@@ -88,7 +125,11 @@ def printable(text: str) -> str:
     """``text`` with everything escaped that is no visible character: one line, harmless to a terminal."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return rf"\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else json.dumps(char)[1:-1]
 
 
 def shown_path(path: str) -> str:

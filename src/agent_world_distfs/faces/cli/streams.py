@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, cast
 
-from agent_world_distfs.faces.cli.output import standard_output_bytes
+from agent_world_distfs.faces.cli.output import named_in_errors, standard_output_bytes
 from agent_world_distfs.faces.cli.progress import Watcher
 from agent_world_distfs.flushing import flush, flush_directory
 from agent_world_distfs.hashing import CHUNK_BYTES
@@ -47,7 +47,8 @@ def open_target(target: str) -> Iterator[BinaryIO]:
     descriptor = _descriptor_of(target)
     existing = None if target == STANDARD else _stat_or_none(target)
     if target == STANDARD:
-        yield standard_output_bytes()
+        with named_in_errors():
+            yield standard_output_bytes()
     elif descriptor is not None:
         with os.fdopen(os.dup(descriptor), "wb") as opened:
             yield opened
