@@ -324,6 +324,17 @@ def test_what_is_no_source_is_a_type_error(store: LocalCasStore) -> None:
             store.pull_manifest(wrong, ref)  # type: ignore[arg-type]
 
 
+def test_an_index_is_not_pulled_from_the_store_itself(store: LocalCasStore) -> None:
+    before = store.last_seq()
+    with LocalCasStore(store.location) as again:
+        for source in (store, again):
+            with pytest.raises(InvalidInputError):
+                store.pull_index(source)
+            with pytest.raises(InvalidInputError):
+                store.pull_snapshots(source)
+    assert store.last_seq() == before
+
+
 def test_pulling_an_index_leaves_nothing_at_the_source(
     store: LocalCasStore, other_store: LocalCasStore
 ) -> None:

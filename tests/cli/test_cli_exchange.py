@@ -131,6 +131,17 @@ def test_pull_makes_a_store_with_the_algorithm_of_the_other(distfs: Distfs, tmp_
     assert distfs.json("init")["hash_algorithm"] == "sha256"
 
 
+def test_a_store_is_not_pulled_into_itself(distfs: Distfs, tmp_path: Path) -> None:
+    distfs.write("a", b"1")
+    ref = distfs("export").text.strip()
+    (tmp_path / "link").symlink_to(distfs.location)
+    for arguments in (("pull", distfs.location), ("pull", tmp_path / "link"), ("pull", distfs.location, ref)):
+        error = distfs.error(*arguments, code=2)
+        assert error["kind"] == "InvalidInputError"
+        assert "that is the store itself" in error["message"]
+    assert len(distfs.json("log")["changes"]) == 1
+
+
 def test_pull_between_different_algorithms_exits_with_2(distfs: Distfs, other: Distfs) -> None:
     distfs("init", "--hash-algorithm", "sha256")
     assert distfs.error("pull", other.location, code=2)["kind"] == "InvalidInputError"

@@ -66,6 +66,13 @@ def require_apart(path: str, location: str) -> None:
         raise InvalidInputError(f"{path}: this and the store's directory {location} may not hold one another")
 
 
+def require_other(source: str, location: str) -> None:
+    """Raise InvalidInputError if a source is the store itself: nothing could come of it but a log entry."""
+    with contextlib.suppress(OSError):
+        if os.path.samefile(source, location):
+            raise InvalidInputError(f"{source}: that is the store itself")
+
+
 def _is_within(inner: str, outer: str) -> bool:
     """By identity, so that no second name and no folding of names hides it."""
     try:

@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from functools import partial
 
-from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.engine.directories import as_host_path, require_other
 from agent_world_distfs.engine.manifests import Expectation, check_ref
 from agent_world_distfs.engine.other_stores import damage_of
 from agent_world_distfs.operations import manifest, original, pull
@@ -114,6 +114,7 @@ class ExchangeMethods(BlobMethods):
     def _check_open_store(self, source: ExchangeMethods) -> None:
         if not isinstance(source, ExchangeMethods):
             raise TypeError(f"this is pulled from an open store, not from {type(source).__name__}")
+        require_other(source.location, self.location)
         self._check_source(source)
 
     def _check_source(self, source: BlobStore) -> None:

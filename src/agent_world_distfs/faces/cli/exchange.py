@@ -16,6 +16,7 @@ from agent_world_distfs import (
     adopt_original,
     open_store,
 )
+from agent_world_distfs.engine.directories import require_other
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
@@ -80,6 +81,7 @@ def pull(invocation: Invocation, *, source: str, ref: FileIndexManifestRef | Non
         invocation.make_store(there.hash_algorithm if invocation.is_missing() else None) as here,
         invocation.watching("pull", "files") as progress,
     ):
+        require_other(there.location, here.location)
         if snapshots:
             here.pull_snapshots(there, progress=progress)
         if ref is None:
