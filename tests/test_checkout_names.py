@@ -55,6 +55,14 @@ def test_names_that_are_too_long_for_the_file_system_are_listed(store: LocalCasS
     assert f"'dir/{longest}y'" in told
 
 
+def test_a_long_path_is_shortened_where_it_is_refused(store: LocalCasStore, place: Path) -> None:
+    write_all(store, {"d/" * 1_000 + "z" * 256: b""})
+    told = refusal(store, place)
+    assert len(told) < 400
+    assert "rename some" in told
+    assert "z" * 40 + "'" in told
+
+
 def test_names_that_the_file_system_refuses_are_listed(
     store: LocalCasStore, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

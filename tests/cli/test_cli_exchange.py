@@ -218,3 +218,9 @@ def test_adopt_into_an_index_that_has_files_is_refused(distfs: Distfs) -> None:
     distfs.write("mine", b"mine")
     distfs("adopt", ORIGINAL, code=2)
     assert distfs("read", "mine").stdout == b"mine"
+
+
+def test_adopt_into_a_store_with_files_names_it_and_says_what_to_do(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    message = distfs.error("adopt", ORIGINAL, code=2)["message"]
+    assert message == f"the index of the store at {distfs.location} is not empty: give a new one (--store)"

@@ -94,6 +94,14 @@ def test_the_examples_of_the_help_are_valid_command_lines(name: str) -> None:
                 command.make_context(name, words[len(name.split()) :])
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_examples_of_the_help_mean_the_same_to_every_shell(name: str) -> None:
+    command = COMMANDS[name]
+    assert isinstance(command, StoreCommand)
+    for example in command.examples:  # zsh refuses a bracket that matches no file
+        assert re.search(r"jq (?:-r )?[^' -]*\[", example) is None
+
+
 def test_the_top_help_lists_every_command_in_a_section(distfs: Distfs) -> None:
     text = distfs("--help").text
     for name in cli.commands:

@@ -98,7 +98,9 @@ def test_a_rule_says_what_it_would_drop_and_drops_it(kept: Distfs) -> None:
     assert kept("snapshot", "prune", "--keep-daily", "2", "--keep-monthly", "1").lines == [
         "Dropped 0 snapshots, kept 1."
     ]
-    kept("snapshot", "prune", code=2)
+    why = kept.error("snapshot", "prune", code=2)["message"]
+    assert "--keep-last" in why
+    assert "distfs snapshot drop NAME" in why
     kept("snapshot", "prune", "--keep-last", "-1", code=2)
 
 

@@ -138,4 +138,4 @@ class ExchangeMethods(BlobMethods):
         """
         directory = as_host_path(directory)
         snapshot = original.read_snapshot(directory)
-        return original.adopt(self._catalog, self._blobs, directory, snapshot, progress)
+        return original.adopt(self._catalog, self._blobs, directory, snapshot, progress, self.location)

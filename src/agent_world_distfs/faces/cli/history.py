@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import click
 
 from agent_world_distfs import Change, FileDifference, UndoReport
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
-from agent_world_distfs.faces.cli.options import command, seconds, seq, takes_path
+from agent_world_distfs.faces.cli.options import command, each, seconds, seq, takes_path
 from agent_world_distfs.faces.cli.reader_gone import ended_with_the_reader
 from agent_world_distfs.paths import check_prefix
 
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 _takes_since = click.option("--since", type=seq, metavar="SEQ", help="Only changes after this state.")
-_takes_prefix = click.option(
-    "--prefix",
-    default="",
-    callback=lambda context, parameter, value: check_prefix(value),
-    help="Only paths that begin with this text, and imports.",
+
+
+def _takes_prefix(help_text: str = "Only paths that begin with this text, and imports.") -> _Decorator:
+    return click.option("--prefix", default="", callback=each(check_prefix), help=help_text)
+
+
+@command(
+    "log", "distfs log", "distfs log --since 120 --prefix notes/", "distfs log --json | jq '.changes[-1]'"
 )
-
-
-@command("log", "distfs log", "distfs log --since 120 --prefix notes/", "distfs log --json | jq .changes[-1]")
 @_takes_since
-@_takes_prefix
+@_takes_prefix()
 @pass_invocation
 def log(invocation: Invocation, since: int | None, prefix: str) -> None:
     """List the known changes of the index, oldest first.
@@ -77,7 +80,7 @@ def deed_of(change: Change | FileDifference) -> str:
 @command("diff", "distfs diff 120 134", "distfs diff 120")
 @click.argument("seq_a", type=seq, metavar="SEQ")
 @click.argument("seq_b", type=seq, metavar="[SEQ]", required=False)
-@_takes_prefix
+@_takes_prefix("Only paths that begin with this text.")
 @pass_invocation
 def diff(invocation: Invocation, seq_a: int, seq_b: int | None, prefix: str) -> None:
     """List the paths whose content differs between two states of the index.
@@ -94,7 +97,7 @@ def diff(invocation: Invocation, seq_a: int, seq_b: int | None, prefix: str) -> 
 
 @command("watch", "distfs watch", "distfs watch --prefix notes/ --json | while read -r change; do date; done")
 @_takes_since
-@_takes_prefix
+@_takes_prefix()
 @click.option("--timeout", type=seconds, metavar="SECONDS", help="End when nothing came for this long.")
 @pass_invocation
 def watch(invocation: Invocation, *, since: int | None, prefix: str, timeout: float | None) -> None:
@@ -116,7 +119,7 @@ def watch(invocation: Invocation, *, since: int | None, prefix: str, timeout: fl
 @command("undo", "distfs undo 134-0123456789abcdef", "distfs undo --session s1 --message 'went astray'")
 @click.argument("transaction", required=False)
 @click.option("--session", "session_id", metavar="ID", help="Undo all transactions of a session.")
-@click.option("--actor", default="", help="Who undoes it, for the change log.")
+@click.option("--actor", default="", metavar="NAME", help="Who undoes it, for the change log.")
 @click.option("--message", default="", help="Why, for the change log.")
 @pass_invocation
 def undo(

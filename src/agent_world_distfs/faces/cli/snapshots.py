@@ -65,7 +65,7 @@ def create(invocation: Invocation, *, name: str, message: str) -> None:
     invocation.answer(made, [str(made.manifest)])
 
 
-@_command("list", "distfs snapshot list", "distfs snapshot list --json | jq -r .snapshots[].name")
+@_command("list", "distfs snapshot list", "distfs snapshot list --json | jq -r '.snapshots[].name'")
 @pass_invocation
 def list_(invocation: Invocation) -> None:
     """List the snapshots, oldest first: when, how many files, the name, and why, if recorded."""
@@ -185,6 +185,10 @@ def prune(invocation: Invocation, /, *, dry_run: bool, **keep: int) -> None:
     A snapshot that any rule keeps is kept. Periods are in UTC; if there are fewer than N, the oldest snapshot
     is kept, too. What nothing else keeps becomes orphans, which `distfs prune` removes.
     """
+    if not any(keep.values()):
+        raise click.UsageError(
+            "say what to keep, as in --keep-last 3; to drop one, use `distfs snapshot drop NAME`"
+        )
     store = invocation.read_store() if dry_run else invocation.open_store()
     with store:
         report = store.prune_snapshots(**keep, dry_run=dry_run)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.leases import Lease
@@ -53,15 +54,17 @@ def adopt(
     directory: str | os.PathLike[str],
     snapshot: OriginalSnapshot,
     progress: Progress | None,
+    location: str,
 ) -> AdoptReport:
-    """Take over what ``snapshot`` says of ``directory``; progress in blobs.
+    """Take over what ``snapshot`` says of ``directory`` into the store at ``location``; progress in blobs.
 
     Raises:
         InvalidInputError: the index here is not empty.
         IncompatibleStoreError: some blobs are named by another algorithm than this store's.
         UnavailableError: the original did not hold still.
     """
-    catalog.write(_require_empty)  # a store that cannot be written says so too, before anything is read
+    require_empty = partial(_require_empty, location=location)
+    catalog.write(require_empty)  # a store that cannot be written says so too, before anything is read
     with Lease(catalog, blobs) as lease:
         bringing = _Bringing(catalog, lease, directory, progress)
         snapshot, brought = bringing.bring_until_still(snapshot)
@@ -69,16 +72,18 @@ def adopt(
         pins = [content_hash for content_hash in snapshot.pins if content_hash in brought.sizes]
 
         def before_flip(tx: CatalogWriter) -> None:
-            _require_empty(tx)
+            require_empty(tx)
             _pin_all(tx, blobs, pins)
 
         replace_index(catalog, blobs, lambda: entries, catalog.digest_of(entries), before_flip)
     return _report(catalog, snapshot, brought, entries, pins)
 
 
-def _require_empty(tx: CatalogReader) -> None:
+def _require_empty(tx: CatalogReader, location: str) -> None:
     if tx.count_files():
-        raise InvalidInputError("the index of the store that takes over is not empty")
+        raise InvalidInputError(
+            f"the index of the store at {location} is not empty: give a new one (--store)"
+        )
 
 
 def _pin_all(tx: CatalogWriter, blobs: BlobFiles, pins: Iterable[str]) -> None:

@@ -21,6 +21,9 @@ from agent_world_distfs.paths import is_path
 MAX_SHOWN = 1_000
 """Problems listed in one error."""
 
+MAX_CHARACTERS = 200
+"""A path that is longer is shortened in a message."""
+
 _REFUSALS = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
 _DEVICE = r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))"
 _is_plain = re.compile(_DEVICE + r"[a-z0-9_.-]{0,63}[a-z0-9_-]", re.ASCII | re.IGNORECASE).fullmatch
@@ -47,7 +50,13 @@ def check_names(paths: Callable[[], Iterable[str]], directory: int) -> None:
     if problems:
         more = len(problems) - MAX_SHOWN
         shown = problems[:MAX_SHOWN] + ([f"and {more} more"] if more > 0 else [])
-        raise InvalidInputError("these paths cannot stand in one directory: " + "; ".join(shown))
+        told = "these paths cannot stand in one directory (rename some, or check out a part of the index)"
+        raise InvalidInputError(f"{told}: {'; '.join(shown)}")
+
+
+def _shown(path: str) -> str:
+    """A path in a message: of a long one beginning and end."""
+    return repr(path if len(path) <= MAX_CHARACTERS else f"{path[:80]}...{path[-40:]}")
 
 
 def _find_clashes(paths: Iterable[str]) -> Iterator[str]:
@@ -57,7 +66,7 @@ def _find_clashes(paths: Iterable[str]) -> Iterator[str]:
         while above and not path.startswith(above[-1]):
             above.pop()
         for file in [file for file in above if path.startswith(file + "/")]:
-            yield f"{file!r} is a file and the directory of {path!r}"
+            yield f"{_shown(file)} is a file and the directory of {_shown(path)}"
             above.remove(file)
         above.append(path)
 
@@ -79,9 +88,9 @@ def _find_refused(paths: Iterable[str], directory: int) -> Iterator[str]:
     longest = os.fpathconf(directory, "PC_NAME_MAX")
     for prefix, name in _new_prefixes(paths):
         if len(name) * 4 > longest and len(name.encode()) > longest:
-            yield f"{prefix!r} has a name of more than {longest} bytes"
+            yield f"{_shown(prefix)} has a name of more than {longest} bytes"
         elif not _is_plain(name) and not _is_taken(name, directory):
-            yield f"{prefix!r} has a name that the file system refuses"
+            yield f"{_shown(prefix)} has a name that the file system refuses"
 
 
 def _is_taken(name: str, directory: int) -> bool:
@@ -137,4 +146,4 @@ def _find_folded(paths: Iterable[str], fold: Callable[[str], str], directory: in
         other = known.setdefault(fold(prefix), prefix)
         pairs = zip(other.split("/"), prefix.split("/"), strict=True)
         if other != prefix and all(a == b or are_one_name(a, b, directory) for a, b in pairs):
-            yield f"{other!r} and {prefix!r} are one name to the file system"
+            yield f"{_shown(other)} and {_shown(prefix)} are one name to the file system"
