@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -96,7 +96,7 @@ def test_writers_that_give_up_leave_one_thread_and_one_descriptor(location: Path
             with pytest.raises(StoreBusyError):
                 store.write_file("a", b"x")
         assert open_descriptors() <= descriptors + 1
-    for _ in range(20):
+    for _ in range(2):  # closing waits for the lock, too
         with LocalCasStore(location, lock_timeout_s=0.002) as store, pytest.raises(StoreBusyError):
             store.write_file("a", b"x")
     assert waiting_threads() <= before + 1
@@ -182,6 +182,19 @@ def test_who_claims_a_wait_gets_the_lock_and_nobody_else_has_it(path: str, holde
     assert not LockFile(path).try_acquire()
     lock.release()
     assert LockFile(path).try_acquire()
+
+
+def test_a_wait_that_an_interrupted_caller_left_twice_is_claimed_once(path: str, holder: LockFile) -> None:
+    give_up(path)
+    lock_waits._left.append(lock_waits._left[0])
+    with ThreadPoolExecutor(2) as pool:
+        taken = [pool.submit(take, path) for _ in range(2)]
+        until(lambda: not lock_waits._left)
+        holder.close()
+        for future in as_completed(taken, PATIENCE_S):
+            lock = future.result()
+            assert not LockFile(path).try_acquire()
+            lock.close()
 
 
 def test_a_lock_that_comes_while_nobody_claims_it_is_let_go(path: str, holder: LockFile) -> None:
