@@ -4,30 +4,170 @@ Bytes are stored once under their hash; a mutable index of paths lies over them;
 can demand the version it has seen, so that nobody's work is silently overwritten.
 """
 
-from typing import TYPE_CHECKING
+from agent_world_distfs.engine.blob_reader import BlobReader
+from agent_world_distfs.errors import (
+    BlobHashInvalidError,
+    BlobHashMismatchError,
+    BlobMissingError,
+    BlobNotFoundError,
+    CatalogError,
+    ConflictError,
+    CorruptError,
+    FileConflictError,
+    ForkedStoreError,
+    HistoryExpiredError,
+    HistoryNotKeptError,
+    IncompatibleStoreError,
+    IndexConflictError,
+    InputConflictError,
+    InvalidInputError,
+    LeaseExpiredError,
+    ManifestError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PathInvalidError,
+    PathNotFoundError,
+    SnapshotExistsError,
+    SnapshotNotFoundError,
+    StorageError,
+    StorageFullError,
+    StorageIOError,
+    StorageReadOnlyError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreMovedError,
+    TransactionConflictError,
+    TransactionForgottenError,
+    UnavailableError,
+    WorldError,
+)
+from agent_world_distfs.local import LocalCasStore
+from agent_world_distfs.opening import adopt_original, open_store, upgrade_store
+from agent_world_distfs.operations.leasing import BlobLease
+from agent_world_distfs.operations.transactions import Transaction
+from agent_world_distfs.operations.watching import Watch
+from agent_world_distfs.protocols import BlobStore, FileStore
+from agent_world_distfs.records import (
+    ABSENT,
+    Absent,
+    AdoptReport,
+    BackupReport,
+    BlobStat,
+    Change,
+    CheckoutReport,
+    Data,
+    Expected,
+    ExpiryReport,
+    FileDifference,
+    FileIndexAuditReport,
+    FileIndexManifest,
+    FileIndexManifestRef,
+    FileMetadata,
+    ForkReport,
+    HashAlgorithm,
+    Link,
+    LogRange,
+    ManifestImportReport,
+    Progress,
+    PruneReport,
+    Readable,
+    RepairReport,
+    Retry,
+    Snapshot,
+    SnapshotPruneReport,
+    State,
+    StoreSettings,
+    TreeImportReport,
+    UndoReport,
+    UpgradeReport,
+    UsageReport,
+)
+from agent_world_distfs.recovering import repair_store, restore_backup
+from agent_world_distfs.store.agent_session import AgentSession
+from agent_world_distfs.store.recovery import RepairSource
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from agent_world_distfs.public import *  # noqa: F403 - what it exports is listed there
-    from agent_world_distfs.public import __all__ as __all__
-else:
-    # Loaded when the first name is wanted: the command is below this package, and cannot catch a Ctrl-C that
-    # comes before its own first line.
-
-    def __getattr__(name: str) -> object:
-        if name == "__all__" or not name.startswith("_"):
-            _load()
-            if name in globals():
-                return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        _load()
-        return sorted(globals())
-
-    def _load() -> None:
-        from importlib import import_module
-
-        public = import_module("agent_world_distfs.public")
-        globals().update({name: getattr(public, name) for name in ("__all__", *public.__all__)})
+__all__ = [
+    "ABSENT",
+    "Absent",
+    "AdoptReport",
+    "AgentSession",
+    "BackupReport",
+    "BlobHashInvalidError",
+    "BlobHashMismatchError",
+    "BlobLease",
+    "BlobMissingError",
+    "BlobNotFoundError",
+    "BlobReader",
+    "BlobStat",
+    "BlobStore",
+    "CatalogError",
+    "Change",
+    "CheckoutReport",
+    "ConflictError",
+    "CorruptError",
+    "Data",
+    "Expected",
+    "ExpiryReport",
+    "FileConflictError",
+    "FileDifference",
+    "FileIndexAuditReport",
+    "FileIndexManifest",
+    "FileIndexManifestRef",
+    "FileMetadata",
+    "FileStore",
+    "ForkReport",
+    "ForkedStoreError",
+    "HashAlgorithm",
+    "HistoryExpiredError",
+    "HistoryNotKeptError",
+    "IncompatibleStoreError",
+    "IndexConflictError",
+    "InputConflictError",
+    "InvalidInputError",
+    "LeaseExpiredError",
+    "Link",
+    "LocalCasStore",
+    "LogRange",
+    "ManifestError",
+    "ManifestImportReport",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PathInvalidError",
+    "PathNotFoundError",
+    "Progress",
+    "PruneReport",
+    "Readable",
+    "RepairReport",
+    "RepairSource",
+    "Retry",
+    "Snapshot",
+    "SnapshotExistsError",
+    "SnapshotNotFoundError",
+    "SnapshotPruneReport",
+    "State",
+    "StorageError",
+    "StorageFullError",
+    "StorageIOError",
+    "StorageReadOnlyError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreMovedError",
+    "StoreSettings",
+    "Transaction",
+    "TransactionConflictError",
+    "TransactionForgottenError",
+    "TreeImportReport",
+    "UnavailableError",
+    "UndoReport",
+    "UpgradeReport",
+    "UsageReport",
+    "Watch",
+    "WorldError",
+    "adopt_original",
+    "open_store",
+    "repair_store",
+    "restore_backup",
+    "upgrade_store",
+]

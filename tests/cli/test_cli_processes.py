@@ -243,24 +243,6 @@ def test_without_its_packages_the_command_names_the_extra_and_exits_with_1() -> 
     assert done.stderr == 'distfs: click is not installed: pip install "agent-world-distfs[cli]"\n'
 
 
-@pytest.mark.parametrize("module", ["local", "errors", "faces.cli.app"])
-def test_ctrl_c_while_the_command_is_loading_is_quiet(module: str) -> None:
-    code = f"""
-import signal, sys
-
-class Interrupt:
-    def find_spec(self, name, *_):
-        if name == "agent_world_distfs.{module}":
-            signal.raise_signal(signal.SIGINT)
-
-sys.meta_path.insert(0, Interrupt())
-from agent_world_distfs.__main__ import main
-main()
-"""
-    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
-
-
 def test_the_library_does_not_need_what_the_command_needs() -> None:
     code = (
         "import sys; sys.modules['click'] = sys.modules['rich'] = None\n"
