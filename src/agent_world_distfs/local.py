@@ -18,7 +18,8 @@ import threading
 from functools import partial
 from typing import Any, Literal
 
-from agent_world_distfs.blobs.directory import DirectoryBlobs, spare_reserve
+from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.blobs.reserve import spare_reserve
 from agent_world_distfs.catalog.connections import require_fixed_sqlite
 from agent_world_distfs.catalog.failures import LOCK_IS_GONE, is_lock_file
 from agent_world_distfs.catalog.schema import FORMAT

@@ -20,7 +20,7 @@ import errno
 import io
 import os
 import stat as stat_module
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import BinaryIO
@@ -29,7 +29,9 @@ from agent_world_distfs.blobs.batches import FileBatch
 from agent_world_distfs.blobs.hints import Hints
 from agent_world_distfs.blobs.incoming import IncomingFile, unlink_all
 from agent_world_distfs.blobs.quarantine import Quarantine
+from agent_world_distfs.blobs.reserve import fill_reserve, spare_reserve
 from agent_world_distfs.blobs.sessions import Sessions
+from agent_world_distfs.blobs.stored_file import StoredFile
 from agent_world_distfs.errors import CatalogError, StorageError, StoreClosedError, WorldError
 from agent_world_distfs.filesystem_kind import is_flushed_as_one
 from agent_world_distfs.flushing import flush_directory
@@ -42,9 +44,6 @@ _CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EROF
 """What linking says where a second name cannot be: another file system, too many, or not ours to give."""
 
 _GONE = "the directory is gone: mount its disk, if it had one of its own, or run `distfs repair`"
-
-RESERVE_BYTES = 2 << 20
-"""What is kept back on the disk, so that a full one can be emptied: removing writes to the WAL first."""
 
 
 class DirectoryBlobs:
@@ -302,49 +301,6 @@ class DirectoryBlobs:
     def close(self) -> None:
         """See ``BlobFiles.close``."""
         self._sessions.end()
-
-
-class StoredFile(io.FileIO):
-    """Reads at a position of its own: a forked child shares that of the descriptor."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self._position = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Up to ``size`` bytes, which is a number; none at the end."""
-        part = os.pread(self.fileno(), size or 0, self._position)
-        self._position += len(part)
-        return part
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Only to a position from the start."""
-        assert whence == io.SEEK_SET
-        self._position = offset
-        return offset
-
-
-@contextlib.contextmanager
-def spare_reserve(path: str) -> Iterator[None]:
-    """While held, the space of the reserve is free; afterwards it is taken again, if it can be."""
-    with contextlib.suppress(OSError):
-        os.truncate(path, 0)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # the next one that can takes it again
-            fill_reserve(path)
-
-
-def fill_reserve(path: str) -> None:
-    """Take the space that a removal on a full disk needs; none is taken unless all of it is there."""
-    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-    try:
-        missing = RESERVE_BYTES - os.fstat(fd).st_size
-        if missing > 0 and os.pwrite(fd, bytes(missing), RESERVE_BYTES - missing) < missing:
-            os.ftruncate(fd, 0)
-    finally:
-        os.close(fd)
 
 
 def _is_it(damaged: BinaryIO | None, status: os.stat_result) -> bool:

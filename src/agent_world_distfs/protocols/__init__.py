@@ -6,7 +6,7 @@ written once, over the protocols here, and runs on every backend.
 """
 
 from agent_world_distfs.protocols.blobs import BlobFiles, Incoming, IncomingBatch
-from agent_world_distfs.protocols.catalog import Catalog, CatalogReader, CatalogWriter, Turn
+from agent_world_distfs.protocols.catalog import Catalog, Turn
 from agent_world_distfs.protocols.rows import (
     BlobBrief,
     BlobRow,
@@ -18,6 +18,7 @@ from agent_world_distfs.protocols.rows import (
     StoredForm,
 )
 from agent_world_distfs.protocols.stores import BlobStore, FileStore
+from agent_world_distfs.protocols.transactions import CatalogReader, CatalogWriter
 
 __all__ = [
     "BlobBrief",

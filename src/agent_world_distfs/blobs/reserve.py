@@ -1,0 +1,33 @@
+"""Space that is kept back on the disk, so that a full one can be emptied."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+RESERVE_BYTES = 2 << 20
+"""Removing writes to the WAL first."""
+
+
+@contextlib.contextmanager
+def spare_reserve(path: str) -> Iterator[None]:
+    """While held, the space of the reserve is free; afterwards it is taken again, if it can be."""
+    with contextlib.suppress(OSError):
+        os.truncate(path, 0)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the next one that can takes it again
+            fill_reserve(path)
+
+
+def fill_reserve(path: str) -> None:
+    """Take the space that a removal on a full disk needs; none is taken unless all of it is there."""
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    try:
+        missing = RESERVE_BYTES - os.fstat(fd).st_size
+        if missing > 0 and os.pwrite(fd, bytes(missing), RESERVE_BYTES - missing) < missing:
+            os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
