@@ -10,15 +10,25 @@ from benchmarks.bench import Bench
 from benchmarks.contest import DURABLE, OURS, Timed, row
 from benchmarks.peers import commit_rows, open_cache, open_sqlite
 
+KEPT = "distfs, history kept"
+
 WRITES = row("writes", "durable writes of 1 KiB, one by one", each="writes")
 WRITES.goal(
     "at least 0.85 of the rate of a bare commit", to="bare SQLite commits", at_least=0.85, is_rate=True
 )
+WRITES.goal("with a history kept at most 1.15 times the time without", of=KEPT, to=OURS, at_most=1.15)
 
 
 @WRITES.contestant(OURS, DURABLE)
 def _writes(bench: Bench, place: Path) -> Timed:
     store = LocalCasStore(place / "store")
+    return lambda: [store.write_file(f"{n % 100}/{n}", os.urandom(1024)) for n in range(bench.scale.writes)]
+
+
+@WRITES.contestant(KEPT, DURABLE)
+def _kept_writes(bench: Bench, place: Path) -> Timed:
+    store = LocalCasStore(place / "store")
+    store.set_setting("keep_history", value=True)
     return lambda: [store.write_file(f"{n % 100}/{n}", os.urandom(1024)) for n in range(bench.scale.writes)]
 
 
