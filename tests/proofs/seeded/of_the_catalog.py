@@ -69,6 +69,18 @@ def forget_an_error_while_the_log_is_cut() -> None:
     replace(SqliteCatalog, "_in_doubt_if_it_fails", lambda self: contextlib.nullcontext())
 
 
+def copy_a_log_in_doubt() -> None:
+    """A checkpoint outside the lock does not look at the mark."""
+    replace(Gate, "is_marked", lambda self: False)
+
+
+def copy_nothing_again() -> None:
+    """Settling leaves to a checkpoint what one has copied already."""
+    from agent_world_distfs.catalog import wal_side
+
+    replace(wal_side, "copy_again", lambda catalog, frames: None)
+
+
 def report_an_unknown_outcome_as_none() -> None:
     """A commit that raised is told as one that did not happen."""
 

@@ -202,6 +202,16 @@ SEEDED: dict[str, Seeded] = {
         "corrupt blobs",
         needs="strace",
     ),
+    "a log in doubt is copied": Seeded(
+        of_the_catalog.copy_a_log_in_doubt,
+        _test("test_wal_in_doubt.py::test_what_is_in_doubt_is_not_copied[shorten]"),
+        "assert b",
+    ),
+    "what was copied unflushed is not copied again": Seeded(
+        of_the_catalog.copy_nothing_again,
+        _test("test_wal_in_doubt.py::test_settling_copies_again_what_was_copied_without_a_flush"),
+        "CatalogError|malformed|contradicts|assert",
+    ),
     "a rotten row is kept": Seeded(
         of_the_catalog.trust_a_rotten_row,
         _test("test_collection.py::test_a_rotten_inline_blob_is_refused_found_and_healed"),
