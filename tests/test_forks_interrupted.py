@@ -52,3 +52,39 @@ def test_an_interrupt_at_any_line_around_a_fork_keeps_no_thread_out(location: Pa
     child = start(PROGRAM, location, Path(__file__).parent, 1)
     assert int(child.hear()) > 50
     child.finish()
+
+
+def test_a_child_whose_first_lines_are_interrupted_keeps_no_lock_of_its_parent(
+    location: Path, start: Start
+) -> None:
+    child = start(
+        """
+        sys.path.insert(0, sys.argv[2])
+        from striking import RaiseAtLine
+        sys.unraisablehook = lambda _: None
+        store = LocalCasStore(location)
+        store.put_bytes(b"x" * 100_000)
+
+        def locks():
+            places = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+            links = [os.readlink(place) for place in places if os.path.exists(place)]
+            return sum(link.endswith((".lock", "/gate", "/turnstile")) for link in links)
+
+        assert locks()
+        number, has_raised = 1, True
+        while has_raised:
+            with RaiseAtLine(number, KeyboardInterrupt, "lock_descriptors.py") as striking:
+                pid = os.fork()
+            if pid == 0:
+                os._exit(2 * locks() + striking.has_raised)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            assert status in (0, 1), (number, status)
+            has_raised = bool(status)
+            number += 1
+        say(number)
+        """,
+        location,
+        Path(__file__).parent,
+    )
+    assert int(child.hear()) > 8
+    child.finish()

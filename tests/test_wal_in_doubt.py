@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import apsw
 import pytest
 
 from agent_world_distfs import LocalCasStore
@@ -103,11 +105,14 @@ def read_apart(path: Path) -> bytes:
     return subprocess.run(["cat", path], stdout=subprocess.PIPE, check=True).stdout
 
 
-def test_settling_copies_again_what_was_copied_without_a_flush(location: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "whole"])
+def test_settling_copies_again_what_was_copied_without_a_flush(
+    location: Path, tmp_path: Path, is_stopped: bool
+) -> None:
     # A checkpoint that a reader stops has no flush; the next flush failed, and these pages are lost.
     with LocalCasStore(location) as store:
         contents = fill(store, "a", 100)
-        with reading(store):
+        with reading(store) if is_stopped else contextlib.nullcontext():
             contents |= fill(store, "b", 100)
             before = read_apart(location / "catalog.db")
             store._catalog._shorten_wal()
@@ -118,15 +123,47 @@ def test_settling_copies_again_what_was_copied_without_a_flush(location: Path, t
             if page(before, number) != page(after, number)
         ]
         assert len(pages) > 20
-        put_pages(location, {number: page(before, number) for number in pages[1:12]})
+        put_pages(location, {number: page(before, number) for number in pages[:12]})
         gate_of(location).write_bytes(b"\1")
-        contents |= fill(store, "c", 1)
-        assert gate_of(location).read_bytes() == b"\0"
+        for number in range(20):  # by the very connection that settled
+            contents |= fill(store, f"c{number}", 5)
+            assert gate_of(location).read_bytes() == b"\0"
         store.write_file("d", b"d")
         shutil.copytree(location, tmp_path / "after the cut")
     with LocalCasStore(tmp_path / "after the cut") as store:
         assert store.audit_file_index(verify=True).index_damage == ()
         assert {path: store.read_file(path) for path in contents} == contents
+
+
+def test_readers_see_nothing_old_while_what_was_copied_is_copied_again(
+    location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    class Watched(apsw.VFSFile):
+        def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw calls it so
+            super().xWrite(data, offset)
+            look()
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        with LocalCasStore(location, read_only=True) as fresh:  # with an empty cache
+            assert fresh.read_file("hot") == b"29"
+            assert len(fresh.list_files()) == 32
+
+    with LocalCasStore(location) as store:
+        store.write_file("old", b"x" * 3000)
+        for number in range(30):  # the same pages again and again, and the database grows
+            store.write_file("hot", str(number).encode())
+            store.write_file(f"new/{number}", bytes([number]) * 3000)
+        with monkeypatch.context() as patch:
+            patch.setattr(apsw, "VFSFile", Watched)
+            shorten(store)
+            gate_of(location).write_bytes(b"\1")
+            store.put_bytes(b"settles")
+        assert looks > 10
+        assert store.audit_file_index(verify=True).is_sound()
 
 
 def page(database: bytes, number: int) -> bytes:

@@ -122,12 +122,13 @@ def open_to_lock(path: str, flags: int, mode: int = 0o666) -> LockDescriptor:
 
 
 def _close_inherited() -> None:
-    while _known:
-        descriptor = _known.pop()
-        number, descriptor.number = descriptor.number, -1
+    for descriptor in list(_known):
+        number = descriptor.number
         if number >= 0:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # EBADF: the first try was interrupted just after
                 os.close(number)
+            descriptor.number = -1
+        _known.discard(descriptor)
 
 
 if hasattr(os, "register_at_fork"):  # in this order, of which Python goes through "before" backwards
@@ -136,3 +137,4 @@ if hasattr(os, "register_at_fork"):  # in this order, of which Python goes throu
     note = functools.partial(_under_way.append, None)
     os.register_at_fork(before=note, after_in_parent=_under_way.pop, after_in_child=_under_way.clear)
     os.register_at_fork(after_in_child=_close_inherited)
+    os.register_at_fork(after_in_child=_close_inherited)  # again: an interrupt may have hit the first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from urllib.parse import quote
 
 import apsw
@@ -14,22 +13,19 @@ BUSY_MS = 10_000
 _CACHE_KIB = 16_384
 
 _FIXED_IN = (3, 51, 3)
-_FIXED_IN_BRANCHES = {(3, 44): 6, (3, 50): 7}
 
 
 def require_fixed_sqlite(location: str) -> None:
     """Refuse to open with a SQLite library that can corrupt a WAL which several processes shorten.
 
-    The WAL-reset bug is in all versions from 3.7.0 to 3.51.2, except for two in which it was fixed, too. The
-    requirements of the package say so already; this is for those who install apsw otherwise.
+    The WAL-reset bug is in nearly all versions up to 3.51.2. The requirements of the package say so already;
+    this is for those who install apsw otherwise.
 
     Raises:
         IncompatibleStoreError: the library has the bug.
     """
     version = apsw.sqlite_lib_version()
-    major, minor, patch = (int(part) for part in version.split(".")[:3])
-    fixed_in = _FIXED_IN_BRANCHES.get((major, minor), sys.maxsize)
-    if (major, minor, patch) >= _FIXED_IN or patch >= fixed_in:
+    if tuple(int(part) for part in version.split(".")[:3]) >= _FIXED_IN:
         return
     reason = f"SQLite {version} can corrupt a shared database: a library of 3.51.3 or newer is needed"
     raise IncompatibleStoreError(location, reason)

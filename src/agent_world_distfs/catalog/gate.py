@@ -4,8 +4,8 @@ Two lock files. A process that wants the gate first waits at the *turnstile* and
 the gate, so that at most one process waits at the gate itself and the one that releases it has to queue
 behind the others. With one lock alone, the releaser could barge back in before a woken waiter runs.
 
-The gate file holds one byte. It is 1 after an input or output error during a commit: then nobody may
-acknowledge a write before the WAL has been settled (see ``SqliteCatalog``). The byte is written when the file
+The gate file holds one byte. It is 1 after an input or output error while the WAL was flushed: then nobody
+may acknowledge a write before the WAL has been settled (see ``wal_side``). The byte is written when the file
 is made, so that setting it needs no space.
 
 Whoever finds the WAL in doubt without having the lock sets the byte all the same, at once: the lock may not
@@ -148,10 +148,10 @@ class Gate:
     def set_suspect(self, *, suspect: bool) -> None:
         """Record, for every process, whether the WAL must be settled before the next commit.
 
-        Without the lock only that it must. That is never forgotten: see above.
+        Without the lock only that it must, which is never forgotten: see above.
 
         Raises:
-            OSError: that it need not cannot be recorded.
+            OSError: it is settled, and that cannot be recorded.
         """
         if not suspect:
             os.pwrite(self._gate.fileno(), b"\0", 0)

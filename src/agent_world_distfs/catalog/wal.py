@@ -1,13 +1,14 @@
 """The WAL as a file, outside SQLite: to flush, write or copy it again, which SQLite has no call for.
 
-Opening and closing it is harmless: SQLite's locks are on the database and on the shared memory; none is on
-the WAL, where a close could drop it.
+Opening and closing the WAL is harmless: SQLite's locks are on the database and on the shared memory; none is
+on the WAL, where a close could drop it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from collections.abc import Iterator
 
 import apsw
@@ -55,11 +56,14 @@ def rewrite_wal(catalog: str) -> None:
 
 
 def copy_again(catalog: str, frames: int) -> None:
-    """Put into the database once more, and flush, what the first ``frames`` frames of the WAL hold.
+    """Put into the database once more, and flush, what checkpoints have copied: the first ``frames`` frames.
 
-    Where nobody else makes the database longer, and all of these have been copied into it before. A
-    checkpoint that stops at a reader has copied pages without a flush; if a later flush fails, they may be
+    A checkpoint that stops at a reader has copied pages without a flush; if a later flush fails, they may be
     lost, and no checkpoint copies them a second time.
+
+    Under the write lock, and while nobody else copies. Readers are not kept out. They take from the database
+    what these frames hold, so each page is written once, as the last of them has it: nobody sees a page that
+    is older than it was, or that no longer belongs to the database.
 
     It is written by way of a file of SQLite's: closing a descriptor of ours would drop the locks that all
     connections of this process have on the database.
@@ -71,15 +75,25 @@ def copy_again(catalog: str, frames: int) -> None:
         return
     with opened_wal(catalog, os.O_RDONLY) as wal:
         page_bytes = int.from_bytes(os.pread(wal, 4, _PAGE_SIZE_AT), "big")
-        frame_bytes = _FRAME_HEADER_BYTES + page_bytes
         database = apsw.VFSFile("", catalog, [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
         try:
-            for index in range(frames):
-                frame = os.pread(wal, frame_bytes, _HEADER_BYTES + index * frame_bytes)
-                if len(frame) < frame_bytes:
-                    raise CatalogError("the WAL ends before what was copied from it")
-                number = int.from_bytes(frame[:4], "big")
-                database.xWrite(frame[_FRAME_HEADER_BYTES:], (number - 1) * page_bytes)
+            for number, position in _last_of_each_page(wal, frames, page_bytes).items():
+                database.xWrite(os.pread(wal, page_bytes, position), (number - 1) * page_bytes)
             database.xSync(apsw.SQLITE_SYNC_FULL)
         finally:
             database.xClose()
+
+
+def _last_of_each_page(wal: int, frames: int, page_bytes: int) -> dict[int, int]:
+    """Where the last of its frames has the bytes of each page that the database has after them."""
+    places: dict[int, int] = {}
+    total_pages = 0
+    for index in range(frames):
+        position = _HEADER_BYTES + index * (_FRAME_HEADER_BYTES + page_bytes)
+        head = os.pread(wal, _FRAME_HEADER_BYTES, position)
+        if len(head) < _FRAME_HEADER_BYTES:
+            raise CatalogError("the WAL ends before what was copied from it")
+        number, pages_after_commit = struct.unpack_from(">II", head)
+        places[number] = position + _FRAME_HEADER_BYTES
+        total_pages = pages_after_commit or total_pages
+    return {number: place for number, place in places.items() if number <= total_pages}

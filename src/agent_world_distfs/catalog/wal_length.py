@@ -70,7 +70,7 @@ class WalLength:
         with contextlib.suppress(FileNotFoundError):
             if os.stat(self._log).st_size >= self._limit_pages * FRAME_BYTES:
                 connection.pragma("page_count")  # before it has read, a connection has no WAL to ask about
-                with contextlib.suppress(apsw.BusyError, apsw.MisuseError):  # older libraries cannot tell
+                with contextlib.suppress(apsw.BusyError):
                     pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
                     self.note(pages)
         self._is_known = True

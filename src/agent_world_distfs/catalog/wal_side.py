@@ -4,13 +4,14 @@ All but ``_shorten_wal`` is for who has the gate.
 
 **When a flush fails.** A COMMIT that raised may turn out committed after a crash, and a crash may lose what
 is acknowledged after it on the same WAL. So the outcome is reported as unknown, and a mark in the gate file
-makes every process, before its next commit, settle the WAL: a checkpoint that flushes the database and
-truncates the WAL. Whatever was not committed by then never will be. The mark is set wherever a flush of the
-WAL can fail, not only in a COMMIT: a relaxed commit before it has said yes already, and the system, which has
-told of the failure once, will take the next flush for a good one. So a checkpoint that fails sets it, and so
-does settling itself, which also runs where nothing was in doubt before (``was_committed``). Nothing copies a
-WAL that is in doubt into the database, except settling, which writes it again first. A checkpoint outside the
-lock looks at the mark when its connection has the WAL open: what fails later is reported to that, too.
+makes every process, before its next commit, settle the WAL: what it holds is written and copied again, both
+are flushed, and it is truncated. Whatever was not committed by then never will be. The mark is set wherever a
+flush of the WAL can fail, not only in a COMMIT: a relaxed commit before it has said yes already, and the
+system, which has told of the failure once, will take the next flush for a good one. So a checkpoint that
+fails sets it, and so does settling itself, which also runs where nothing was in doubt before
+(``was_committed``). Nothing copies a WAL that is in doubt into the database, except settling, which writes it
+again first. A checkpoint outside the lock looks at the mark when its connection has the WAL open: what fails
+later is reported to that, too.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class WalSide(ReadSide):
 
     @contextlib.contextmanager
     def _in_doubt_if_it_fails(self) -> Iterator[None]:
-        """Under the gate: what flushes the WAL puts it in doubt if that fails."""
+        """What flushes the WAL puts it in doubt if that fails: relaxed commits in it, at least."""
         try:
             yield
         except (apsw.IOError, OSError):
@@ -131,13 +132,13 @@ class WalSide(ReadSide):
     def _shorten_wal(self) -> None:
         """Copy the WAL into the database. The commit before it already holds: a failure here only delays."""
         self._wal_length.note_try()
-        with contextlib.suppress(apsw.Error, OSError, WorldError):
-            try:
-                with self._extending.if_free() as is_free:
-                    if is_free:
-                        self._checkpoint_wal()
-            except apsw.IOError:  # perhaps a flush of the WAL: relaxed commits in it are in doubt from now on
-                self._gate.set_suspect(suspect=True)
+        with (
+            contextlib.suppress(apsw.Error, OSError, WorldError),
+            self._extending.if_free() as is_free,
+            self._in_doubt_if_it_fails(),
+        ):
+            if is_free:
+                self._checkpoint_wal()
 
     def _checkpoint_wal(self) -> None:
         loan = self._readers.take()
@@ -177,6 +178,7 @@ class WalSide(ReadSide):
             copied: list[Any] = connection.execute(_LOOK).fetchall()
             copy_again(self._path, copied[0][2])
             result = connection.execute(_CUT).fetchone()
+            self._drop_writer()  # it may have read a page before it was put back
         if result is None or result[0]:
             raise UnavailableError("the WAL must be settled after an I/O error, but readers use it: retry")
         self._gate.set_suspect(suspect=False)
