@@ -23,6 +23,7 @@ from agent_world_distfs.errors import (
     TransactionConflictError,
 )
 from agent_world_distfs.hashing import as_bytes, hash_function
+from agent_world_distfs.operations.transactions.alone import OneThread, alone
 from agent_world_distfs.operations.transactions.inputs import Inputs
 from agent_world_distfs.paths import check_prefix, normalize_path
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogWriter
@@ -40,10 +41,11 @@ class Planned(NamedTuple):
     moved_from: str | None
 
 
-class Transaction:
+class Transaction(OneThread):
     """Reads one consistent state and its own writes; made by ``transaction`` of a store, used with ``with``.
 
-    Leaving the block commits all or nothing; an exception in it gives everything up. For one thread.
+    Leaving the block commits all or nothing; an exception in it gives everything up. For one thread at a
+    time: beside a call of another thread, a call and the end of the block are InvalidInputError.
 
     Any call, and the end of the block, may raise TransactionConflictError: something that was read has
     been changed by others. The transaction cannot commit then (unless it is changed back); leave the
@@ -58,6 +60,7 @@ class Transaction:
     """
 
     def __init__(self, catalog: Catalog, blobs: BlobFiles, *, actor: str = "", message: str = "") -> None:
+        super().__init__()
         self._catalog = catalog
         self._blobs = blobs
         self._description = {"actor": actor, "message": message}
@@ -75,9 +78,9 @@ class Transaction:
 
     # --- reading -------------------------------------------------------------------------------
 
+    @alone
     def stat_file(self, path: str) -> FileMetadata | None:
         """The entry of ``path``, None if there is none."""
-        self._check_open()
         return self._stat(normalize_path(path))
 
     def _stat(self, path: str) -> FileMetadata | None:
@@ -95,9 +98,9 @@ class Transaction:
         """
         return self.read_file_with_metadata(path)[1]
 
+    @alone
     def read_file_with_metadata(self, path: str) -> tuple[FileMetadata, bytes]:
         """The entry of ``path`` and its content; otherwise as ``read_file``."""
-        self._check_open()
         path = normalize_path(path)
         if path not in self._plan:
             return reading.read_found(self._catalog, self._blobs, path, self._find)
@@ -111,13 +114,13 @@ class Transaction:
     def _find(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
         return self._catalog.read(lambda tx: self._inputs.find(tx, path))
 
+    @alone
     def list_files(self, *, prefix: str = "") -> list[FileMetadata]:
         """Entries with the string prefix, ascending by the UTF-8 bytes of the path.
 
         The listing is an input as a whole: if anybody adds, changes or removes one of them before the
         commit, that is a conflict.
         """
-        self._check_open()
         check_prefix(prefix)
         found = self._catalog.read(lambda tx: self._inputs.list_files(tx, prefix))
         files = {file.path: file for file in found}
@@ -134,13 +137,13 @@ class Transaction:
         """Make ``path`` hold ``data`` at the commit, whatever it holds then."""
         return self.write_file_if_match(path, None, data)
 
+    @alone
     def write_file_if_match(self, path: str, expected_content_hash: Expected, data: Data) -> FileMetadata:
         """The same if ``path`` holds what is expected, here and at the commit.
 
         Raises:
             FileConflictError: it holds something else.
         """
-        self._check_open()
         path = normalize_path(path)
         self._require(path, check_form(expected_content_hash))
         data = as_bytes(data)
@@ -160,13 +163,13 @@ class Transaction:
         """Remove ``path`` at the commit; False if it is not there, which is an input then."""
         return self.delete_file_if_match(path, None)
 
+    @alone
     def delete_file_if_match(self, path: str, expected_content_hash: Expected) -> bool:
         """The same if ``path`` holds what is expected; False if it was expected absent, and is.
 
         Raises:
             FileConflictError: it holds something else.
         """
-        self._check_open()
         path = normalize_path(path)
         self._require(path, check_form(expected_content_hash))
         is_there = self._stat(path) is not None
@@ -174,6 +177,7 @@ class Transaction:
             self._plan[path] = None
         return is_there
 
+    @alone
     def rename_file(
         self, source: str, target: str, *, expected_content_hash: Expected = None
     ) -> FileMetadata:
@@ -183,7 +187,6 @@ class Transaction:
             PathNotFoundError: there is no ``source``.
             FileConflictError: ``target`` holds something else than expected.
         """
-        self._check_open()
         source, target = normalize_path(source), normalize_path(target)
         expected = check_form(expected_content_hash)
         held = self._stat(source)
@@ -224,8 +227,7 @@ class Transaction:
     ) -> None:
         try:
             if error is None:
-                self._check_open()
-                self._commit()
+                self._alone(self._commit)
         finally:
             self._is_open, self._is_over = False, True
             self._plan.clear()
