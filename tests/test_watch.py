@@ -12,7 +12,9 @@ import pytest
 
 from agent_world_distfs import Change, HistoryExpiredError, InvalidInputError, LocalCasStore, StoreClosedError
 from agent_world_distfs.catalog.commits import KEPT_COMMITS
+from agent_world_distfs.operations.watching import Watch
 from children import Start
+from striking import RaiseAtLine
 
 Seen = list[tuple[str, str | None]]
 
@@ -85,6 +87,81 @@ def test_another_thread_can_end_a_watch(store: LocalCasStore) -> None:
         watch.close()
         thread.join(30)
         assert ended.is_set()
+
+
+def test_a_watch_that_was_closed_hands_out_nothing_more(store: LocalCasStore) -> None:
+    since = store.last_seq()
+    for number in range(3):
+        store.write_file("a", b"%d" % number)
+    store.write_files([("b", b""), ("c", b"")])
+    for total in range(5):
+        with store.watch(since=since, timeout_s=1) as watch:
+            handed = [next(watch) for _ in range(total)]
+            threading.Thread(target=watch.close).start()
+            while not watch._is_over.is_set():
+                time.sleep(0.001)
+            assert list(watch) == []
+        known = list(store.changes(since=since))
+        assert [each for each in store.changes(since=watch.seq) if each not in handed] == known[total:]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file is closed by itself
+def test_interrupted_at_any_line_a_watch_goes_on_with_each_change_once(store: LocalCasStore) -> None:
+    since = store.last_seq()
+    store.write_file("a", b"1")
+    store.write_files([("a", b"2"), ("b", b""), ("c", b"")])
+    store.write_file("a", b"3")
+    expected = list(store.changes(since=since))
+    number, has_raised = 0, True
+    while has_raised:
+        number += 1
+        found: list[Change] = []
+        with store.watch(since=since, timeout_s=0) as watch:
+            with RaiseAtLine(number, KeyboardInterrupt) as strike:
+                try:
+                    for change in watch:
+                        found.append(change)  # noqa: PERF402  # what came before the interrupt counts
+                except KeyboardInterrupt:
+                    assert_continues(store, watch, found, expected)
+            found.extend(watch)
+            has_raised = strike.has_raised
+        assert found == expected, number
+        assert watch.seq == store.last_seq()
+    assert number > 100
+
+
+def assert_continues(store: LocalCasStore, watch: Watch, found: list[Change], expected: list[Change]) -> None:
+    """Where the watch says that another one can continue, that one misses nothing."""
+    known = list(store.changes(since=watch.seq))
+    assert [each for each in known if each not in found] == expected[len(found) :]
+
+
+def test_changes_of_others_do_not_keep_a_watch_from_ending(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = store._catalog.mark
+    deadline = time.monotonic() + 30
+
+    def busy() -> object:
+        assert time.monotonic() < deadline
+        store.write_file("others", b"%d" % time.monotonic_ns())
+        return mark()
+
+    with store.watch(prefix="mine/", timeout_s=0.1) as watch:
+        monkeypatch.setattr(store._catalog, "mark", busy)
+        assert list(watch) == []
+
+
+def test_a_watch_that_does_not_wait_still_reads_all_that_is_there(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_world_distfs.engine.changes.WINDOW", 2)
+    since = store.last_seq()
+    for number in range(9):
+        store.write_file("others", b"%d" % number)
+    store.write_file("mine", b"")
+    with store.watch(prefix="mine", since=since, timeout_s=0) as watch:
+        assert [change.path for change in watch] == ["mine"]
 
 
 def test_a_closed_store_ends_its_watches_with_an_error(location: Path) -> None:

@@ -27,6 +27,8 @@ class Watch:
 
     ``seq``: where another watch can continue, with ``since=watch.seq``: after the changes returned so far. Of
     a transaction that was handed out in part it begins again with the first change.
+
+    An exception while it reads or waits, such as an interrupt, loses nothing: the same watch can go on.
     """
 
     def __init__(self, catalog: Catalog, since: int | None, prefix: str, timeout_s: float | None) -> None:
@@ -36,6 +38,8 @@ class Watch:
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._is_over = threading.Event()
+        self._handed = (0, 0)
+        """Seq and ordinal of the change that was returned last."""
         self._mark: object = None
         self._window: Window | None = None
         self._rest: Iterator[Change] = iter(())
@@ -45,17 +49,36 @@ class Watch:
         return self
 
     def __next__(self) -> Change:
-        change = self._next or self._wait_for_change()
-        if change is None:
+        if self._is_over.is_set():
             self._drop()
             raise StopIteration
+        change: Change | None = None
+        try:
+            change = self._next or self._wait_for_change()
+            if change is not None:
+                self._note_handed(change)
+                return change
+        except BaseException:
+            self._begin_again(change)
+            raise
+        self._drop()
+        raise StopIteration
+
+    def _note_handed(self, change: Change) -> None:
+        self._handed = change.seq, change.ordinal
         self._next = next(self._rest, None)
         if self._next is not None:
             self.seq = change.seq if self._next.seq != change.seq else change.seq - 1
         elif self._window is not None:
             self.seq = self._window.reached
             self._drop()
-        return change
+
+    def _begin_again(self, change: Change | None) -> None:
+        """After an interrupt: what has been read and not handed out, so ``change``, is read once more."""
+        if change is not None:
+            self.seq, self._handed = change.seq - 1, (change.seq, change.ordinal - 1)
+        self._mark = None
+        self._drop()
 
     def _wait_for_change(self) -> Change | None:
         deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
@@ -66,7 +89,8 @@ class Watch:
                 change = self._look(mark)
                 if change is not None:
                     return change
-                continue
+                if mark != self._mark:
+                    continue  # there is more to read already
             left_s = wait_s if deadline is None else min(wait_s, deadline - time.monotonic())
             if left_s <= 0:
                 break
@@ -77,18 +101,18 @@ class Watch:
 
     def _look(self, mark: object) -> Change | None:
         self._drop()
-        self._window = Window(self._catalog, self.seq, None, self._is_wanted())
-        if self._window.is_complete:
-            self._mark = mark  # taken before the look: what is committed meanwhile is read next time
-        self._rest = iter(self._window.changes)
+        self._window = window = Window(self._catalog, self.seq, None, self._is_wanted())
+        self._rest = iter(window.changes)
         change = next(self._rest, None)
         if change is None:
-            self.seq = self._window.reached
+            self.seq = window.reached
+        if window.is_complete:
+            self._mark = mark  # taken before the look: what is committed meanwhile is read next time
         return change
 
     def _is_wanted(self) -> Callable[[Change], bool]:
-        prefix = self._prefix
-        return lambda change: concerns(change, prefix)
+        prefix, handed = self._prefix, self._handed
+        return lambda change: concerns(change, prefix) and (change.seq, change.ordinal) > handed
 
     def _drop(self) -> None:
         if self._window is not None:
