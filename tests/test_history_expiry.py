@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from agent_world_distfs import (
     LocalCasStore,
     StoreSettings,
 )
+from agent_world_distfs.catalog import change_log
+from agent_world_distfs.catalog.change_format import decode_changes
+from agent_world_distfs.protocols import PathChange
 from behind import edit
 from calls import LARGE
 from pasts import states_of
@@ -107,6 +111,37 @@ def test_expiry_by_age_bytes_and_number(kept: LocalCasStore) -> None:
     kept.expire_history(max_transactions=0)
     assert list(kept.changes()) == []
     assert kept.read_file_at("a", kept.log_range().first_seq) == b"4" * 100
+
+
+def test_what_is_to_expire_is_decoded_only_to_count_its_bytes(
+    kept: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        kept.write_files((f"{path}", b"%d" % number) for path in range(10))
+    decoded = []
+
+    def count(part: bytes) -> Iterator[PathChange]:
+        decoded.append(part)
+        return decode_changes(part)
+
+    monkeypatch.setattr(change_log, "decode_changes", count)
+    kept.expire_history(before_seq=kept.log_range().first_seq + 1)
+    kept.expire_history(max_transactions=15, max_age_ms=3_600_000)
+    assert decoded == []
+    kept.expire_history(max_bytes=100)
+    assert len(list(kept.changes())) == 50  # each overwrote two bytes
+
+
+def test_what_is_to_expire_is_read_in_short_snapshots(
+    kept: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_world_distfs.operations.retention.STEP", 3)
+    for number in range(20):
+        kept.write_file("a", b"%d" % (number % 10))
+    assert kept.expire_history(max_bytes=7).expired_transactions == 13
+    monkeypatch.setattr("agent_world_distfs.operations.retention.WINDOW", 2)
+    assert kept.expire_history(max_bytes=4).expired_transactions == 3
+    assert kept.expire_history(max_transactions=1).expired_transactions == 3
 
 
 def test_what_expired_is_an_orphan_and_what_did_not_is_none(kept: LocalCasStore) -> None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, fields
 from functools import partial
 
 from agent_world_distfs.clock import now_ms
-from agent_world_distfs.engine.changes import iter_changes, require_known
+from agent_world_distfs.engine.changes import WINDOW, changes_of, require_known
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.errors import CatalogError, HistoryExpiredError, InvalidInputError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader, CatalogWriter
 from agent_world_distfs.records import Change, ExpiryReport, StoreSettings
 
 STEP = 1_000
-"""Transactions forgotten under one hold of the write lock."""
+"""Transactions forgotten under one hold of the write lock, or read from one snapshot."""
 
 LEFT_TRANSACTIONS = 4_096
 """How many are still known when a history is not kept any more: as many as where there never was one."""
@@ -103,9 +103,8 @@ def _begins(catalog: Catalog) -> tuple[int, int]:
     while True:
         state = catalog.read(lambda tx: tx.log_state())
         with suppress(HistoryExpiredError):  # another expiry: look where that leaves it
-            imports = iter_changes(catalog, state.floor, state.last, lambda change: change.is_import)
-            unknown = [change.seq for change in imports if change.replaced is None]
-            return state.floor, max([state.floor, *unknown])
+            known = _transactions(catalog, state.floor, state.last)
+            return state.floor, max((each.seq for each in known if each.hides_past), default=state.floor)
 
 
 def _forget(tx: CatalogWriter, last: int) -> None:
@@ -113,24 +112,45 @@ def _forget(tx: CatalogWriter, last: int) -> None:
         tx.expire_log(last)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Transaction:
+    """``hides_past``: it is an import after which the states before are not known."""
+
     seq: int
     at_ms: int
-    replaced_bytes: int = 0
+    hides_past: bool
+    replaced_bytes: int
 
 
-def _transactions(catalog: Catalog, since: int, last: int) -> Iterator[_Transaction]:
-    """The transactions of the change log, in order, with the bytes that each made old."""
-    current: _Transaction | None = None
-    for change in iter_changes(catalog, since, last):
-        if current is None or current.seq != change.seq:
-            if current is not None:
-                yield current
-            current = _Transaction(change.seq, change.at_ms)
-        current.replaced_bytes += _replaced_bytes(change)
-    if current is not None:
-        yield current
+def _transactions(
+    catalog: Catalog, since: int, last: int, *, is_sized: bool = False
+) -> Iterator[_Transaction]:
+    """The transactions of the change log, in order; only if ``is_sized``, with the bytes that each made old.
+
+    Only for these is what each changed looked at.
+    """
+    while since < last:
+        page = catalog.read(partial(_page, since=since, last=last, is_sized=is_sized))
+        if not page:
+            return
+        yield from page
+        since = page[-1].seq
+
+
+def _page(tx: CatalogReader, since: int, last: int, *, is_sized: bool) -> list[_Transaction]:
+    require_known(tx.log_state(), since)
+    page: list[_Transaction] = []
+    seen = 0
+    for each in tx.iter_transactions(since, last):
+        size_bytes = 0
+        if is_sized:
+            for change in changes_of(each):
+                size_bytes, seen = size_bytes + _replaced_bytes(change), seen + 1
+        hides_past = each.imported is not None and not each.replaced
+        page.append(_Transaction(each.sequence, each.at_ms, hides_past, size_bytes))
+        if len(page) == STEP or seen >= WINDOW:
+            break
+    return page
 
 
 def _replaced_bytes(change: Change) -> int:
@@ -154,10 +174,11 @@ def _new_floor(catalog: Catalog, bounds: Bounds) -> tuple[int, int]:
     if bounds.before_seq is not None:
         require_known(state, max(bounds.before_seq, state.floor))
     total, total_bytes = 0, 0
-    for each in _transactions(catalog, state.floor, state.last):
+    known = partial(_transactions, catalog, state.floor, state.last, is_sized=bounds.max_bytes is not None)
+    for each in known():
         total, total_bytes = total + 1, total_bytes + each.replaced_bytes
     floor, expired, oldest_ms = state.floor, 0, now_ms() - (bounds.max_age_ms or 0)
-    for each in _transactions(catalog, state.floor, state.last):
+    for each in known():
         is_over = (
             (bounds.max_age_ms is not None and each.at_ms < oldest_ms)
             or (bounds.max_transactions is not None and total > bounds.max_transactions)
