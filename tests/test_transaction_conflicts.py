@@ -11,12 +11,13 @@ import pytest
 from agent_world_distfs import (
     ABSENT,
     InputConflictError,
+    LeaseExpiredError,
     LocalCasStore,
     PathNotFoundError,
     Transaction,
     TransactionConflictError,
 )
-from calls import LARGE
+from calls import LARGE, SMALL
 
 # ruff: noqa: PT012  # what raises is the end of a block
 
@@ -187,3 +188,35 @@ def test_write_skew_does_not_happen(store: LocalCasStore) -> None:
             bob.delete_file("on-call/bob")
         ann.delete_file("on-call/ann")
     assert [file.path for file in store.list_files()] == ["on-call/ann"]
+
+
+# --- what was moved -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+def test_reading_what_was_moved_after_others_changed_it_is_a_conflict_and_retried(
+    store: LocalCasStore, data: bytes
+) -> None:
+    store.write_file("a", data)
+    runs = 0
+
+    def move(tx: Transaction) -> bytes:
+        nonlocal runs
+        runs += 1
+        tx.rename_file("a", "b")
+        if runs == 1:
+            store.write_file("a", data + b"!")
+            store.prune_orphan_blobs()
+        return tx.read_file("b")
+
+    assert store.run_transaction(move) == store.read_file("b") == data + b"!"
+    assert runs == 2
+
+
+def test_reading_what_the_transaction_wrote_after_its_lease_was_taken_for_dead(store: LocalCasStore) -> None:
+    with pytest.raises(LeaseExpiredError), store.transaction() as tx:
+        tx.write_file("a", LARGE)
+        assert tx._lease is not None
+        tx._lease.end()
+        store.prune_orphan_blobs()
+        tx.read_file("a")

@@ -15,12 +15,14 @@ from agent_world_distfs.engine.intake import INLINE_MAX_BYTES, settle_inline
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.errors import (
     BlobMissingError,
+    BlobNotFoundError,
     ForkedStoreError,
     InvalidInputError,
     LeaseExpiredError,
     OutcomeUnknownError,
     PathNotFoundError,
     TransactionConflictError,
+    WorldError,
 )
 from agent_world_distfs.hashing import as_bytes, hash_function
 from agent_world_distfs.operations.transactions.alone import OneThread, alone
@@ -95,6 +97,7 @@ class Transaction(OneThread):
         Raises:
             PathNotFoundError: no file there; that it was absent is an input of the transaction, too.
             BlobMissingError, BlobHashMismatchError: its bytes are gone, or corrupt.
+            LeaseExpiredError: so are those that the transaction itself wrote.
         """
         return self.read_file_with_metadata(path)[1]
 
@@ -109,7 +112,14 @@ class Transaction(OneThread):
             raise PathNotFoundError(path)
         if planned.payload is not None:
             return planned.file, planned.payload
-        return planned.file, reading.read_hash(self._catalog, self._blobs, planned.file.content_hash)
+        return planned.file, self._read_stored(planned)
+
+    def _read_stored(self, planned: Planned) -> bytes:
+        try:
+            return reading.read_hash(self._catalog, self._blobs, planned.file.content_hash)
+        except BlobNotFoundError:  # it was named, or leased, when it was planned
+            self._catalog.read(self._inputs.renew)  # the likely reason: somebody changed what was moved
+            raise _loss(planned) from None
 
     def _find(self, path: str) -> tuple[FileMetadata, BlobRow] | None:
         return self._catalog.read(lambda tx: self._inputs.find(tx, path))
@@ -268,6 +278,10 @@ class Transaction(OneThread):
         row = reading.find_stored(tx, self._blobs, planned.file.content_hash)
         if row is not None:
             return row
-        if planned.moved_from is not None:
-            raise BlobMissingError(planned.file.content_hash, planned.moved_from)
-        raise LeaseExpiredError  # somebody took this process for dead
+        raise _loss(planned)
+
+
+def _loss(planned: Planned) -> WorldError:
+    if planned.moved_from is not None:
+        return BlobMissingError(planned.file.content_hash, planned.moved_from)
+    return LeaseExpiredError()  # somebody took this process for dead
