@@ -19,11 +19,9 @@ from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import (
-    OutcomeUnknownError,
-    StorageError,
     StorageReadOnlyError,
     StoreMovedError,
-    UnavailableError,
+    WorldError,
 )
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, BlobRow, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, FileMetadata, Readable
@@ -112,8 +110,9 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What was done under the lease stands, whatever becomes of it: the next tidying ends it.
-        with suppress(OutcomeUnknownError, StorageError, UnavailableError):
+        # What was done under the lease stands, or failed, whatever becomes of it: also where others closed the
+        # store meanwhile. The next tidying ends it.
+        with suppress(WorldError):
             self.end()
 
 
