@@ -242,31 +242,6 @@ def test_a_forked_child_cannot_commit_its_parents_transaction(store: LocalCasSto
     assert store.read_file("a") == LARGE
 
 
-def test_a_store_that_is_closed_once_a_transaction_has_committed_does_not_make_it_an_error(
-    location: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = LocalCasStore(location)
-    commit = Transaction._commit
-
-    def commit_and_close(tx: Transaction) -> None:
-        commit(tx)
-        store.close()
-
-    monkeypatch.setattr(Transaction, "_commit", commit_and_close)
-    with store.transaction() as tx:
-        tx.write_file("a", LARGE)
-    with LocalCasStore(location) as other:
-        assert other.read_file("a") == LARGE
-
-
-def test_an_error_of_the_block_is_not_hidden_by_a_closed_store(location: Path) -> None:
-    store = LocalCasStore(location)
-    with pytest.raises(KeyError), store.transaction() as tx:
-        tx.write_file("a", LARGE)
-        store.close()
-        raise KeyError
-
-
 # --- run_transaction ---------------------------------------------------------------------------
 
 

@@ -110,8 +110,8 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What was done under the lease stands, or failed, whatever becomes of it: also where others closed the
-        # store meanwhile. The next tidying ends it.
+        # What was done under the lease stands, or failed, whatever becomes of it, and be it that others have
+        # closed the store: the next tidying ends it.
         with suppress(WorldError):
             self.end()
 

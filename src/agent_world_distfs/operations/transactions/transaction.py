@@ -74,7 +74,10 @@ class Transaction(OneThread):
         self._is_open = False
         self._is_over = False
         self.transaction_id: str | None = None
-        """What the commit is known by; None before it, and if nothing was changed."""
+        """What the commit is known by; None before it, and if nothing was changed.
+
+        After an interrupt of the end of the block (KeyboardInterrupt, MemoryError) ask ``was_committed``.
+        """
         self.sequence: int | None = None
         """Its number in the change log; None as well if the outcome of the commit is unknown."""
 
@@ -255,8 +258,11 @@ class Transaction(OneThread):
         except OutcomeUnknownError as unknown:
             self.transaction_id, self.sequence = unknown.transaction_id, None
             raise
-        except BaseException:
+        except WorldError:  # it was not made
             self.transaction_id = self.sequence = None
+            raise
+        except BaseException:  # an interrupt: who knows whether before or after the commit
+            self.sequence = None
             raise
 
     def _apply(self, tx: CatalogWriter) -> None:
