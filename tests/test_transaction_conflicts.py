@@ -17,6 +17,9 @@ from agent_world_distfs import (
     Transaction,
     TransactionConflictError,
 )
+from agent_world_distfs.catalog.reader import SqliteReader
+from agent_world_distfs.operations.transactions import inputs
+from agent_world_distfs.protocols import CatalogReader, CatalogWriter
 from calls import LARGE, SMALL
 
 # ruff: noqa: PT012  # what raises is the end of a block
@@ -220,3 +223,55 @@ def test_reading_what_the_transaction_wrote_after_its_lease_was_taken_for_dead(s
         tx._lease.end()
         store.prune_orphan_blobs()
         tx.read_file("a")
+
+
+# --- what is compared under the lock --------------------------------------------------------------
+
+
+def import_again(store: LocalCasStore) -> None:
+    store.restore_snapshot("before")
+
+
+def write_more(store: LocalCasStore) -> None:
+    store.write_files((f"other/{number}", b"") for number in range(50))
+
+
+@pytest.mark.parametrize("other", [import_again, write_more])
+def test_what_was_committed_before_the_end_is_compared_without_the_write_lock(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch, other: Other
+) -> None:
+    store.write_file("d/a", b"a")
+    store.snapshot("before")
+    looked_up: list[type[object]] = []
+    changed_paths = inputs.changed_paths
+
+    def note(tx: CatalogReader, since: int, last: int) -> set[str] | None:
+        looked_up.append(type(tx))
+        return changed_paths(tx, since, last)
+
+    monkeypatch.setattr(inputs, "changed_paths", note)
+    with store.transaction() as tx:
+        tx.list_files(prefix="d/")
+        other(store)
+        tx.write_file("result", b"")
+    assert looked_up == [SqliteReader]
+    assert store.stat_file("result") is not None
+
+
+@each_conflict
+def test_what_is_committed_after_that_is_compared_under_the_write_lock(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch, read: Read, other: Other
+) -> None:
+    store.write_file("d/a", b"a")
+    write = store._catalog.write
+
+    def write_after_other(change: Callable[[CatalogWriter], object]) -> object:
+        monkeypatch.undo()
+        other(store)
+        return write(change)
+
+    with pytest.raises(TransactionConflictError), store.transaction() as tx:
+        read(tx)
+        tx.write_file("result", b"r")
+        monkeypatch.setattr(store._catalog, "write", write_after_other)
+    assert store.stat_file("result") is None

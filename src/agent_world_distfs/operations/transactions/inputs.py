@@ -31,6 +31,11 @@ class Inputs:
         self._listings: dict[str, dict[str, FileMetadata]] = {}
         self.conflict: TransactionConflictError | None = None  # the last that was raised
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anything was read."""
+        return self._sequence is not None
+
     # --- reading -------------------------------------------------------------------------------
 
     def stat(self, tx: CatalogReader, path: str) -> FileMetadata | None:

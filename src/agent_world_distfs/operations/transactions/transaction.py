@@ -250,6 +250,8 @@ class Transaction(OneThread):
     def _commit(self) -> None:
         if not self._plan:
             return
+        if self._inputs.are_any:  # compared as far as that goes without the lock, which others wait for
+            self._catalog.read(self._inputs.renew)
         try:
             if any(self._plan.values()):
                 self._catalog.write(self._apply)
