@@ -13,14 +13,10 @@ import pytest
 from agent_world_distfs import (
     ABSENT,
     FileConflictError,
-    FileMetadata,
     ForkedStoreError,
     InvalidInputError,
     LocalCasStore,
     PathNotFoundError,
-    Retry,
-    Transaction,
-    TransactionConflictError,
 )
 from behind import log_of
 from calls import LARGE, SMALL
@@ -240,64 +236,3 @@ def test_a_forked_child_cannot_commit_its_parents_transaction(store: LocalCasSto
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert store.list_files() == []
     assert store.read_file("a") == LARGE
-
-
-# --- run_transaction ---------------------------------------------------------------------------
-
-
-def test_run_transaction_runs_again_until_it_holds(store: LocalCasStore) -> None:
-    store.write_file("n", b"0")
-    runs: list[int] = []
-
-    def add(tx: Transaction) -> int:
-        number = int(tx.read_file("n"))
-        runs.append(number)
-        if len(runs) < 4:
-            store.write_file("n", str(number + 10).encode())
-        tx.write_file("n", str(number + 1).encode())
-        return number
-
-    assert store.run_transaction(add, actor="adder") == 30
-    assert (runs, store.read_file("n")) == ([0, 10, 20, 30], b"31")
-    assert log_of(store)[-1][1] == "adder"
-
-
-def test_run_transaction_gives_up_after_so_many_attempts_and_after_so_long(store: LocalCasStore) -> None:
-    runs: list[FileMetadata | None] = []
-
-    def always_late(tx: Transaction) -> None:
-        runs.append(tx.stat_file("n"))
-        store.write_file("n", str(len(runs)).encode())
-        tx.write_file("never", b"")
-
-    with pytest.raises(TransactionConflictError):
-        store.run_transaction(always_late, retry=Retry(max_attempts=3))
-    assert len(runs) == 3
-    with pytest.raises(TransactionConflictError):
-        store.run_transaction(always_late, retry=Retry(deadline_s=0))
-    assert len(runs) == 4
-    assert store.stat_file("never") is None
-
-
-def test_errors_of_what_is_run_pass_through_untouched(store: LocalCasStore) -> None:
-    error = TransactionConflictError((FileConflictError("mine", ABSENT, None),))
-
-    def fail(tx: Transaction) -> None:
-        tx.write_file("a", b"")
-        raise error
-
-    with pytest.raises(TransactionConflictError) as raised:
-        store.run_transaction(fail)
-    assert raised.value is error
-    assert store.list_files() == []
-
-
-def test_run_transaction_within_run_transaction_is_refused_and_within_a_transaction_is_not(
-    store: LocalCasStore,
-) -> None:
-    with pytest.raises(InvalidInputError):
-        store.run_transaction(lambda _: store.run_transaction(lambda tx: tx.write_file("a", b"")))
-    with store.transaction():
-        store.run_transaction(lambda tx: tx.write_file("b", b""))
-    store.run_transaction(lambda _: store.update_file("c", lambda _: b"c"))
-    assert [file.path for file in store.list_files()] == ["b", "c"]

@@ -49,7 +49,8 @@ class AgentMethods(StoreBase):
         """Run ``fn`` in a transaction, again after each conflict, and return what it returns.
 
         ``fn`` may run several times, and so do its other effects. Its errors pass through, and nothing is
-        changed. Callers that have lost queue for the one turn of the store.
+        changed; but an error that came of a conflict, or a group with one, counts as the conflict, unless it
+        is raised ``from None``. Callers that have lost queue for the one turn of the store.
 
         Raises:
             TransactionConflictError: the last attempt lost.

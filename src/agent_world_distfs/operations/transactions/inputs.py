@@ -15,6 +15,7 @@ An input has changed if its metadata has, the time included: the transaction has
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 
 from agent_world_distfs.errors import InputConflictError, TransactionConflictError
@@ -29,7 +30,7 @@ class Inputs:
         self._sequence: int | None = None
         self._paths: dict[str, FileMetadata | None] = {}
         self._listings: dict[str, dict[str, FileMetadata]] = {}
-        self.conflict: TransactionConflictError | None = None  # the last that was raised
+        self.conflicts: weakref.WeakSet[TransactionConflictError] = weakref.WeakSet()  # that were raised
 
     @property
     def are_any(self) -> bool:
@@ -81,8 +82,9 @@ class Inputs:
         if self._sequence is not None and last != self._sequence:
             conflicts = tuple(self._conflicts(tx, self._sequence, last))
             if conflicts:
-                self.conflict = TransactionConflictError(conflicts)
-                raise self.conflict
+                conflict = TransactionConflictError(conflicts)
+                self.conflicts.add(conflict)
+                raise conflict
         return last
 
     def _conflicts(self, tx: CatalogReader, since: int, last: int) -> Iterator[InputConflictError]:

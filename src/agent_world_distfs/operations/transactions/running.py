@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist
@@ -29,15 +29,16 @@ def run(
         try:
             with transaction:
                 outcome.append(fn(transaction))
-        except TransactionConflictError as conflict:
-            if not transaction.has_raised(conflict):
-                raise  # of another one, inside ``fn``
-            return Lost(conflict)
         except OutcomeUnknownError as unknown:
             if unknown.transaction_id != transaction.transaction_id:
                 raise
             if not has_held(catalog, unknown, retry):
                 return Lost(unknown)
+        except Exception as error:  # an interrupt is none
+            conflict = next(filter(transaction.has_raised, _conflicts_behind(error)), None)
+            if conflict is None:
+                raise  # may be that of another one, inside ``fn``
+            return Lost(conflict)
         return outcome[0]
 
     turn = catalog.turn("transactions", insists=False)
@@ -46,3 +47,19 @@ def run(
         return persist(attempt, turn, retry, waits=not call.is_nested)
     finally:
         call.leave()
+
+
+def _conflicts_behind(error: BaseException) -> Iterator[TransactionConflictError]:
+    """Those that ``error`` is, holds as a group does (``asyncio.TaskGroup`` makes one), or came of."""
+    waiting: list[BaseException | None] = [error]
+    met: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in met:
+            continue
+        met.add(id(each))
+        if isinstance(each, TransactionConflictError):
+            yield each
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(each.exceptions)
+        waiting += (each.__cause__, None if each.__suppress_context__ else each.__context__)

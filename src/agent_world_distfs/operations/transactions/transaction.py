@@ -218,7 +218,7 @@ class Transaction(OneThread):
 
     def has_raised(self, conflict: TransactionConflictError) -> bool:
         """Whether the conflict is this transaction's, and not of another one inside its block."""
-        return conflict is self._inputs.conflict
+        return conflict in self._inputs.conflicts
 
     # --- the end -------------------------------------------------------------------------------
 
