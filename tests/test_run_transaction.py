@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,36 @@ def test_run_transaction_within_run_transaction_is_refused_and_within_a_transact
         store.run_transaction(lambda tx: tx.write_file("b", b""))
     store.run_transaction(lambda _: store.update_file("c", lambda _: b"c"))
     assert [file.path for file in store.list_files()] == ["b", "c"]
+
+
+def generator(tx: Transaction) -> Iterator[None]:
+    tx.write_file("a", b"")
+    yield
+
+
+async def coroutine(tx: Transaction) -> None:
+    tx.write_file("a", b"")
+
+
+async def async_generator(tx: Transaction) -> AsyncIterator[None]:
+    tx.write_file("a", b"")
+    yield
+
+
+@pytest.mark.parametrize("fn", [generator, coroutine, async_generator])
+def test_what_would_run_only_later_is_refused(store: LocalCasStore, fn: Callable[..., Any]) -> None:
+    def also_writes(tx: Transaction) -> object:
+        tx.write_file("b", b"")
+        return fn(tx)
+
+    for run in (
+        lambda: store.run_transaction(fn),
+        lambda: store.run_transaction(also_writes),
+        lambda: store.update_file("c", fn),
+    ):
+        with pytest.raises(TypeError, match="plain function"):
+            run()
+    assert store.list_files() == []
 
 
 # --- a conflict that comes out otherwise than it was raised -----------------------------------------

@@ -16,7 +16,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
@@ -67,6 +67,21 @@ class _Inside(threading.local):
 
 
 _inside = _Inside()
+
+
+def require_run(result: T) -> T:
+    """Return what user code gave, if that is not its promise to run later: nobody would.
+
+    Raises:
+        TypeError: it is a generator or a coroutine.
+    """
+    if isinstance(result, Generator | Coroutine):
+        result.close()  # or Python warns that nobody has run it
+    elif not isinstance(result, AsyncGenerator):
+        return result
+    raise TypeError(
+        f"a plain function is needed: this one gave a {type(result).__name__}, which would run after the end"
+    )
 
 
 def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits: bool) -> T:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agent_world_distfs.engine import reading
 from agent_world_distfs.engine.conditions import check_expected
-from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist
+from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist, require_run
 from agent_world_distfs.errors import FileConflictError, OutcomeUnknownError, PathNotFoundError
 from agent_world_distfs.hashing import as_bytes
 from agent_world_distfs.protocols import BlobFiles, Catalog
@@ -57,7 +57,7 @@ class Update:
 
     def _attempt(self, retry: Retry) -> FileMetadata | Lost | None:
         before, content = self._read()
-        after = wanted(self._change(content))
+        after = wanted(require_run(self._change(content)))
         expected: Expected = ABSENT if before is None else before.content_hash
         self._written = before
         try:

@@ -55,6 +55,7 @@ class AgentMethods(StoreBase):
         Raises:
             TransactionConflictError: the last attempt lost.
             StoreBusyError: the turn was not free in time.
+            TypeError: ``fn`` is a generator or ``async``, which would run too late; nothing is changed.
             InvalidInputError: called within the ``fn`` of another call, by the same thread.
         """
         return running.run(

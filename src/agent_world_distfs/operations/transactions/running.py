@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist
+from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist, require_run
 from agent_world_distfs.errors import OutcomeUnknownError, TransactionConflictError
 from agent_world_distfs.operations.transactions.transaction import Transaction
 from agent_world_distfs.protocols import Catalog
@@ -28,7 +28,7 @@ def run(
         outcome: list[T] = []
         try:
             with transaction:
-                outcome.append(fn(transaction))
+                outcome.append(require_run(fn(transaction)))
         except OutcomeUnknownError as unknown:
             if unknown.transaction_id != transaction.transaction_id:
                 raise
