@@ -145,9 +145,9 @@ def test_of_two_repairs_at_once_the_second_does_not_build_what_the_first_has_bui
 ) -> None:
     find_damage = repairing._find_damage
 
-    def find_and_be_late(place: str) -> tuple[str, ...]:
+    def find_and_be_late(place: str, *, dry_run: bool) -> tuple[list[str], list[str]]:
         monkeypatch.undo()
-        found = find_damage(place)
+        found = find_damage(place, dry_run=dry_run)
         assert repair_store(damaged).is_whole()
         return found
 

@@ -31,6 +31,11 @@ _ADD_PART = "INSERT INTO changes VALUES (?, ?, ?, ?)"
 _COUNT_PARTS = "SELECT count(*) FROM changes"
 
 
+def setting_damage(name: str) -> str:
+    """The sentence for a setting whose row is damaged."""
+    return f"the setting {name!r} contradicts its checksum"
+
+
 class LogReader(ReadTransaction):
     """The part of a ``CatalogReader`` that reads the change log."""
 
@@ -85,13 +90,22 @@ class LogReader(ReadTransaction):
             return None
         value, checksum = row
         if self._checksums.setting(name, value) != checksum:
-            raise CatalogError(f"the setting {name!r} contradicts its checksum")
+            raise CatalogError(setting_damage(name))
         return str(value)
 
+    def damaged_settings(self) -> list[str]:
+        return [name for name, _, _, is_right in self._all_settings() if not is_right]
+
+    def _all_settings(self) -> list[tuple[str, str, bytes, bool]]:
+        """The rows, and whether each is right; a damaged one may hold what is no text."""
+        sql, found = "SELECT CAST(name AS BLOB), CAST(value AS BLOB), checksum FROM settings", []
+        for row in self._execute(sql):
+            name, value = ((raw or b"").decode(errors="backslashreplace") for raw in row[:2])
+            found.append((name, value, row[2], self._checksums.setting(name, value) == row[2]))
+        return found
+
     def _find_setting_damage(self) -> Iterator[str]:
-        for name, value, checksum in self._execute("SELECT name, value, checksum FROM settings"):
-            if self._checksums.setting(name, value) != checksum:
-                yield f"the setting {name!r} contradicts its checksum"
+        yield from map(setting_damage, self.damaged_settings())
 
     def _find_log_damage(self) -> Iterator[str]:
         state = self.log_state()
@@ -151,6 +165,15 @@ class LogWriter(LogReader):
             checksum = self._checksums.setting(name, value)
             self._cursor.execute("INSERT INTO settings VALUES (?, ?, ?)", (name, value, checksum))
         self.has_changed = True
+
+    def drop_damaged_settings(self) -> list[str]:
+        rows = self._all_settings()
+        self._cursor.execute("DELETE FROM settings")  # all: a damaged name is not found where it stands
+        for name, value, checksum, is_right in rows:
+            if is_right:
+                self._cursor.execute("INSERT INTO settings VALUES (?, ?, ?)", (name, value, checksum))
+        self.has_changed = True
+        return [name for name, _, _, is_right in rows if not is_right]
 
     def _log_import(self, imported: str | None) -> None:
         self._imported = imported or IMPORT

@@ -142,6 +142,10 @@ class CatalogReader(Protocol):
         """
         ...
 
+    def damaged_settings(self) -> list[str]:
+        """The names of the settings whose rows are damaged."""
+        ...
+
     def has_committed(self, transaction_id: str) -> bool | None:
         """Whether a transaction of this id has committed; None if it is older than what is known."""
         ...
@@ -258,6 +262,10 @@ class CatalogWriter(CatalogReader, Protocol):
 
     def set_setting(self, name: str, value: str | None) -> None:
         """Set a setting of the store; None removes it."""
+        ...
+
+    def drop_damaged_settings(self) -> list[str]:
+        """Remove the settings whose rows are damaged; their names."""
         ...
 
     def note_import(self, manifest: BlobRow | BlobBrief | None) -> None:

@@ -214,6 +214,7 @@ class RepairReport:
 
     ``lost_snapshots``: names of the snapshots that name a lost blob, or whose manifest is one.
 
+    ``dropped_settings``: settings whose rows were damaged; they have no value until they are set again.
     ``index_damage``: contradictions of the catalog that are still there.
     """
 
@@ -232,6 +233,7 @@ class RepairReport:
     index_damage: tuple[str, ...] = ()
     is_dry_run: bool = False
     lost_snapshots: tuple[str, ...] = ()
+    dropped_settings: tuple[str, ...] = ()
 
     def is_whole(self) -> bool:
         """Whether everything that was in the store is there again."""

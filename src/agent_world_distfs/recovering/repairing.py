@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from functools import partial
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
+from agent_world_distfs.catalog.change_log import setting_damage
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Hints, salvage
 from agent_world_distfs.catalog.schema import TABLES
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine import scrubbing
 from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.engine.handles import held_alone
 from agent_world_distfs.errors import (
@@ -27,6 +29,7 @@ from agent_world_distfs.errors import (
 from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.os_failures import translated
+from agent_world_distfs.protocols import CatalogReader, CatalogWriter
 from agent_world_distfs.records import Progress, RepairReport
 from agent_world_distfs.recovering.building import Rebuilt, build, rebuild
 from agent_world_distfs.recovering.finding import hash_raw
@@ -47,8 +50,9 @@ def repair_store(
 
     Where the catalog is whole, this is the ``repair`` of a store. Otherwise a new one is first built from
     what can be believed of the damaged one, which is kept as ``catalog.db.damaged-<id>``; nobody may have
-    the store open meanwhile. A new catalog lacks the change log. Missing lock files, ``blobs/`` and ``tmp/``
-    are created again; without the lock files only you can tell that nobody has the store open.
+    the store open meanwhile. A new catalog lacks the change log. Where only settings are damaged, these are
+    dropped. Missing lock files, ``blobs/`` and ``tmp/`` are created again; without the lock files only you
+    can tell that nobody has the store open.
 
     Raises:
         NotFoundError: there is no store, nor what is left of one.
@@ -62,10 +66,10 @@ def repair_store(
             _restore_locks(place)
             _restore_directories(place)
         examined = _identity_of(place)
-        damage = _find_damage(place)
+        damage, settings = _find_damage(place, dry_run=dry_run)
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
-            return store.repair(sources, dry_run=dry_run, progress=progress)
+            return _without(settings, store.repair(sources, dry_run=dry_run, progress=progress))
     with held_alone(place, create=not dry_run), translated(place):
         if _identity_of(place) != examined:  # building a whole one anew would cost its change log
             raise UnavailableError(f"{place}: somebody else has repaired the store: retry")
@@ -121,21 +125,52 @@ def _names_in(directory: str) -> set[str]:
         return set()
 
 
-def _find_damage(place: str) -> tuple[str, ...]:
-    """What the store says of its catalog; nothing of one that is whole."""
+def _find_damage(place: str, *, dry_run: bool) -> tuple[list[str], list[str]]:
+    """What the store says of its catalog, nothing of one that is whole; which settings had to be dropped.
+
+    A setting that is damaged is no reason to build the catalog anew: that would cost the change log.
+    """
     catalog = os.path.join(place, "catalog.db")
     if not os.path.lexists(catalog) and {"blobs", "locks"} <= set(os.listdir(place)):
-        return ("catalog.db is gone",)
+        return ["catalog.db is gone"], []
     try:
         with LocalCasStore(place, create=False, read_only=True) as store:
-            return catalog_of(store).read(lambda tx: (*tx.find_damage(), *tx.check_pages()))
+            damage, settings = catalog_of(store).read(_look)
+        if settings and not dry_run:
+            with LocalCasStore(place, create=False) as store:
+                damage, settings = [], catalog_of(store).write(_drop_settings)
+        return damage, settings
     except CatalogError as error:
-        return (error.reason,)
+        return [error.reason], []
     except IncompatibleStoreError as error:
         # A bit may have flipped in the number of the format; whether it is ours, the tables tell.
         if not os.path.islink(catalog) and os.path.isfile(catalog) and _is_of_this_format(catalog):
-            return (error.reason,)
+            return [error.reason], []
         raise
+
+
+def _look(tx: CatalogReader) -> tuple[list[str], list[str]]:
+    settings = tx.damaged_settings()
+    told = set(map(setting_damage, settings))
+    return [each for each in (*tx.find_damage(), *tx.check_pages()) if each not in told], settings
+
+
+def _drop_settings(tx: CatalogWriter) -> list[str]:
+    """Drop those that are damaged, if that makes the catalog whole; otherwise nothing is done."""
+    dropped = tx.drop_damaged_settings()
+    for damage in (*tx.find_damage(), *tx.check_pages()):
+        raise CatalogError(damage)
+    return dropped
+
+
+def _without(settings: list[str], report: RepairReport) -> RepairReport:
+    """The bookkeeping of audits is nothing that anybody has set, and begins anew."""
+    told = set(map(setting_damage, settings))
+    return dataclasses.replace(
+        report,
+        dropped_settings=tuple(sorted(set(settings) - {scrubbing.SETTING})),
+        index_damage=tuple(damage for damage in report.index_damage if damage not in told),
+    )
 
 
 def _is_of_this_format(catalog: str) -> bool:
