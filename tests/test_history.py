@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent_world_distfs import (
+    BlobMissingError,
     FileMetadata,
     HistoryExpiredError,
     HistoryNotKeptError,
@@ -15,6 +18,8 @@ from agent_world_distfs import (
     PathNotFoundError,
     WorldError,
 )
+from agent_world_distfs.engine.retained import manifest_entries
+from behind import blob_file
 from calls import LARGE
 from pasts import states_of
 
@@ -213,6 +218,68 @@ def test_without_a_history_an_import_hides_what_was_before_it(store: LocalCasSto
 
 
 # --- the rest -----------------------------------------------------------------------------------
+
+
+def _with_an_import(store: LocalCasStore) -> int:
+    """Returns the seq of a state before it."""
+    store.write_file("a", b"1")
+    ref = store.export_file_index_manifest(pin=True)
+    store.write_file("a", b"2")
+    before = store.last_seq()
+    store.import_file_index_manifest(ref)
+    return before
+
+
+@pytest.mark.parametrize("is_on_again", [False, True])
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_a_state_before_an_import_is_known_only_while_its_manifest_is_kept(
+    kept: LocalCasStore, *, is_on_again: bool, is_pruned: bool
+) -> None:
+    before = _with_an_import(kept)
+    assert kept.list_files_at(before)[0].content_hash == kept.hash_bytes(b"2")
+    assert kept.expire_history(before_seq=0).first_state_seq == 0
+    kept.set_setting("keep_history", False)
+    if is_pruned:
+        kept.prune_orphan_blobs()
+    if is_on_again:
+        kept.set_setting("keep_history", True)
+    for look in (
+        lambda: kept.list_files_at(before),
+        lambda: kept.stat_file_at("a", before),
+        lambda: list(kept.diff(before)),
+    ):
+        with pytest.raises(HistoryExpiredError) as raised:
+            look()
+        first = raised.value.first_seq
+        assert kept.list_files_at(first) == kept.list_files()
+        assert kept.expire_history(before_seq=0).first_state_seq == first
+
+
+def test_a_manifest_that_expires_while_it_is_searched_for_is_no_damage(
+    kept: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _with_an_import(kept)
+
+    def expire_first(*args: Any) -> Iterator[FileMetadata]:
+        kept.expire_history(before_seq=kept.last_seq())
+        kept.prune_orphan_blobs()
+        return manifest_entries(*args)
+
+    monkeypatch.setattr("agent_world_distfs.engine.past.manifest_entries", expire_first)
+    with pytest.raises(HistoryExpiredError) as raised:
+        kept.list_files_at(before)
+    assert raised.value.first_seq == kept.log_range().first_seq
+    assert kept.list_files_at(raised.value.first_seq) == kept.list_files()
+
+
+def test_a_manifest_that_is_kept_and_lost_is_damage(kept: LocalCasStore) -> None:
+    kept.write_files((f"{number:0>100}", b"") for number in range(200))  # a manifest with a file of its own
+    before = _with_an_import(kept)
+    (change,) = (each for each in kept.changes() if each.is_import)
+    assert change.replaced is not None
+    blob_file(kept.location, change.replaced.content_hash).unlink()
+    with pytest.raises(BlobMissingError):
+        kept.list_files_at(before)
 
 
 def test_a_manifest_does_not_show_whether_there_is_a_history(

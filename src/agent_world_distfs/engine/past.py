@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from agent_world_distfs.engine.changes import changes_of, check_seq, iter_changes, require_known
 from agent_world_distfs.engine.retained import manifest_entries
-from agent_world_distfs.errors import HistoryExpiredError
+from agent_world_distfs.errors import BlobMissingError, HistoryExpiredError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import Change, FileDifference, FileMetadata
 
@@ -88,10 +88,20 @@ def _by_path(files: Iterable[FileMetadata]) -> Entries:
 def _replaced_by(
     catalog: Catalog, blobs: BlobFiles, change: Change, seq: int, is_wanted: Callable[[str], bool]
 ) -> Entries:
+    def require_kept() -> None:
+        state = catalog.read(lambda tx: tx.log_state())
+        if not state.keeps(change.seq):
+            raise HistoryExpiredError(seq, max(change.seq, state.floor))
+
     if change.replaced is None:
         raise HistoryExpiredError(seq, change.seq)
-    entries = manifest_entries(catalog, blobs, change.replaced)
-    return _by_path(file for file in entries if is_wanted(file.path))
+    require_kept()  # or its bytes are there, if at all, until the next prune
+    try:
+        entries = manifest_entries(catalog, blobs, change.replaced)
+        return _by_path(file for file in entries if is_wanted(file.path))
+    except BlobMissingError:
+        require_kept()  # expired meanwhile?
+        raise
 
 
 def differences(

@@ -138,7 +138,8 @@ def _transactions(
 
 
 def _page(tx: CatalogReader, since: int, last: int, *, is_sized: bool) -> list[_Transaction]:
-    require_known(tx.log_state(), since)
+    state = tx.log_state()
+    require_known(state, since)
     page: list[_Transaction] = []
     seen = 0
     for each in tx.iter_transactions(since, last):
@@ -146,7 +147,7 @@ def _page(tx: CatalogReader, since: int, last: int, *, is_sized: bool) -> list[_
         if is_sized:
             for change in changes_of(each):
                 size_bytes, seen = size_bytes + _replaced_bytes(change), seen + 1
-        hides_past = each.imported is not None and not each.replaced
+        hides_past = each.imported is not None and not (each.replaced and state.keeps(each.sequence))
         page.append(_Transaction(each.sequence, each.at_ms, hides_past, size_bytes))
         if len(page) == STEP or seen >= WINDOW:
             break

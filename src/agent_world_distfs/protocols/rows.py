@@ -88,6 +88,10 @@ class LogState:
         """States of the index from this number on are kept with their contents; only if any are."""
         return max(self.floor, self.history_from or 0)
 
+    def keeps(self, sequence: int) -> bool:
+        """Whether what transaction ``sequence`` made old is kept, with the manifests of an import."""
+        return self.history_from is not None and sequence > self.kept_after
+
 
 @dataclass(frozen=True, slots=True)
 class Doubted:
