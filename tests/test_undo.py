@@ -147,14 +147,49 @@ def test_what_no_session_did_is_not_undone_as_one(kept: LocalCasStore) -> None:
 
 def test_who_came_between_two_writes_of_a_session_is_not_overwritten(kept: LocalCasStore) -> None:
     write_in_session(kept, "one", "a", b"1")
-    theirs = kept.write_file("a", b"theirs")
-    write_in_session(kept, "one", "a", b"2")
+    kept.write_file("a", b"theirs")
+    for number in (2, 3, 4):
+        write_in_session(kept, "one", "a", b"%d" % number)
+        kept.write_file("a", b"%d, theirs" % number)
     with pytest.raises(TransactionConflictError) as raised:
         kept.undo_session("one")
     (conflict,) = raised.value.conflicts
     assert isinstance(conflict, FileConflictError)
-    assert (conflict.expected, conflict.actual) == (kept.hash_bytes(b"1"), theirs)
-    assert kept.read_file("a") == b"2"
+    assert (conflict.expected, conflict.actual) == (kept.hash_bytes(b"1"), kept.stat_file("a"))
+    assert kept.read_file("a") == b"4, theirs"
+
+
+def test_a_session_that_went_on_after_it_was_undone_is_undone_again(kept: LocalCasStore) -> None:
+    before = held(kept)
+    for number in range(3):
+        write_in_session(kept, "one", "a", b"%d" % number)
+        write_in_session(kept, "one", "new", b"%d" % number)
+        write_in_session(kept, "one", "new", b"again")
+        assert kept.undo_session("one").restored_paths == ("a", "new")
+        assert held(kept) == before
+    assert kept.undo_session("one") == UndoReport(None, None, ())
+
+
+def test_what_others_restored_before_a_session_went_on_is_no_conflict_and_what_it_did_itself_is(
+    kept: LocalCasStore,
+) -> None:
+    for path in ("a", "b"):
+        kept.write_file(path, b"first")
+        write_in_session(kept, "one", path, b"1")
+        kept.write_file(path, b"theirs")
+        write_in_session(kept, "one", path, b"2")
+    kept.write_file("a", b"first")
+    write_in_session(kept, "one", "b", b"first")
+    for path in ("a", "b"):
+        write_in_session(kept, "one", path, b"3")
+    with pytest.raises(TransactionConflictError) as raised:
+        kept.undo_session("one")
+    (conflict,) = raised.value.conflicts
+    assert isinstance(conflict, FileConflictError)
+    assert conflict.path == "b"
+    kept.delete_file("b")
+    kept.write_file("b", b"first")
+    assert kept.undo_session("one").restored_paths == ("a",)
 
 
 def test_undo_wants_a_history(store: LocalCasStore) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from agent_world_distfs.clock import now_ms
 from agent_world_distfs.engine.changes import iter_changes, require_kept
@@ -38,24 +39,32 @@ class _Step:
 
 
 class _Plan:
-    """What is to be restored: for each path what was there first, where nobody came between."""
+    """What is to be restored: for each path what was there first, where nobody came between.
+
+    ``between``: what was left at those paths where somebody did.
+    """
 
     def __init__(self) -> None:
         self.steps: dict[str, _Step] = {}
-        self.conflicts: list[FileConflictError] = []
+        self.between: dict[str, str | None] = {}
 
     def add(self, change: Change | FileDifference) -> None:
         """Take back one more change, later than those before."""
-        step = self.steps.setdefault(
-            change.path, _Step(change.path, content_of(change.before), change.before)
-        )
-        if content_of(change.before) != step.left:
-            self.conflicts.append(_conflict(step, change.before))
+        before = content_of(change.before)
+        step = self.steps.setdefault(change.path, _Step(change.path, before, change.before))
+        if before != step.left:
+            if before == content_of(step.target):
+                self.between.pop(step.path, None)  # they have restored it themselves: it begins anew
+            else:
+                self.between.setdefault(step.path, step.left)
         step.left = content_of(change.after)
 
-
-def _conflict(step: _Step, actual: FileMetadata | None) -> FileConflictError:
-    return FileConflictError(step.path, ABSENT if step.left is None else step.left, actual)
+    def conflict(self, step: _Step, actual: FileMetadata | None) -> FileConflictError | None:
+        """The conflict at a path that holds ``actual`` now; None: it can be restored."""
+        left = self.between.get(step.path, step.left)
+        if step.path not in self.between and left == content_of(actual):
+            return None
+        return FileConflictError(step.path, ABSENT if left is None else left, actual)
 
 
 def undo_transaction(
@@ -66,7 +75,7 @@ def undo_transaction(
     plan = _Plan()
     for difference in differences(catalog, blobs, seq - 1, seq):
         plan.add(difference)
-    return catalog.write(lambda tx: _restore(tx, blobs, plan, actor, message))
+    return catalog.write(partial(_restore, blobs=blobs, plan=plan, actor=actor, message=message))
 
 
 def _find(catalog: Catalog, transaction_id: str) -> int:
@@ -90,31 +99,27 @@ def undo_session(catalog: Catalog, blobs: BlobFiles, session_id: str, actor: str
     state = catalog.read(lambda tx: tx.log_state())
     if state.history_from is None:
         raise HistoryNotKeptError
-    plan, is_known = _Plan(), False
+    plan: _Plan | None = None
     for change in iter_changes(
         catalog, state.kept_after, state.last, lambda each: each.session_id == session_id
     ):
-        is_known = True
+        plan = plan or _Plan()
         made: Iterable[Change | FileDifference] = [change]
         if change.is_import:
             made = differences(catalog, blobs, change.seq - 1, change.seq)
         for each in made:
             plan.add(each)
-    if not is_known:
+    if plan is None:
         raise NotFoundError(session_id, "no transaction of this session is known")
-    return catalog.write(lambda tx: _restore(tx, blobs, plan, actor, message))
+    return catalog.write(partial(_restore, blobs=blobs, plan=plan, actor=actor, message=message))
 
 
 def _restore(tx: CatalogWriter, blobs: BlobFiles, plan: _Plan, actor: str, message: str) -> UndoReport:
     now = {path: tx.stat_file(path) for path in plan.steps}
     steps = [step for path, step in plan.steps.items() if content_of(now[path]) != content_of(step.target)]
-    still = {step.path for step in steps}
-    conflicts = [each for each in plan.conflicts if each.path in still]
-    known = {each.path for each in conflicts}
-    others = [step for step in steps if content_of(now[step.path]) != step.left and step.path not in known]
-    conflicts.extend(_conflict(step, now[step.path]) for step in others)
-    if conflicts:
-        raise TransactionConflictError(tuple(conflicts))
+    found = (plan.conflict(step, now[step.path]) for step in steps)
+    if conflicts := tuple(each for each in found if each is not None):
+        raise TransactionConflictError(conflicts)
     for step in steps:
         _restore_path(tx, blobs, step)
     tx.describe(actor=actor, message=message)
