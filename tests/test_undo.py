@@ -213,6 +213,40 @@ def test_what_expired_cannot_be_undone(kept: LocalCasStore) -> None:
         kept.undo_transaction(transaction_id)
 
 
+@pytest.mark.parametrize("is_off", [False, True])
+@pytest.mark.parametrize(
+    "undo",
+    [
+        lambda store: store.undo_transaction(last_id(store)),
+        lambda store: store.undo_session("one"),
+    ],
+    ids=["transaction", "session"],
+)
+def test_what_expires_while_it_is_to_be_undone_is_no_damage(
+    kept: LocalCasStore,
+    monkeypatch: pytest.MonkeyPatch,
+    undo: Callable[[LocalCasStore], object],
+    *,
+    is_off: bool,
+) -> None:
+    write_in_session(kept, "one", "a", b"second")
+    written, write = kept.stat_file("a"), kept._catalog.write
+
+    def expire_first(change: Callable[[CatalogWriter], UndoReport]) -> UndoReport:
+        monkeypatch.undo()
+        if is_off:
+            kept.set_setting("keep_history", False)
+        else:
+            kept.expire_history(before_seq=kept.last_seq())
+        kept.prune_orphan_blobs()
+        return write(change)
+
+    monkeypatch.setattr(kept._catalog, "write", expire_first)
+    with pytest.raises(HistoryNotKeptError if is_off else HistoryExpiredError):
+        undo(kept)
+    assert kept.stat_file("a") == written
+
+
 def test_a_transaction_that_never_was_is_not_found(kept: LocalCasStore) -> None:
     seq, _, nonce = last_id(kept).partition("-")
     for unknown in (f"{seq}-{'0' * 16}", f"{int(seq) + 1000}-{nonce}"):

@@ -44,7 +44,9 @@ class _Plan:
     ``between``: what was left at those paths where somebody did.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, since: int) -> None:
+        self.since = since
+        """The state that all that is taken back came after."""
         self.steps: dict[str, _Step] = {}
         self.between: dict[str, str | None] = {}
 
@@ -72,7 +74,7 @@ def undo_transaction(
 ) -> UndoReport:
     """Restore what the paths held that one transaction changed."""
     seq = _find(catalog, transaction_id)
-    plan = _Plan()
+    plan = _Plan(seq - 1)
     for difference in differences(catalog, blobs, seq - 1, seq):
         plan.add(difference)
     return catalog.write(partial(_restore, blobs=blobs, plan=plan, actor=actor, message=message))
@@ -103,7 +105,7 @@ def undo_session(catalog: Catalog, blobs: BlobFiles, session_id: str, actor: str
     for change in iter_changes(
         catalog, state.kept_after, state.last, lambda each: each.session_id == session_id
     ):
-        plan = plan or _Plan()
+        plan = plan or _Plan(change.seq - 1)
         made: Iterable[Change | FileDifference] = [change]
         if change.is_import:
             made = differences(catalog, blobs, change.seq - 1, change.seq)
@@ -121,17 +123,18 @@ def _restore(tx: CatalogWriter, blobs: BlobFiles, plan: _Plan, actor: str, messa
     if conflicts := tuple(each for each in found if each is not None):
         raise TransactionConflictError(conflicts)
     for step in steps:
-        _restore_path(tx, blobs, step)
+        _restore_path(tx, blobs, step, plan.since)
     tx.describe(actor=actor, message=message)
     paths = tuple(sorted((step.path for step in steps), key=str.encode))
     return UndoReport(tx.transaction_id, tx.sequence, paths) if paths else UndoReport(None, None, ())
 
 
-def _restore_path(tx: CatalogWriter, blobs: BlobFiles, step: _Step) -> None:
+def _restore_path(tx: CatalogWriter, blobs: BlobFiles, step: _Step, since: int) -> None:
     if step.target is None:
         tx.remove_file(step.path)
         return
     blob = find_stored(tx, blobs, step.target.content_hash)
     if blob is None:
+        require_kept(tx.log_state(), since)  # expired meanwhile?
         raise BlobMissingError(step.target.content_hash, step.path)
     tx.set_file(step.path, blob, now_ms())
