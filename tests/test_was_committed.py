@@ -92,12 +92,24 @@ def test_what_is_older_than_is_kept_is_said_to_be(location: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1-", "x-0000000000000000", "1-000000000000000G", "-1-0000000000000000"]
+    "text",
+    [
+        "",
+        "1",
+        "1-",
+        "x-0000000000000000",
+        "1-000000000000000G",
+        "-1-0000000000000000",
+        "01-0000000000000000",
+        "1-0000000000000000\n",
+        f"{1 << 63}-{'0' * 16}",
+        "9" * 5_000 + "-0000000000000000",
+    ],
 )
-def test_what_is_no_id_is_refused(store: LocalCasStore, text: str) -> None:
-    with pytest.raises(InvalidInputError):
-        store.was_committed(text)
-    with pytest.raises(InvalidInputError):
-        store.was_committed(f"{1 << 63}-{'0' * 16}")
-    with pytest.raises(TypeError):
-        store.was_committed(1)  # type: ignore[arg-type]
+def test_what_is_no_id_is_refused(kept: LocalCasStore, text: str) -> None:
+    for ask in (kept.was_committed, kept.undo_transaction):
+        with pytest.raises(InvalidInputError):
+            ask(text)
+        for other in (1, None, b"1-0000000000000000"):
+            with pytest.raises(TypeError, match="a transaction id is a str"):
+                ask(other)  # type: ignore[arg-type]

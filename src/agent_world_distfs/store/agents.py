@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,12 +14,11 @@ from agent_world_distfs.paths import normalize_path
 from agent_world_distfs.protocols import BlobRow, CatalogWriter
 from agent_world_distfs.records import Expected, FileMetadata, Retry
 from agent_world_distfs.store.agent_session import AgentSession
-from agent_world_distfs.store.base import StoreBase, check_text
+from agent_world_distfs.store.base import StoreBase, check_text, check_transaction_id
 
 T = TypeVar("T")
 
 _DEFAULT_RETRY = Retry()
-_transaction_id = re.compile(r"([0-9]{1,19})-[0-9a-f]{16}", re.ASCII)
 
 
 class AgentMethods(StoreBase):
@@ -119,12 +117,7 @@ class AgentMethods(StoreBase):
             UnavailableError: this cannot be determined now; ask again.
             StorageReadOnlyError: the store was opened read-only; ask one that can settle it.
         """
-        if not isinstance(transaction_id, str):
-            raise TypeError(f"a transaction id is a str, not {type(transaction_id).__name__}")
-        match = _transaction_id.fullmatch(transaction_id)
-        if match is None or int(match[1]) >= 1 << 63:
-            raise InvalidInputError(f"not the id of a transaction: {transaction_id[:80]!r}")
-        known = self._catalog.was_committed(transaction_id)
+        known = self._catalog.was_committed(check_transaction_id(transaction_id))
         if known is None:
             raise TransactionForgottenError(transaction_id)
         return known

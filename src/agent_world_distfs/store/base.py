@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from agent_world_distfs.protocols import BlobFiles, BlobRow, BlobStore, Catalog,
 from agent_world_distfs.records import BlobStat, HashAlgorithm
 
 T = TypeVar("T")
+
+_transaction_id = re.compile(r"(0|[1-9][0-9]{0,18})-[0-9a-f]{16}", re.ASCII)
 
 
 class StoreBase:
@@ -52,4 +55,14 @@ def check_text(text: str, name: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidInputError(f"{name} is not representable as UTF-8 (lone surrogate)") from None
+    return text
+
+
+def check_transaction_id(text: str) -> str:
+    """Return ``text`` if it can be the id of a transaction of some store."""
+    if not isinstance(text, str):
+        raise TypeError(f"a transaction id is a str, not {type(text).__name__}")
+    match = _transaction_id.fullmatch(text)
+    if match is None or int(match[1]) >= 1 << 63:
+        raise InvalidInputError(f"not the id of a transaction: {text[:80]!r}")
     return text

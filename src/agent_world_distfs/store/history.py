@@ -19,7 +19,7 @@ from agent_world_distfs.records import (
     StoreSettings,
     UndoReport,
 )
-from agent_world_distfs.store.base import StoreBase, check_text
+from agent_world_distfs.store.base import StoreBase, check_text, check_transaction_id
 
 
 class HistoryMethods(StoreBase):
@@ -92,13 +92,15 @@ class HistoryMethods(StoreBase):
 
         Raises:
             TransactionConflictError: paths no longer hold what it left there; each is listed.
+            InvalidInputError: it is not the id of a transaction.
             NotFoundError: there is no such transaction.
             HistoryNotKeptError: the store does not keep old contents.
             HistoryExpiredError: it does not keep contents that old.
             BlobMissingError: the bytes to restore are gone.
         """
         actor, message = check_text(actor, "actor"), check_text(message, "message")
-        return undo.undo_transaction(self._catalog, self._blobs, transaction_id, actor, message)
+        known = check_transaction_id(transaction_id)
+        return undo.undo_transaction(self._catalog, self._blobs, known, actor, message)
 
     def undo_session(self, session_id: str, *, actor: str = "", message: str = "") -> UndoReport:
         """As ``undo_transaction``, for all transactions of a session since history has been kept.
