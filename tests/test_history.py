@@ -153,6 +153,18 @@ def test_a_difference_is_what_comparing_two_listings_gives(kept: LocalCasStore) 
             assert list(kept.diff(seq_a, seq_b, prefix="small")) == only
 
 
+def test_now_is_the_call_beside_a_number_and_the_first_difference_beside_a_snapshot(
+    store: LocalCasStore,
+) -> None:
+    store.write_file("a", b"1")
+    since = store.last_seq()
+    store.snapshot("then")
+    by_number, by_name = store.diff(since), store.diff("then")
+    store.write_file("b", b"2")
+    assert list(by_number) == []
+    assert [each.path for each in by_name] == ["b"]
+
+
 # --- imports ------------------------------------------------------------------------------------
 
 

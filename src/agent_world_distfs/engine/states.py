@@ -41,8 +41,9 @@ def differences(
 ) -> Iterator[FileDifference]:
     """The paths whose content differs between two states, ascending; None: the index of now.
 
-    That there are such states is made sure of at once. Snapshots are read, and the index of now is
-    copied out, when the first difference is asked for.
+    That there are such states is made sure of at once. With a number, and no snapshot, the differences are
+    found at once, too. Snapshots are read, and the index of now is copied out to compare it with one, when
+    the first difference is asked for.
     """
     for state in (state_a, state_b):
         if isinstance(state, str):

@@ -60,8 +60,8 @@ class HistoryMethods(StoreBase):
     ) -> Iterator[FileDifference]:
         """The paths whose content differs between two states, ascending by the bytes of the path.
 
-        None: the index as it is when the first difference is asked for. Memory is bounded between two
-        snapshots, and between a snapshot and the current index.
+        None: the index as it is at the call; beside a snapshot, when the first difference is asked for.
+        Memory is bounded between two snapshots, and between a snapshot and the current index.
 
         Raises:
             SnapshotNotFoundError: there is no such snapshot; also at the first difference, if it was dropped.
