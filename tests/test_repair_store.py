@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -377,6 +376,6 @@ def test_with_other_damage_a_damaged_setting_stays_where_it_is_until_the_catalog
     report = repair_store(filled)
     assert report.salvaged_from is not None
     assert look(filled, "SELECT name FROM settings") == [("history_max_transactions",)]
-    damaged = sqlite3.connect(filled / report.salvaged_from)
+    damaged = apsw.Connection(str(filled / report.salvaged_from))
     assert damaged.execute("SELECT count(*) FROM settings").fetchone() == (2,)
     damaged.close()
