@@ -12,6 +12,7 @@ waits that holds the one it would wait for: a deadlock. It only retries, after a
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -38,25 +39,49 @@ class Lost:
 class Call:
     """That a thread calls user code back for ``name`` in the store ``place``.
 
-    Known weakly beside ``leave``: one that an interrupt kept from leaving goes with the frame that made it.
+    Known weakly: one that two interrupts kept from leaving goes with the frame that made it.
     """
 
     def __init__(self, place: str, name: str, what: str) -> None:
-        """Begin it.
+        self.key = (_identity_of(place), name)
+        self._what = what
+        self.is_nested = False
+
+    def around(self, turn: Turn, work: Callable[[], T]) -> T:
+        """What ``work`` gives inside it. After it ``turn`` is released, wherever an interrupt comes.
 
         Raises:
             InvalidInputError: this thread is being called back for the same already.
         """
-        self.key = (place, name)
-        others = _inside.calls
+        try:
+            try:
+                self._begin()
+                return work()
+            finally:
+                self._leave(turn)
+        except BaseException:
+            self._leave(turn)  # again: an interrupt may have hit the first
+            raise
+
+    def _begin(self) -> None:
+        others, what = _inside.calls, self._what
         if any(other.key == self.key for other in others):
             raise InvalidInputError(f"{what} within {what}: it would conflict with the one around it forever")
         self.is_nested = len(others) > 0
         others.add(self)
 
-    def leave(self) -> None:
-        """End it."""
+    def _leave(self, turn: Turn) -> None:
         _inside.calls.discard(self)
+        turn.release()
+
+
+def _identity_of(place: str) -> tuple[int, int] | str:
+    """The same whatever name leads to the place."""
+    try:
+        status = os.stat(place)
+    except OSError:  # gone: whatever uses the store will say so
+        return place
+    return status.st_dev, status.st_ino
 
 
 class _Inside(threading.local):
@@ -87,30 +112,29 @@ def require_run(result: T) -> T:
 def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits: bool) -> T:
     """What the first attempt gives that is not lost. With ``waits``, for ``turn`` after one that is.
 
+    It is released by the ``Call`` around this.
+
     Raises:
         WorldError: the error of the last attempt, if there may be no more.
         StoreBusyError: the turn did not come in time.
     """
     deadline = time.monotonic() + retry.deadline_s
-    try:
-        if waits and not turn.is_held and turn.is_insisted_on():
-            turn.wait(deadline, retry.deadline_s)
-        for number in count(1):
-            outcome = attempt()
-            if not isinstance(outcome, Lost):
-                return outcome
-            if number >= retry.max_attempts or time.monotonic() >= deadline:
-                raise outcome.error
-            if waits and not turn.is_held:
-                if not turn.take():
-                    turn.wait(deadline, retry.deadline_s)
-                    turn.insist()
-                continue
-            turn.insist()
-            pause(number, deadline, retry)
-        raise AssertionError  # count() does not end
-    finally:
-        turn.release()
+    if waits and not turn.is_held and turn.is_insisted_on():
+        turn.wait(deadline, retry.deadline_s)
+    for number in count(1):
+        outcome = attempt()
+        if not isinstance(outcome, Lost):
+            return outcome
+        if number >= retry.max_attempts or time.monotonic() >= deadline:
+            raise outcome.error
+        if waits and not turn.is_held:
+            if not turn.take():
+                turn.wait(deadline, retry.deadline_s)
+                turn.insist()
+            continue
+        turn.insist()
+        pause(number, deadline, retry)
+    raise AssertionError  # count() does not end
 
 
 def pause(number: int, deadline: float, retry: Retry) -> None:

@@ -49,11 +49,12 @@ class Update:
         """The metadata that stand now; None: no file."""
         turn = self._catalog.turn(f"path {self._path}", insists=True)
         call = Call(place, self._path, f"an update of {self._path!r}")
-        try:
+
+        def work() -> FileMetadata | None:
             turn.take()
             return persist(lambda: self._attempt(retry), turn, retry, waits=not call.is_nested)
-        finally:
-            call.leave()
+
+        return call.around(turn, work)
 
     def _attempt(self, retry: Retry) -> FileMetadata | Lost | None:
         before, content = self._read()

@@ -43,10 +43,7 @@ def run(
 
     turn = catalog.turn("transactions", insists=False)
     call = Call(place, "", "run_transaction")
-    try:
-        return persist(attempt, turn, retry, waits=not call.is_nested)
-    finally:
-        call.leave()
+    return call.around(turn, lambda: persist(attempt, turn, retry, waits=not call.is_nested))
 
 
 def _conflicts_behind(error: BaseException) -> Iterator[TransactionConflictError]:
