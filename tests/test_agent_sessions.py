@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import apsw
 import pytest
 
-from agent_world_distfs import AgentSession, FileConflictError, LocalCasStore, PathNotFoundError
+from agent_world_distfs import (
+    AgentSession,
+    FileConflictError,
+    LocalCasStore,
+    OutcomeUnknownError,
+    PathNotFoundError,
+)
 from agent_world_distfs.records import ABSENT
 from calls import LARGE, SMALL
 
@@ -138,3 +147,49 @@ def test_what_a_session_and_a_transaction_did_can_be_undone_by_their_names(
     assert tx.transaction_id is not None
     store.undo_transaction(tx.transaction_id)
     assert [file.path for file in store.list_files()] == ["a"]
+
+
+@pytest.mark.parametrize("has_held", [True, False])
+def test_a_session_does_not_conflict_with_its_own_change_of_unknown_outcome(
+    store: LocalCasStore, session: AgentSession, monkeypatch: pytest.MonkeyPatch, has_held: bool
+) -> None:
+    commit = store._catalog._commit
+    changes: dict[str, Callable[[], object]] = {
+        "write": lambda: session.write_file("a", b"2"),
+        "overwrite": lambda: session.overwrite_file("a", b"2"),
+        "delete": lambda: session.delete_file("a"),
+        "rename": lambda: session.rename_file("a", "b"),
+    }
+
+    def commit_unknown(connection: apsw.Connection, transaction_id: str) -> None:
+        if has_held:
+            commit(connection, transaction_id)
+        raise OutcomeUnknownError(transaction_id)
+
+    for name, change in changes.items():
+        session.overwrite_file("a", b"1")
+        with monkeypatch.context() as patch:
+            patch.setattr(store._catalog, "_commit", commit_unknown)
+            with pytest.raises(OutcomeUnknownError):
+                change()
+        other = store.read_file("a") if store.stat_file("a") else None
+        session.write_file("a", b"3")
+        session.write_file("b", b"3" if name == "rename" else b"4")
+        assert other == (b"1" if not has_held else None if name in ("delete", "rename") else b"2")
+        session.delete_file("b")
+
+
+def test_what_somebody_else_wrote_after_a_change_of_unknown_outcome_is_a_conflict(
+    store: LocalCasStore, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit_nothing(_: apsw.Connection, transaction_id: str) -> None:
+        raise OutcomeUnknownError(transaction_id)
+
+    session.write_file("a", b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(store._catalog, "_commit", commit_nothing)
+        with pytest.raises(OutcomeUnknownError):
+            session.write_file("a", b"2")
+    store.write_file("a", b"other")
+    with pytest.raises(FileConflictError):
+        session.write_file("a", b"3")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from agent_world_distfs.engine import reading
 from agent_world_distfs.engine.conditions import check_expected
 from agent_world_distfs.engine.intake import Intake
-from agent_world_distfs.errors import PathNotFoundError
+from agent_world_distfs.errors import OutcomeUnknownError, PathNotFoundError
 from agent_world_distfs.hashing import as_bytes
 from agent_world_distfs.operations import files
 from agent_world_distfs.paths import normalize_path
-from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogWriter
-from agent_world_distfs.records import ABSENT, Absent, Data, Expected, FileMetadata
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog, CatalogReader, CatalogWriter
+from agent_world_distfs.records import ABSENT, Absent, Data, FileMetadata
+
+T = TypeVar("T")
+
+Version = str | Absent
+Seen = tuple[Version, ...]
+"""What a path may hold that is no conflict: one version; more after commits of unknown outcome."""
 
 
 class AgentSession:
@@ -22,7 +29,8 @@ class AgentSession:
     A path that it has never read counts as seen absent: it may be created, and unread content is not
     overwritten, removed or moved. After a change the session knows its own version; after a conflict it does
     not: read again. ``stat_file`` shows that a file is there, but not what is in it: the session learns from
-    it only that a file is absent.
+    it only that a file is absent. After OutcomeUnknownError it goes on from what it wrote or from what it had
+    seen before, whichever is there.
 
     Any number of threads may use it; it holds nothing that must be closed. The change log records
     ``session_id`` with each of its changes.
@@ -40,7 +48,7 @@ class AgentSession:
         self._blobs = blob_files
         self._intake = intake
         self._remove = remove
-        self._seen: dict[str, str | Absent] = {}
+        self._seen: dict[str, Seen] = {}
         self.actor = actor
         self.session_id = secrets.token_hex(8)
 
@@ -60,9 +68,9 @@ class AgentSession:
         try:
             file, data = reading.read_path(self._catalog, self._blobs, path)
         except PathNotFoundError:
-            self._seen[path] = ABSENT
+            self._seen[path] = (ABSENT,)
             raise
-        self._seen[path] = file.content_hash
+        self._seen[path] = (file.content_hash,)
         return file, data
 
     def stat_file(self, path: str) -> FileMetadata | None:
@@ -70,7 +78,7 @@ class AgentSession:
         path = normalize_path(path)
         file = self._catalog.stat_file(path)
         if file is None:
-            self._seen[path] = ABSENT
+            self._seen[path] = (ABSENT,)
         return file
 
     # --- writing -------------------------------------------------------------------------------
@@ -82,20 +90,22 @@ class AgentSession:
             FileConflictError: it holds something else, ``actual``; nothing is changed.
         """
         path = normalize_path(path)
-        return self._write(path, self._expected(path), data)
+        return self._write(path, self._seen_at(path), data)
 
     def overwrite_file(self, path: str, data: Data) -> FileMetadata:
         """Make ``path`` hold ``data``, whatever it held before."""
         return self._write(normalize_path(path), None, data)
 
-    def _write(self, path: str, expected: Expected, data: Data) -> FileMetadata:
+    def _write(self, path: str, seen: Seen | None, data: Data) -> FileMetadata:
+        after: dict[str, Version] = {}
+
         def name(tx: CatalogWriter, row: BlobRow) -> FileMetadata:
             self._sign(tx)
+            after[path] = row.content_hash
+            expected = None if seen is None else _expected(tx, path, seen)
             return files.name_blob(tx, path, expected, row)
 
-        file = self._intake.store(as_bytes(data), name)
-        self._seen[path] = file.content_hash
-        return file
+        return self._make(lambda: self._intake.store(as_bytes(data), name), after)
 
     def delete_file(self, path: str) -> bool:
         """Remove ``path`` if it holds what the session has seen there; False if there was and is no file.
@@ -104,15 +114,13 @@ class AgentSession:
             FileConflictError: it holds something else.
         """
         path = normalize_path(path)
-        expected = self._expected(path)
+        seen = self._seen_at(path)
 
         def remove(tx: CatalogWriter) -> bool:
             self._sign(tx)
-            return files.remove_path(tx, path, expected)
+            return files.remove_path(tx, path, _expected(tx, path, seen))
 
-        was_there = self._remove(remove)
-        self._seen[path] = ABSENT
-        return was_there
+        return self._make(lambda: self._remove(remove), {path: ABSENT})
 
     def rename_file(self, source: str, target: str) -> FileMetadata:
         """Make ``target`` hold what ``source`` holds, and remove ``source``, if both are as seen.
@@ -122,20 +130,42 @@ class AgentSession:
             FileConflictError: one of them holds something else.
         """
         source, target = normalize_path(source), normalize_path(target)
-        expected_source, expected_target = self._expected(source), self._expected(target)
+        seen_source, seen_target = self._seen_at(source), self._seen_at(target)
+        after: dict[str, Version] = {}
 
         def move(tx: CatalogWriter) -> FileMetadata:
             self._sign(tx)
-            check_expected(source, expected_source, tx.stat_file(source))
-            return files.move_path(tx, self._blobs, source, target, expected_target)
+            check_expected(source, _expected(tx, source, seen_source), tx.stat_file(source))
+            moved = files.move_path(tx, self._blobs, source, target, _expected(tx, target, seen_target))
+            after.update({source: ABSENT, target: moved.content_hash})
+            return moved
 
-        file = self._catalog.write(move)
-        self._seen[source] = ABSENT
-        self._seen[target] = file.content_hash
-        return file
+        return self._make(lambda: self._catalog.write(move), after)
 
-    def _expected(self, path: str) -> str | Absent:
-        return self._seen.get(path, ABSENT)
+    # --- what was seen ---------------------------------------------------------------------------
+
+    def _seen_at(self, path: str) -> Seen:
+        return self._seen.get(path, (ABSENT,))
+
+    def _make(self, change: Callable[[], T], after: Mapping[str, Version]) -> T:
+        """Commit ``change``, and remember what it leaves there, ``after``."""
+        try:
+            result = change()
+        except OutcomeUnknownError:
+            self._seen |= {path: (*self._seen_at(path), version) for path, version in after.items()}
+            raise
+        self._seen |= {path: (version,) for path, version in after.items()}
+        return result
 
     def _sign(self, tx: CatalogWriter) -> None:
         tx.describe(actor=self.actor, session=self.session_id)
+
+
+def _expected(tx: CatalogReader, path: str, seen: Seen) -> Version:
+    """Which of the versions is there; the last if none is, which is a conflict then."""
+    if len(seen) > 1:
+        file = tx.stat_file(path)
+        held: Version = ABSENT if file is None else file.content_hash
+        if held in seen:
+            return held
+    return seen[-1]
