@@ -13,10 +13,13 @@ import pytest
 
 from agent_world_distfs import (
     BlobStore,
+    InvalidInputError,
     LocalCasStore,
+    NotFoundError,
     StorageFullError,
     StorageIOError,
     StoreBusyError,
+    repair_store,
 )
 from agent_world_distfs.operations.repair.sources import TreeSource
 from behind import blob_file
@@ -247,3 +250,89 @@ def test_where_something_may_not_be_read_it_is_not_said_that_the_directory_has_n
     report = rotten.repair([place, peer])
     assert report.repaired_blob_hashes == (name,)
     assert report.refused_blobs == (f"{place}: {name} ({place / closed}: Permission denied)",)
+
+
+def break_catalog(place: Path, *, first: int, pages: int) -> None:
+    with (place / "catalog.db").open("r+b") as file:
+        file.seek(first * 4096)
+        file.write(bytes(pages * 4096))
+
+
+@pytest.fixture
+def backups(store: LocalCasStore, tmp_path: Path) -> tuple[Path, Path]:
+    """Of a store with large and small contents; the second is to stay whole."""
+    spare = tmp_path / "spare"
+    store.write_file("large", LARGE)
+    store.write_files((f"{number:05}", b"%d" % number) for number in range(2_000))
+    store.backup(tmp_path / "first")
+    store.backup(spare)
+    return tmp_path / "first", spare
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_source_that_cannot_be_opened_does_not_hide_the_next(
+    store: LocalCasStore, backups: tuple[Path, Path], is_first: bool
+) -> None:
+    broken, whole = backups
+    break_catalog(broken, first=0, pages=1)
+    spoil(blob_file(store.location, store.hash_bytes(LARGE)))
+    for is_tried in (True, False):
+        report = store.repair([broken, whole] if is_first else [whole, broken], dry_run=is_tried)
+        assert report.repaired_blob_hashes == (store.hash_bytes(LARGE),)
+        [refused] = report.refused_sources
+        assert refused.startswith(f"{broken}: ")
+        assert report.is_whole()
+
+
+def test_where_no_source_can_be_opened_the_report_says_so(
+    store: LocalCasStore, backups: tuple[Path, Path]
+) -> None:
+    broken, _ = backups
+    break_catalog(broken, first=0, pages=1)
+    spoil(blob_file(store.location, store.hash_bytes(LARGE)))
+    report = store.repair([broken])
+    assert report.lost_paths == ("large",)
+    assert len(report.refused_sources) == 1
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("pages", ["head", "some"])
+def test_of_a_source_that_cannot_be_read_whole_nothing_is_taken_and_the_next_proves_the_index(
+    store: LocalCasStore, backups: tuple[Path, Path], pages: str, is_first: bool
+) -> None:
+    broken, whole = backups
+    location = Path(store.location)
+    store.close()
+    total = (broken / "catalog.db").stat().st_size // 4096
+    break_catalog(broken, first=0 if pages == "head" else total // 3, pages=1 if pages == "head" else 20)
+    break_catalog(location, first=0, pages=1)
+    for is_tried in (True, False):
+        sources = [broken, whole] if is_first else [whole, broken]
+        report = repair_store(location, sources, dry_run=is_tried)
+        [refused] = report.refused_sources
+        assert refused.startswith(f"{broken}: ")
+        assert report.is_whole()
+    with LocalCasStore(location) as mended, LocalCasStore(whole, read_only=True) as other:
+        assert mended.list_files() == other.list_files()
+
+
+def test_a_source_that_is_missing_is_an_error_before_a_catalog_is_built(
+    store: LocalCasStore, tmp_path: Path
+) -> None:
+    location = Path(store.location)
+    store.close()
+    break_catalog(location, first=0, pages=1)
+    with pytest.raises(NotFoundError):
+        repair_store(location, [tmp_path / "nothing"])
+    assert not list(location.glob("catalog.db.damaged-*"))
+
+
+def test_no_store_is_a_source_of_its_own_repair(rotten: LocalCasStore, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(rotten.location)
+    with LocalCasStore(link) as same:
+        for source in (rotten, same, rotten.location, link):
+            with pytest.raises(InvalidInputError, match="is the store that is to be repaired"):
+                rotten.repair([source])
+            with pytest.raises(InvalidInputError, match="is the store that is to be repaired"):
+                repair_store(rotten.location, [source])

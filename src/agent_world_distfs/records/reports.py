@@ -205,6 +205,8 @@ class RepairReport:
     that no source had; ``lost_paths`` and ``lost_pin_hashes`` name them. ``quarantined``: where damaged bytes
     are kept now, relative to the store. ``refused_blobs``: ``SOURCE: HASH`` for each source that returned
     other bytes than requested, ``SOURCE: HASH (REASON)`` for each that could not be read.
+    ``refused_sources``: ``SOURCE: REASON`` for each that could not be opened, or be read for what the catalog
+    has lost.
 
     Only if a new catalog was built: ``salvaged_from``, the new name of the damaged one, and
     ``salvaged_files``, the number of entries in the index. ``lost_files``: how many more it had in the last
@@ -234,6 +236,7 @@ class RepairReport:
     is_dry_run: bool = False
     lost_snapshots: tuple[str, ...] = ()
     dropped_settings: tuple[str, ...] = ()
+    refused_sources: tuple[str, ...] = ()
 
     def is_whole(self) -> bool:
         """Whether everything that was in the store is there again."""

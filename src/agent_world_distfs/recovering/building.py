@@ -18,7 +18,7 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage
 from agent_world_distfs.engine.orphans import SHARDS
-from agent_world_distfs.errors import StorageIOError
+from agent_world_distfs.errors import StorageIOError, WorldError
 from agent_world_distfs.flushing import flush_directory, flush_file
 from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.local import LocalCasStore, catalog_of
@@ -26,16 +26,20 @@ from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import HashAlgorithm
 from agent_world_distfs.recovering.exchanging import exchange, find_remains, undo_cut_off
 from agent_world_distfs.recovering.finding import opened_remains
-from agent_world_distfs.store.recovery import RepairSource
+from agent_world_distfs.store.recovery import RepairSource, name_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """``kept_as``: the name of the damaged catalog. ``adopted``: stored, and named by nothing any more."""
+    """``kept_as``: the name of the damaged catalog. ``adopted``: stored, and named by nothing any more.
+
+    ``refused``: which sources could not say what they know, and why.
+    """
 
     salvage: Salvage
-    kept_as: str | None
     adopted: tuple[str, ...]
+    refused: tuple[str, ...]
+    kept_as: str | None = None
 
 
 def rebuild(place: str, sources: list[RepairSource]) -> Rebuilt:
@@ -51,28 +55,26 @@ def rebuild(place: str, sources: list[RepairSource]) -> Rebuilt:
     workshop = os.path.join(place, "tmp", f"repair-{number}")
     os.mkdir(workshop)
     new = os.path.join(workshop, "catalog.db")
-    found, adopted = build(place, new, sources)
+    rebuilt = build(place, new, sources)
     kept_as = exchange(place, new, number)
     with contextlib.suppress(OSError):
         os.rmdir(workshop)
-    return Rebuilt(found, kept_as, adopted)
+    return dataclasses.replace(rebuilt, kept_as=kept_as)
 
 
-def build(place: str, new: str, sources: list[RepairSource]) -> tuple[Salvage, tuple[str, ...]]:
-    """A new catalog in ``new``; what was found, and which stored bytes nothing names any more."""
+def build(place: str, new: str, sources: list[RepairSource]) -> Rebuilt:
+    """A new catalog in ``new``."""
     blobs = DirectoryBlobs(place, read_only=True)
     with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
         present = _list_files(blobs)
-        with opened_remains(find_remains(place), blobs, present, _hints(sources, present), own) as (
-            pages,
-            found,
-        ):
+        hints, refused = _hints(sources, present)
+        with opened_remains(find_remains(place), blobs, present, hints, own) as (pages, found):
             algorithm = found.algorithm or _algorithm_of(blobs, present)
             stored = _whole_files(blobs, present, found, algorithm)
             rebuild_catalog(new, Materials(found, pages, algorithm, stored))
     named = found.pins | {entry.content_hash for entry in found.entries.values()}
     adopted = (raw.hex() for raw in {*stored, *found.blobs} - named)
-    return found, tuple(sorted(adopted))
+    return Rebuilt(found, tuple(sorted(adopted)), refused)
 
 
 # --- what others know ---------------------------------------------------------------------------
@@ -86,17 +88,33 @@ def _list_files(blobs: DirectoryBlobs) -> dict[str, int]:
     return found
 
 
-def _hints(sources: list[RepairSource], present: dict[str, int]) -> Hints:
+def _hints(sources: list[RepairSource], present: dict[str, int]) -> tuple[Hints, tuple[str, ...]]:
+    """What the sources know, and which of them could not be asked; of such a one, nothing is taken."""
     hints = Hints(blobs={(bytes.fromhex(name), size) for name, size in present.items()})
-    with ExitStack() as stack:
-        for source in sources:
-            store = _as_store(source, stack)
-            if store is not None:
-                hints.files.extend(store.iter_files())
-                hints.pins |= {bytes.fromhex(name) for name in store.list_pins()}
-                hints.snapshots.extend(store.list_snapshots())
-                hints.keys.append(catalog_of(store).checksum_key)
-    return hints
+    refused: list[str] = []
+    for source in sources:
+        try:
+            with ExitStack() as stack:
+                told = _hints_of(_as_store(source, stack))
+        except WorldError as error:
+            refused.append(f"{name_of(source)}: {error}")
+            continue
+        hints.files.extend(told.files)
+        hints.pins |= told.pins
+        hints.snapshots.extend(told.snapshots)
+        hints.keys.extend(told.keys)
+    return hints, tuple(refused)
+
+
+def _hints_of(store: LocalCasStore | None) -> Hints:
+    if store is None:
+        return Hints()
+    return Hints(
+        files=list(store.iter_files()),
+        pins={bytes.fromhex(name) for name in store.list_pins()},
+        snapshots=store.list_snapshots(),
+        keys=[catalog_of(store).checksum_key],
+    )
 
 
 def _as_store(source: RepairSource, stack: ExitStack) -> LocalCasStore | None:

@@ -34,7 +34,7 @@ from agent_world_distfs.records import Progress, RepairReport
 from agent_world_distfs.recovering.building import Rebuilt, build, rebuild
 from agent_world_distfs.recovering.finding import hash_raw
 from agent_world_distfs.store import CasStore
-from agent_world_distfs.store.recovery import RepairSource, list_sources
+from agent_world_distfs.store.recovery import RepairSource, check_sources
 
 _LOCKS = {"turnstile", "gate", "handles"}
 
@@ -59,7 +59,7 @@ def repair_store(
         UnavailableError: the catalog has to be built anew, and somebody has it open, or has just done that.
         IncompatibleStoreError: it is a store of another format, or its catalog a symlink.
     """
-    place, sources = as_host_path(location), list_sources(sources)
+    place, sources = as_host_path(location), check_sources(sources, as_host_path(location))
     with translated(place):
         _require_remains(place)
         if not dry_run:
@@ -207,13 +207,13 @@ def _try_rebuilding(place: str, sources: list[RepairSource], progress: Progress 
     """What a repair would do, found out with a new catalog that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
         catalog = os.path.join(own, "catalog.db")
-        found, adopted = build(place, catalog, sources)
+        rebuilt = build(place, catalog, sources)
         os.mkdir(os.path.join(own, "locks"))
         Gate.create(os.path.join(own, "locks"))
         open_catalog = partial(SqliteCatalog, catalog, os.path.join(own, "locks"))
         with _Beside(place, open_catalog(is_flushed=False, timeout_s=1), DirectoryBlobs(place)) as store:
             report = store.repair(sources, dry_run=True, progress=progress)
-            return _merged(report, Rebuilt(found, "catalog.db", adopted), store)
+            return _merged(report, dataclasses.replace(rebuilt, kept_as="catalog.db"), store)
 
 
 def _merged(report: RepairReport, rebuilt: Rebuilt, store: CasStore) -> RepairReport:
@@ -226,4 +226,5 @@ def _merged(report: RepairReport, rebuilt: Rebuilt, store: CasStore) -> RepairRe
         is_proven=found.is_proven,
         doubtful_paths=tuple(sorted(found.doubtful_paths)),
         adopted_blob_hashes=_unkept(store, rebuilt.adopted),
+        refused_sources=tuple(sorted({*report.refused_sources, *rebuilt.refused})),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -9,7 +10,7 @@ from functools import partial
 
 from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.engine.other_stores import open_at
-from agent_world_distfs.errors import InvalidInputError, NotFoundError
+from agent_world_distfs.errors import InvalidInputError, NotFoundError, WorldError
 from agent_world_distfs.operations import original, repair
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.os_failures import translate_reading, translated
@@ -21,15 +22,31 @@ RepairSource = str | os.PathLike[str] | BlobStore
 """Where good bytes may come from: an open store, or the directory of a store, of files, of an original."""
 
 
-def list_sources(sources: Iterable[RepairSource]) -> list[RepairSource]:
-    """The sources, in order.
+def check_sources(sources: Iterable[RepairSource], location: str) -> list[RepairSource]:
+    """The sources for the store at ``location``, in order.
 
     Raises:
         TypeError: it is one source: the letters of its name would be taken for sources, or its bytes.
+        NotFoundError: there is no such source.
+        InvalidInputError: one is the store itself.
     """
     if isinstance(sources, str | bytes | os.PathLike) or not isinstance(sources, Iterable):
         raise TypeError("sources is an iterable of sources, not one source")
-    return list(sources)
+    chosen = list(sources)
+    for source in chosen:
+        if isinstance(source, str | os.PathLike) and not os.path.isdir(as_host_path(source)):
+            raise NotFoundError(as_host_path(source), "no such directory")
+        name = name_of(source)
+        if os.path.isdir(name) and os.path.realpath(name) == os.path.realpath(location):
+            raise InvalidInputError(f"{name} is the store that is to be repaired")
+    return chosen
+
+
+def name_of(source: RepairSource) -> str:
+    """What a report calls it."""
+    if isinstance(source, str | os.PathLike):
+        return as_host_path(source)
+    return str(getattr(source, "location", type(source).__name__))
 
 
 class RecoveryMethods(StoreBase):
@@ -54,28 +71,38 @@ class RecoveryMethods(StoreBase):
             NotFoundError: there is no such source.
             InvalidInputError: a source uses another hash algorithm, or is this store.
         """
-        with self._opened_sources(sources) as opened:
-            return repair.repair(self._catalog, self._blobs, opened, dry_run=dry_run, progress=progress)
+        with self._opened_sources(sources) as (opened, refused):
+            report = repair.repair(self._catalog, self._blobs, opened, dry_run=dry_run, progress=progress)
+        return dataclasses.replace(report, refused_sources=tuple(sorted(refused)))
 
     def _open_beside(self, location: str) -> AbstractContextManager[BlobStore]:
         """Another store of this kind, to read."""
         raise NotImplementedError
 
     @contextmanager
-    def _opened_sources(self, sources: Iterable[RepairSource]) -> Iterator[list[Source]]:
-        """The sources, each opened according to its kind; those opened here are closed at the end."""
-        chosen = list_sources(sources)
+    def _opened_sources(self, sources: Iterable[RepairSource]) -> Iterator[tuple[list[Source], list[str]]]:
+        """The sources, each opened according to its kind, and which cannot be opened, and why.
+
+        Those opened here are closed at the end.
+        """
+        opened: list[Source] = []
+        refused: list[str] = []
         with ExitStack() as stack:
-            yield [self._open_source(source, stack) for source in chosen]
+            for source in check_sources(sources, self.location):
+                try:
+                    opened.append(self._open_source(source, stack))
+                except (NotFoundError, InvalidInputError):
+                    raise
+                except WorldError as error:
+                    refused.append(f"{name_of(source)}: {error}")
+            yield opened, refused
 
     def _open_source(self, source: RepairSource, stack: ExitStack) -> Source:
         if not isinstance(source, str | os.PathLike):
-            return self._blob_source(str(getattr(source, "location", type(source).__name__)), source)
+            return self._blob_source(name_of(source), source)
         location = as_host_path(source)
         names = _names_in(location)
         if "catalog.db" in names:
-            if os.path.realpath(location) == os.path.realpath(self.location):
-                raise InvalidInputError(f"{location} is the store that is to be repaired")
             return self._blob_source(location, stack.enter_context(self._open_beside(location)))
         if {"files_index.json", "pins.json"} & names:
             return repair.OpenedSource(location, partial(original.open_original_blob, location))
@@ -87,7 +114,5 @@ class RecoveryMethods(StoreBase):
 
 
 def _names_in(location: str) -> set[str]:
-    if not os.path.isdir(location):
-        raise NotFoundError(location, "no such directory")
     with translated(location, translate_reading):
         return set(os.listdir(location))

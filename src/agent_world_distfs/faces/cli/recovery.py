@@ -54,6 +54,7 @@ def _told(report: RepairReport, kept: list[str]) -> Iterator[str]:
         (report.lost_pin_hashes, "Pinned and lost:", str),
         (report.lost_snapshots, "Snapshots that are no longer whole:", output.shown_path),
         (report.quarantined, "Damaged bytes are kept in:", output.printable),
+        (report.refused_sources, "Sources that cannot be used:", output.printable),
         (report.refused_blobs, "Other bytes than requested, or an error, came from:", output.printable),
         (report.dropped_settings, "Damaged settings, to be set again:", output.printable),
         (report.index_damage, "The index still contradicts itself:", output.printable),
