@@ -10,9 +10,18 @@ import pytest
 
 from agent_world_distfs import LocalCasStore, StorageIOError
 from behind import blob_file
-from unreadable import BadDisk, disk
+from unreadable import BadDisk
+from unreadable import disk as disk_that_reads
 
-__all__ = ["disk"]
+__all__ = ["disk_that_reads"]
+
+
+@pytest.fixture(params=["pread", "open", "stat"])
+def disk(disk_that_reads: BadDisk, request: pytest.FixtureRequest) -> BadDisk:
+    """One that fails when a file is read, when it is opened, or when it is looked at."""
+    disk_that_reads.fails_at = request.param
+    return disk_that_reads
+
 
 FILES = {str(number): b"%d" % number * 20_000 for number in range(4)}
 
@@ -88,6 +97,17 @@ def test_what_nobody_has_is_set_aside_and_heals_when_it_is_stored(
     assert filled.audit_file_index(verify=True).missing_file_blob_hashes == (name,)
     filled.put_bytes(FILES["0"])
     assert contents(filled) == FILES
+
+
+def test_where_the_disk_has_lost_the_very_entry_the_repair_goes_on_to_the_next(
+    filled: LocalCasStore, peer: LocalCasStore, disk_that_reads: BadDisk
+) -> None:
+    disk_that_reads.fails_at = "rename"
+    lost, rotten = lose(filled, disk_that_reads, "0"), rot(filled, "2")
+    report = filled.repair([peer])
+    assert (report.repaired_blob_hashes, report.lost_blob_hashes) == ((rotten,), (lost,))
+    [refused] = report.refused_blobs
+    assert refused.startswith(f"this store: {lost} (")
 
 
 def test_a_backup_leaves_it_out_and_names_it(filled: LocalCasStore, tmp_path: Path, disk: BadDisk) -> None:

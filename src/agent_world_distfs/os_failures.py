@@ -69,12 +69,28 @@ def translated(path: str, to_ours: Callable[[OSError, str], WorldError] = transl
 
 @contextmanager
 def reading_blob(content_hash: str) -> Iterator[None]:
-    """The same while the open file of a blob is read, and what the disk cannot read counts as corrupt."""
+    """The same while a blob is opened and read, and what the disk cannot read counts as corrupt.
+
+    That it is not there passes as it is.
+    """
     try:
-        with translated(f"blob {content_hash}"):
-            yield
+        yield
+    except FileNotFoundError:
+        raise
     except StorageIOError as error:
         raise BlobHashMismatchError(content_hash, "") from error
+    except WorldError:
+        raise
+    except OSError as error:
+        ours = translate(error, f"blob {content_hash}")
+        if isinstance(ours, StorageIOError):
+            raise BlobHashMismatchError(content_hash, "") from error
+        raise ours from error
+
+
+def is_disk_error(error: OSError) -> bool:
+    """Whether the disk failed, or the file system contradicts itself, and no more is known."""
+    return error.errno in _DISK
 
 
 def temporary_place() -> str:

@@ -32,11 +32,11 @@ from agent_world_distfs.blobs.quarantine import Quarantine
 from agent_world_distfs.blobs.reserve import fill_reserve, spare_reserve
 from agent_world_distfs.blobs.sessions import Sessions
 from agent_world_distfs.blobs.stored_file import StoredFile
-from agent_world_distfs.errors import CatalogError, StorageError, StoreClosedError, WorldError
+from agent_world_distfs.errors import CatalogError, StorageError, StorageIOError, StoreClosedError, WorldError
 from agent_world_distfs.filesystem_kind import is_flushed_as_one
 from agent_world_distfs.flushing import flush_directory
 from agent_world_distfs.hashing import is_content_hash
-from agent_world_distfs.os_failures import translate
+from agent_world_distfs.os_failures import is_disk_error, translate
 from agent_world_distfs.protocols import StoredForm
 
 _WRITABLE = 0o222
@@ -168,8 +168,8 @@ class DirectoryBlobs:
             self._require_present()
             raise
         except OSError as error:
-            form = self.stat(content_hash)
-            if form is not None and not form.is_regular:
+            status = self._status(content_hash)
+            if status is not None and not stat_module.S_ISREG(status.st_mode):
                 raise CatalogError(f"{path} is not a regular file") from error
             raise translate(error, path) from error
         if not stat_module.S_ISREG(os.fstat(fd).st_mode):
@@ -179,7 +179,10 @@ class DirectoryBlobs:
 
     def stat(self, content_hash: str) -> StoredForm | None:
         """See ``BlobFiles.stat``."""
-        status = self._status(content_hash)
+        try:
+            status = self._status(content_hash)
+        except StorageIOError:
+            return _UNREADABLE
         return None if status is None else _form(status)
 
     def _status(self, content_hash: str) -> os.stat_result | None:
@@ -202,7 +205,7 @@ class DirectoryBlobs:
                 for entry in entries:
                     if is_content_hash(entry.name) and entry.name.startswith(shard):
                         with contextlib.suppress(FileNotFoundError):
-                            found[entry.name] = _form(entry.stat(follow_symlinks=False))
+                            found[entry.name] = _form_of(entry)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -238,11 +241,30 @@ class DirectoryBlobs:
         self._require_present()
         if isinstance(damaged, bytes):
             return self._quarantine.write(f"{content_hash}.{label}", damaged)
+        if damaged is None:
+            return self._move_aside(content_hash)
         status = self._status(content_hash)
-        if status is None or not _is_it(damaged, status):
+        if status is None or not os.path.samestat(os.fstat(damaged.fileno()), status):
             return None
         name = f"{content_hash}.{label or f'{status.st_ino:x}'}"
-        return self._quarantine.take(name, self.path_of(content_hash), is_linked=damaged is not None)
+        return self._quarantine.take(name, self.path_of(content_hash), is_linked=True)
+
+    def _move_aside(self, content_hash: str) -> str | None:
+        """What is no file, or cannot be opened as one; None also if the disk cannot even rename it."""
+        try:
+            self.open(content_hash).close()
+        except FileNotFoundError:
+            return None
+        except (CatalogError, StorageIOError):
+            label = f"{self._entry_number(content_hash):x}"
+            with contextlib.suppress(StorageIOError):
+                path = self.path_of(content_hash)
+                return self._quarantine.take(f"{content_hash}.{label}", path, is_linked=False)
+        return None
+
+    def _entry_number(self, content_hash: str) -> int:
+        form = self.stat(content_hash)
+        return 0 if form is None else form.identity
 
     def name_outside(self, content_hash: str, directory: int, name: bytes) -> bool:
         """See ``BlobFiles.name_outside``: a hard link. What it leads to is made read-only before."""
@@ -303,10 +325,17 @@ class DirectoryBlobs:
         self._sessions.end()
 
 
-def _is_it(damaged: BinaryIO | None, status: os.stat_result) -> bool:
-    if damaged is None:
-        return not stat_module.S_ISREG(status.st_mode)
-    return os.path.samestat(os.fstat(damaged.fileno()), status)
+_UNREADABLE = StoredForm(0, 0, is_regular=False)
+"""Of what the disk cannot even look at. No file has this number."""
+
+
+def _form_of(entry: os.DirEntry[str]) -> StoredForm:
+    try:
+        return _form(entry.stat(follow_symlinks=False))
+    except OSError as error:
+        if is_disk_error(error):
+            return _UNREADABLE
+        raise
 
 
 def _form(status: os.stat_result) -> StoredForm:

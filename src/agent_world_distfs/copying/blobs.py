@@ -88,16 +88,20 @@ class Carrier:
         if not self.verify:
             return True
         try:
-            with self.there.open(row.content_hash) as stored, reading_blob(row.content_hash):
+            with reading_blob(row.content_hash), self.there.open(row.content_hash) as stored:
                 return hash_stream(stored, self.copy.hash_algorithm) == row.content_hash
         except BlobHashMismatchError:  # it cannot be read: replaced like one that is corrupt
             return False
 
     def _copy(self, row: BlobBrief) -> None:
         try:
-            source = self.here.open(row.content_hash)
+            with reading_blob(row.content_hash):
+                source = self.here.open(row.content_hash)
         except (FileNotFoundError, CatalogError):
             self.tally.missing.add(row.content_hash)
+            return
+        except BlobHashMismatchError:
+            self.tally.corrupt.add(row.content_hash)
             return
         hasher, incoming = new_hasher(self.copy.hash_algorithm), self.there.incoming()
         try:

@@ -89,15 +89,10 @@ class Intake:
         if self._catalog.read(lambda tx: tx.find_brief(content_hash)) is None:
             return None
         try:
-            stored = self._blobs.open(content_hash)
-        except (FileNotFoundError, CatalogError):
-            return None
-        try:
-            with stored:
+            with reading_blob(content_hash), self._blobs.open(content_hash) as stored:
                 form = self._blobs.stat(content_hash)
-                with reading_blob(content_hash):
-                    actual = hash_stream(stored, self._catalog.hash_algorithm)
-        except BlobHashMismatchError:  # it cannot be read
+                actual = hash_stream(stored, self._catalog.hash_algorithm)
+        except (FileNotFoundError, CatalogError, BlobHashMismatchError):  # the last: it cannot be read
             return None
         return form.identity if form is not None and actual == content_hash else None
 

@@ -133,13 +133,12 @@ def is_corrupt(catalog: Catalog, blobs: BlobFiles, content_hash: str) -> bool:
     Raises:
         BlobNotFoundError, BlobMissingError: it is not there.
     """
-    with open_hash(catalog, blobs, content_hash) as reader:
-        try:
-            with reading_blob(content_hash):
-                while reader.read1():
-                    pass
-        except BlobHashMismatchError:
-            return True
+    try:
+        with reading_blob(content_hash), open_hash(catalog, blobs, content_hash) as reader:
+            while reader.read1():
+                pass
+    except BlobHashMismatchError:
+        return True
     return False
 
 

@@ -73,7 +73,7 @@ def _in_manifests(
         ref = FileIndexManifestRef.parse(text)
         yield ref.content_hash
         try:
-            with _opened(catalog, blobs, ref) as reader, reading_blob(ref.content_hash):
+            with reading_blob(ref.content_hash), _opened(catalog, blobs, ref) as reader:
                 yield from scan_hashes(reader)
         except BlobMissingError:
             if text in catalog.read(list_kept):
@@ -88,7 +88,7 @@ def manifest_entries(catalog: Catalog, blobs: BlobFiles, ref: FileIndexManifestR
         BlobHashMismatchError: its bytes are others, or the disk cannot read them.
         ManifestError: they are right, and no manifest.
     """
-    with _opened(catalog, blobs, ref) as reader, reading_blob(ref.content_hash):
+    with reading_blob(ref.content_hash), _opened(catalog, blobs, ref) as reader:
         try:
             yield from decode_manifest(reader)
         except ManifestError:

@@ -74,7 +74,10 @@ class BlobFiles(Protocol):
         ...
 
     def stat(self, content_hash: str) -> StoredForm | None:
-        """What is stored under the name, None if nothing is."""
+        """What is stored under the name, None if nothing is.
+
+        What the disk cannot look at counts as no regular file.
+        """
         ...
 
     def list_shard(self, shard: str) -> dict[str, StoredForm]:
@@ -94,10 +97,10 @@ class BlobFiles(Protocol):
 
         They are ``damaged`` itself if that is bytes. Else they are what stands under the blob's name: the
         very file that ``open`` gave as ``damaged``, still open, which also keeps the name; or, if that is
-        None, something that is no regular file, which loses it. If anything else stands there, the result is
-        None, and nothing is done. A file that is open can be told from all others: no other gets its number
-        meanwhile. ``label`` distinguishes different bytes of one name, and the same bytes are kept only once;
-        if it is empty, the file's number does.
+        None, something that is no regular file or that the disk cannot open, which loses it, if the disk
+        lets it. If anything else stands there, the result is None, and nothing is done. A file that is open
+        can be told from all others: no other gets its number meanwhile. ``label`` distinguishes different
+        bytes of one name, and the same bytes are kept only once; if it is empty, the file's number does.
         """
         ...
 

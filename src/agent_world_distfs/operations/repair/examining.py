@@ -27,8 +27,8 @@ WINDOW = 500
 class BadBlob:
     """``actual``: what the stored bytes hash to, None if there are none, empty if that cannot be determined.
 
-    ``damaged``: the bytes of an inline blob, or the file, open; None if what is there is not a file. It is to
-    be closed.
+    ``damaged``: the bytes of an inline blob, or the file, open; None if what is there is not a file, or one
+    that the disk cannot open. It is to be closed.
     """
 
     row: BlobRow
@@ -42,6 +42,11 @@ class BadBlob:
     @property
     def is_inline(self) -> bool:
         return isinstance(self.damaged, bytes)
+
+    @property
+    def is_unopened(self) -> bool:
+        """Whether there is something that cannot be opened as a file."""
+        return self.actual == "" and self.damaged is None
 
     @property
     def label(self) -> str:
@@ -149,9 +154,12 @@ def examine(catalog: Catalog, blobs: BlobFiles, row: BlobRow) -> BadBlob | None:
     if not form.is_regular:
         return BadBlob(row, "")
     try:
-        stored = blobs.open(row.content_hash)
+        with reading_blob(row.content_hash):
+            stored = blobs.open(row.content_hash)
     except (FileNotFoundError, CatalogError):
         return BadBlob(row, None)  # replaced or removed at this moment: the second look will see
+    except BlobHashMismatchError:
+        return BadBlob(row, "")
     bad = None
     try:
         actual = _hash_file(catalog, stored, row.content_hash)

@@ -12,7 +12,13 @@ from agent_world_distfs.engine.intake import Intake
 from agent_world_distfs.engine.paging import iter_index
 from agent_world_distfs.engine.snapshot_losses import snapshots_naming
 from agent_world_distfs.engine.writable import require_writable
-from agent_world_distfs.errors import BlobHashMismatchError, CorruptError, NotFoundError, WorldError
+from agent_world_distfs.errors import (
+    BlobHashMismatchError,
+    CorruptError,
+    NotFoundError,
+    StorageIOError,
+    WorldError,
+)
 from agent_world_distfs.hashing import hash_stream, require_hash
 from agent_world_distfs.operations.repair.examining import (
     BadBlob,
@@ -48,7 +54,7 @@ def repair(
     for bad in chain(find_bad_blobs(catalog, blobs, progress), find_rowless_blobs(catalog, blobs)):
         with bad:
             take = _try_bytes(catalog, bad) if dry_run else _take_bytes(catalog, blobs, bad, outcome)
-            if _ask(sources, bad, take, outcome):
+            if _mend(sources, bad, take, outcome):
                 outcome.repaired.add(bad.content_hash)
                 continue
             still = _still_bad(catalog, blobs, bad) if sources else bad
@@ -89,6 +95,17 @@ def _ask(sources: Sequence[Source], bad: BadBlob, take: Take, outcome: _Outcome)
         except BlobHashMismatchError:
             outcome.refused.add(f"{source.name}: {bad.content_hash}")
     return False
+
+
+def _mend(sources: Sequence[Source], bad: BadBlob, take: Take, outcome: _Outcome) -> bool:
+    """The same; where the disk has lost the very entry of a file, nothing may be able to take its place."""
+    try:
+        return _ask(sources, bad, take, outcome)
+    except StorageIOError as error:
+        if not bad.is_unopened:
+            raise
+        outcome.refused.add(f"this store: {bad.content_hash} ({error})")
+        return False
 
 
 class _SourceFailedError(Exception):
