@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -123,6 +124,31 @@ def test_nor_does_a_repair_that_dies_while_it_undoes_what_the_last_one_left(stat
                 assert repair_and_die(place, number)
                 assert_mended(place, EXPECTED | use(place))
                 shutil.rmtree(place)
+
+
+def test_what_sqlite_left_beside_a_new_catalog_is_no_exchange_and_goes_with_it(states: list[Path]) -> None:
+    for state in states:
+        for new in list(state.glob("catalog.db.new-*")):
+            for suffix in ("-wal", "-shm"):
+                Path(f"{new}{suffix}").write_bytes(b"left by a killed sqlite3")
+        assert_mended(state, EXPECTED)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["", "-wal", "-shm"])))
+def test_in_whichever_order_the_names_are_listed(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...]
+) -> None:
+    names = [f"catalog.db.new-0123abcd{suffix}" for suffix in order]
+    for name in names:
+        (damaged / name).write_bytes(name.encode())
+    os.rename(damaged / "catalog.db", damaged / "catalog.db.damaged-0123abcd")
+    os.rename(damaged / "catalog.db-wal", damaged / "catalog.db.damaged-0123abcd-wal")
+    rest = sorted({*os.listdir(damaged)} - {*names})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda _: [*names, *rest])
+        exchanging.undo_cut_off(str(damaged))
+    assert not list(damaged.glob("catalog.db.*-*"))
+    assert_mended(damaged, EXPECTED)
 
 
 def test_a_repair_that_was_cut_off_long_ago_puts_no_older_catalog_back(damaged: Path) -> None:

@@ -29,7 +29,7 @@ class BadDisk:
         monkeypatch.setattr(os, "rename", self._rename)
 
     def lose(self, file: Path) -> None:
-        """Make a file unreadable, under whatever name; ``fails_at`` a call, and at what CALLS has after it."""
+        """Make a file unreadable, under whatever name; ``fails_at`` a call, and at those after it."""
         self._held.append(file.open("rb"))  # or its number might be used again
         self.inodes.add(file.stat().st_ino)
 

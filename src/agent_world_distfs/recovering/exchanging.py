@@ -37,11 +37,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 
 from agent_world_distfs.flushing import flush_directory
 
 _NEW, _DAMAGED = "catalog.db.new-", "catalog.db.damaged-"
+_IS_NEW = re.compile(re.escape(_NEW) + "[0-9a-f]{8}")
+"""Nothing else: SQLite makes files beside a database that are called like it, and something more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,9 @@ def undo_cut_off(place: str) -> None:
                 if os.path.lexists(kept + suffix):
                     os.rename(kept + suffix, catalog + suffix)
                     flush_directory(place)
-        os.unlink(ready)
+        for suffix in ("-wal", "-shm", ""):  # the first two, if somebody has looked into it with SQLite
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(ready + suffix)
     flush_directory(place)
 
 
@@ -105,7 +110,7 @@ def has_bytes(path: str) -> bool:
 
 def _cut_off(place: str) -> list[str]:
     """The numbers of exchanges that did not come to their end."""
-    return [name.removeprefix(_NEW) for name in os.listdir(place) if name.startswith(_NEW)]
+    return [name.removeprefix(_NEW) for name in os.listdir(place) if _IS_NEW.fullmatch(name)]
 
 
 def _names(place: str, number: str) -> tuple[str, str, str]:
