@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
+from agent_world_distfs.faces.cli.reader_gone import ended_with_the_reader
 from cli.running import Distfs
 
 MIB = 1 << 20
@@ -91,6 +93,33 @@ def test_a_closed_pipe_is_silent(distfs: Distfs) -> None:
             process.stdout.close()
             assert process.stderr.read() == b""
             assert process.wait(30) == 141
+
+
+def test_a_reader_that_goes_when_all_is_done_does_not_make_a_failure_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = threading.Event()
+
+    class Late:
+        """A poll that learns that the reader is gone only when all is done: no pipe can be told to."""
+
+        def register(self, *_: object) -> None:
+            pass
+
+        def poll(self, _: int) -> list[tuple[int, int]]:
+            begun.set()
+            time.sleep(0.3)
+            return [(1, select.POLLERR)]
+
+    ended: list[bool] = []
+    read_end, write_end = os.pipe()
+    with open(write_end, "w") as output, open(read_end, "rb"):
+        monkeypatch.setattr(sys, "stdout", output)
+        monkeypatch.setattr(select, "poll", Late)
+        with ended_with_the_reader(lambda: ended.append(True)):
+            assert begun.wait(10)
+        monkeypatch.undo()
+    assert ended == []
 
 
 def test_a_watch_ends_when_its_reader_is_gone_though_nothing_happens(distfs: Distfs) -> None:

@@ -89,7 +89,7 @@ def exit_code(error: BaseException) -> ExitCode:
 
 
 @contextmanager
-def all_or_none(sentence: str, names: Sequence[str]) -> Iterator[None]:
+def noting_if_missing(sentence: str, names: Sequence[str]) -> Iterator[None]:
     """Where one step was to be about several names, an error that some are missing adds this sentence."""
     try:
         yield

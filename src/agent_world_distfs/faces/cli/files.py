@@ -8,7 +8,7 @@ import click
 
 from agent_world_distfs import ABSENT, FileMetadata, LocalCasStore, PathNotFoundError, Transaction
 from agent_world_distfs.faces.cli import output
-from agent_world_distfs.faces.cli.failures import all_or_none
+from agent_world_distfs.faces.cli.failures import noting_if_missing
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import (
     command,
@@ -105,7 +105,7 @@ def rm(
     condition = expected(if_match, if_absent)
     if condition is not None and len(paths) > 1:
         raise click.UsageError("a condition takes a single PATH")
-    with invocation.open_store() as store, all_or_none("nothing was removed", paths):
+    with invocation.open_store() as store, noting_if_missing("nothing was removed", paths):
         removed = _remove(store, paths, condition, ignore_missing=ignore_missing)
     if removed == 0 and not (ignore_missing or condition is ABSENT):
         raise PathNotFoundError(paths[0])

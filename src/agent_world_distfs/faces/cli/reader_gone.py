@@ -22,6 +22,8 @@ LOOKS_EVERY_MS = 200
 def ended_with_the_reader(end: Callable[[], object]) -> Iterator[None]:
     """Within it, ``end`` is called, by another thread, when the reader of standard output is gone.
 
+    A reader that goes when all is done changes nothing.
+
     Raises:
         BrokenPipeError: it was called, as if something had been written.
     """
@@ -29,15 +31,17 @@ def ended_with_the_reader(end: Callable[[], object]) -> Iterator[None]:
     if descriptor is None:
         yield
         return
-    is_over, is_gone = threading.Event(), threading.Event()
+    is_over, is_gone, deciding = threading.Event(), threading.Event(), threading.Lock()
 
     def look() -> None:
         poll = select.poll()
         poll.register(descriptor, 0)  # only what is reported unasked: an error, or the end
         while not is_over.is_set():
             if poll.poll(LOOKS_EVERY_MS):
-                is_gone.set()
-                end()
+                with deciding:
+                    if not is_over.is_set():
+                        is_gone.set()
+                        end()
                 return
 
     thread = threading.Thread(target=look, daemon=True)
@@ -45,7 +49,8 @@ def ended_with_the_reader(end: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
-        is_over.set()
+        with deciding:
+            is_over.set()
         thread.join()
     if is_gone.is_set():
         raise BrokenPipeError

@@ -9,7 +9,7 @@ import click
 
 from agent_world_distfs import FileIndexManifestRef, FileMetadata, ForkReport, ManifestImportReport, Snapshot
 from agent_world_distfs.faces.cli import output
-from agent_world_distfs.faces.cli.failures import all_or_none
+from agent_world_distfs.faces.cli.failures import noting_if_missing
 from agent_world_distfs.faces.cli.history import deed_of
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
 from agent_world_distfs.faces.cli.options import (
@@ -158,7 +158,7 @@ def drop(invocation: Invocation, *, names: tuple[str, ...]) -> None:
     If one of them is missing, none is removed and the exit code is 3. What nothing else keeps becomes
     orphans, which `distfs prune` removes.
     """
-    with invocation.open_store() as store, all_or_none("nothing was dropped", names):
+    with invocation.open_store() as store, noting_if_missing("nothing was dropped", names):
         store.drop_snapshots(names)
     invocation.answer({"dropped": tuple(dict.fromkeys(names))}, [])
 
