@@ -332,7 +332,7 @@ def test_no_store_is_a_source_of_its_own_repair(rotten: LocalCasStore, tmp_path:
     link.symlink_to(rotten.location)
     with LocalCasStore(link) as same:
         for source in (rotten, same, rotten.location, link):
-            with pytest.raises(InvalidInputError, match="is the store that is to be repaired"):
+            with pytest.raises(InvalidInputError, match="that is the store itself"):
                 rotten.repair([source])
-            with pytest.raises(InvalidInputError, match="is the store that is to be repaired"):
+            with pytest.raises(InvalidInputError, match="that is the store itself"):
                 repair_store(rotten.location, [source])

@@ -67,7 +67,8 @@ class ExchangeMethods(BlobMethods):
     ) -> ManifestImportReport:
         """Copy a manifest and every blob of it that is missing here from another store; then import it.
 
-        Progress in files. If interrupted, call it again: it continues where it stopped.
+        Progress in files. If interrupted, call it again: it continues where it stopped. From the store itself
+        it is an import.
 
         Raises:
             InvalidInputError: the source uses another hash algorithm.

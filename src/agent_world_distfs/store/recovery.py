@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
-from agent_world_distfs.engine.directories import as_host_path
+from agent_world_distfs.engine.directories import as_host_path, require_other
 from agent_world_distfs.engine.other_stores import open_at
 from agent_world_distfs.errors import InvalidInputError, NotFoundError, WorldError
 from agent_world_distfs.operations import original, repair
@@ -36,9 +36,7 @@ def check_sources(sources: Iterable[RepairSource], location: str) -> list[Repair
     for source in chosen:
         if isinstance(source, str | os.PathLike) and not os.path.isdir(as_host_path(source)):
             raise NotFoundError(as_host_path(source), "no such directory")
-        name = name_of(source)
-        if os.path.isdir(name) and os.path.realpath(name) == os.path.realpath(location):
-            raise InvalidInputError(f"{name} is the store that is to be repaired")
+        require_other(name_of(source), location)
     return chosen
 
 
