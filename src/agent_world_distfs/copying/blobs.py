@@ -30,6 +30,11 @@ class Tally:
     missing: set[str] = field(default_factory=set)
     corrupt: set[str] = field(default_factory=set)
 
+    def note_corrupt(self, content_hash: str) -> None:
+        """It is there, even if it was taken for missing because its size is not right, or not known."""
+        self.corrupt.add(content_hash)
+        self.missing.discard(content_hash)
+
     def report(self, total_files: int, removed: int, named: set[str]) -> BackupReport:
         """What was done; of what is missing or corrupt only what something names."""
         return BackupReport(
@@ -101,7 +106,7 @@ class Carrier:
             self.tally.missing.add(row.content_hash)
             return
         except BlobHashMismatchError:
-            self.tally.corrupt.add(row.content_hash)
+            self.tally.note_corrupt(row.content_hash)
             return
         hasher, incoming = new_hasher(self.copy.hash_algorithm), self.there.incoming()
         try:
@@ -112,7 +117,7 @@ class Carrier:
             require_hash(row.content_hash, hasher.hexdigest())
             incoming.publish(row.content_hash)
         except BlobHashMismatchError:
-            self.tally.corrupt.add(row.content_hash)
+            self.tally.note_corrupt(row.content_hash)
             return
         finally:
             incoming.discard()
