@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from agent_world_distfs import InvalidInputError, LocalCasStore, Retry
+from agent_world_distfs import InvalidInputError, LocalCasStore, Retry, Transaction
+from agent_world_distfs.engine import retrying
+from agent_world_distfs.protocols import Turn
 from striking import RaiseAtLine
 
 
@@ -78,3 +83,74 @@ def test_a_call_within_one_of_another_store_is_none_within_itself(
 
         store.update_file("n", change)
         assert another.read_file("n") == b"1"
+
+
+# --- giving way to transactions -------------------------------------------------------------------
+
+
+@pytest.fixture
+def insisted_on(store: LocalCasStore) -> Iterator[Turn]:
+    """The turn of the transactions, whose holder asks others to wait."""
+    turn = store._catalog.turn(retrying.TRANSACTIONS, insists=False)
+    assert turn.take()
+    turn.insist()
+    yield turn
+    turn.release()
+
+
+def test_an_update_gives_way_to_a_transaction_that_insists_but_not_for_long(
+    store: LocalCasStore, insisted_on: Turn
+) -> None:
+    began = time.monotonic()
+    update(store)
+    assert time.monotonic() - began >= retrying.WAY_S
+    assert store.read_file("n") == b"1"
+
+
+def test_an_update_goes_on_once_the_transaction_is_through(
+    store: LocalCasStore, insisted_on: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "WAY_S", 1e6)
+    with ThreadPoolExecutor(1) as pool:
+        updated = pool.submit(update, store)
+        insisted_on.release()
+        updated.result(30)
+
+
+def test_a_nested_update_gives_no_way_since_its_caller_may_be_the_one_who_insists(
+    store: LocalCasStore, insisted_on: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "WAY_S", 1e6)
+
+    def change(_: bytes | None) -> bytes:
+        store.update_file("another", lambda _: b"inner")
+        return b"outer"
+
+    began = time.monotonic()
+    store.update_file("n", change, retry=Retry(deadline_s=0.1))  # its own pause ends with its deadline
+    assert time.monotonic() - began < 30
+    assert store.read_file("another") == b"inner"
+
+
+def test_a_transaction_gets_through_beside_one_who_updates_its_input_all_the_time(
+    store: LocalCasStore,
+) -> None:
+    is_over = threading.Event()
+    store.write_file("n", b"")
+
+    def keep_updating() -> None:
+        while not is_over.is_set():
+            store.update_file("n", lambda content: b"%d" % (int(content or b"0") + 1))
+
+    def slow(tx: Transaction) -> None:
+        content = tx.read_file("n")
+        time.sleep(0.05)
+        tx.write_file("copy", content)
+
+    with ThreadPoolExecutor(1) as pool:
+        updating = pool.submit(keep_updating)
+        try:
+            store.run_transaction(slow)
+        finally:
+            is_over.set()
+        updating.result(30)

@@ -28,6 +28,12 @@ from agent_world_distfs.records import Retry
 
 T = TypeVar("T")
 
+TRANSACTIONS = "transactions"
+"""The name of the turn that transactions queue for."""
+
+WAY_S = 0.3
+"""How long an update of a file waits for transactions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:
@@ -135,6 +141,13 @@ def persist(attempt: Callable[[], T | Lost], turn: Turn, retry: Retry, *, waits:
         turn.insist()
         pause(number, deadline, retry)
     raise AssertionError  # count() does not end
+
+
+def give_way(turn: Turn, retry: Retry) -> None:
+    """Wait while the holder of ``turn`` insists on it, but not long: it may be at something else."""
+    end = time.monotonic() + min(WAY_S, retry.deadline_s)
+    while turn.is_insisted_on() and time.monotonic() < end:
+        time.sleep(0.003)
 
 
 def pause(number: int, deadline: float, retry: Retry) -> None:

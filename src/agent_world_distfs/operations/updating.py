@@ -1,7 +1,9 @@
 """Updating one path: read, change and write, retried until it commits.
 
 An updater takes the turn of its path at once if it is free, and insists on it, so that updaters of one path
-queue and their changes, which may be slow, are not made in vain. They can then lose only to plain writers.
+queue and their changes, which may be slow, are not made in vain. They can then lose only to plain writers
+and to transactions. Before that they give way, for a moment, to a transaction that has lost more than once,
+maybe to them: it would never get through beside frequent updates of what it reads.
 """
 
 from __future__ import annotations
@@ -11,7 +13,15 @@ from typing import Protocol
 
 from agent_world_distfs.engine import reading
 from agent_world_distfs.engine.conditions import check_expected
-from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist, require_run
+from agent_world_distfs.engine.retrying import (
+    TRANSACTIONS,
+    Call,
+    Lost,
+    give_way,
+    has_held,
+    persist,
+    require_run,
+)
 from agent_world_distfs.errors import FileConflictError, OutcomeUnknownError, PathNotFoundError
 from agent_world_distfs.hashing import as_bytes
 from agent_world_distfs.protocols import BlobFiles, Catalog
@@ -51,6 +61,8 @@ class Update:
         call = Call(place, self._path, f"an update of {self._path!r}")
 
         def work() -> FileMetadata | None:
+            if not call.is_nested:
+                give_way(self._catalog.turn(TRANSACTIONS, insists=False), retry)
             turn.take()
             return persist(lambda: self._attempt(retry), turn, retry, waits=not call.is_nested)
 

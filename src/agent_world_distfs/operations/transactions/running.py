@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from agent_world_distfs.engine.retrying import Call, Lost, has_held, persist, require_run
+from agent_world_distfs.engine.retrying import TRANSACTIONS, Call, Lost, has_held, persist, require_run
 from agent_world_distfs.errors import OutcomeUnknownError, TransactionConflictError
 from agent_world_distfs.operations.transactions.transaction import Transaction
 from agent_world_distfs.protocols import Catalog
@@ -41,7 +41,7 @@ def run(
             return Lost(conflict)
         return outcome[0]
 
-    turn = catalog.turn("transactions", insists=False)
+    turn = catalog.turn(TRANSACTIONS, insists=False)
     call = Call(place, "", "run_transaction")
     return call.around(turn, lambda: persist(attempt, turn, retry, waits=not call.is_nested))
 
