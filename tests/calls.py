@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
-from agent_world_distfs import FileIndexManifestRef, LocalCasStore
+from agent_world_distfs import FileIndexManifestRef, LocalCasStore, Retry
 
 SMALL, LARGE = b"small", b"large" * 10_000
 """Bytes that live in the catalog, and bytes that live in a file."""
+
+SHORTLY = Retry(deadline_s=5)
+"""Where an outcome cannot be settled, it is asked for until then."""
 
 Call = Callable[[LocalCasStore], object]
 
@@ -77,8 +80,12 @@ WRITES: dict[str, Call] = {
     "delete_file_if_match": lambda store: store.delete_file_if_match("small", store.hash_bytes(SMALL)),
     "delete_files": lambda store: store.delete_files(["small", "large"]),
     "transaction": change_in_a_transaction,
-    "run_transaction": lambda store: store.run_transaction(lambda tx: tx.write_file("new", b"new")),
-    "update_file": lambda store: store.update_file("small", lambda content: (content or b"") + b"!"),
+    "run_transaction": lambda store: store.run_transaction(
+        lambda tx: tx.write_file("new", b"new"), retry=SHORTLY
+    ),
+    "update_file": lambda store: store.update_file(
+        "small", lambda content: (content or b"") + b"!", retry=SHORTLY
+    ),
     "session": write_in_a_session,
     "lease": put_under_a_lease,
     "pin": lambda store: store.pin(store.hash_bytes(SMALL)),
