@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,18 +34,21 @@ Claim = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 def run_with(bug: str, claim: Claim) -> tuple[int, str]:
     """The exit code of a claim, and all that it says, with a bug put in; without one for an empty name."""
     arguments, settings = claim
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": PLACES, "SEEDED_BUG": bug} | dict(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=PATIENCE_S,
-    )
+    # In a place of its own: at its end pytest clears away what earlier runs left, however much that is.
+    with tempfile.TemporaryDirectory(prefix="distfs-seeded-") as place:
+        own = {"PYTHONPATH": PLACES, "SEEDED_BUG": bug, "TMPDIR": place}
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=os.environ | own | dict(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=PATIENCE_S,
+        )
     return done.returncode, done.stdout
 
 
