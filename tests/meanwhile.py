@@ -1,4 +1,4 @@
-"""A source of a repair that gives something else time to happen."""
+"""Sources of a repair, and one that gives something else time to happen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from pathlib import Path
 from agent_world_distfs import BlobNotFoundError, LocalCasStore
 
 
-class Meanwhile:
+class OnlyRead:
+    """The rest of a source of which nothing but content is wanted."""
+
+    def has(self, content_hash: str) -> bool:
+        raise AssertionError
+
+    def put(self, content_hash: str, data: object) -> None:
+        raise AssertionError
+
+    def put_bytes(self, data: object) -> str:
+        raise AssertionError
+
+
+class Meanwhile(OnlyRead):
     """A source that has nothing; asking it takes so long that something else happens first."""
 
     location = "meanwhile"
@@ -20,15 +33,6 @@ class Meanwhile:
     def get(self, content_hash: str) -> bytes:
         self._happens()
         raise BlobNotFoundError(content_hash)
-
-    def has(self, content_hash: str) -> bool:
-        raise AssertionError
-
-    def put(self, content_hash: str, data: object) -> None:
-        raise AssertionError
-
-    def put_bytes(self, data: object) -> str:
-        raise AssertionError
 
 
 def spoil(file: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Timer
@@ -93,23 +94,10 @@ def let_a_lock_go(place: Path) -> None:
     lock.close()
 
 
-def give_up_waiting(place: Path) -> None:
-    holder, lock = LockFile(str(place / "gate")), LockFile(str(place / "gate"))
-    assert holder.try_acquire()
-    with pytest.raises(StoreBusyError):
-        lock.acquire(time.monotonic() + 0.001, 0)
-    lock.release()
-    lock.close()
-    holder.close()
-    deadline = time.monotonic() + 10
-    while lock_descriptors._known and time.monotonic() < deadline:  # until the thread that waited has closed
-        time.sleep(0.0005)
-
-
-def give_up_waiting_again(place: Path) -> None:
+def give_up_waiting(place: Path, times: int = 1) -> None:
     holder = LockFile(str(place / "gate"))
     assert holder.try_acquire()
-    for _ in range(2):
+    for _ in range(times):
         lock = LockFile(str(place / "gate"))
         with pytest.raises(StoreBusyError):
             lock.acquire(time.monotonic() + 0.001, 0)
@@ -117,7 +105,7 @@ def give_up_waiting_again(place: Path) -> None:
         lock.close()
     holder.close()
     deadline = time.monotonic() + 10
-    while lock_descriptors._known and time.monotonic() < deadline:
+    while lock_descriptors._known and time.monotonic() < deadline:  # until the thread that waited has closed
         time.sleep(0.0005)
 
 
@@ -188,7 +176,7 @@ WORK: dict[str, tuple[Callable[[Path], None], tuple[ModuleType, ...]]] = {
     "a lock is taken": (take_a_lock, LOCKING),
     "a lock is let go": (let_a_lock_go, LOCKING),
     "a wait is given up": (give_up_waiting, (lock_files, lock_waits)),
-    "a wait is given up again": (give_up_waiting_again, (lock_files, lock_waits)),
+    "a wait is given up again": (partial(give_up_waiting, times=2), (lock_files, lock_waits)),
     "a thread waits": (wait, LOCKING),
     "a thread waits for nobody": (wait_for_nobody, LOCKING),
     "a thread has nothing to wait for": (do_not_begin_to_wait, LOCKING),

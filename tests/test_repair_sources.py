@@ -23,7 +23,7 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.operations.repair.sources import TreeSource
 from behind import blob_file
-from meanwhile import spoil
+from meanwhile import OnlyRead, spoil
 from unreadable import BadDisk, disk
 
 __all__ = ["disk"]
@@ -57,7 +57,7 @@ class Failing(io.BytesIO):
         return part
 
 
-class Broken:
+class Broken(OnlyRead):
     """A source that cannot be asked, or cannot be read to its end."""
 
     location = "broken"
@@ -72,15 +72,6 @@ class Broken:
         raise self._error
 
     def get(self, content_hash: str) -> bytes:
-        raise AssertionError
-
-    def has(self, content_hash: str) -> bool:
-        raise AssertionError
-
-    def put(self, content_hash: str, data: object) -> None:
-        raise AssertionError
-
-    def put_bytes(self, data: object) -> str:
         raise AssertionError
 
 
