@@ -221,3 +221,16 @@ def test_an_outcome_is_unknown_also_where_the_mark_cannot_be_set(location: Path,
     )
     assert [child.hear(), child.hear()] == ["unknown", "read-only"]
     child.finish()
+
+
+def test_a_doubt_that_came_without_the_lock_is_said_again_under_it(location: Path) -> None:
+    LocalCasStore(location).close()
+    byte, gate = location / "locks" / "gate", Gate(str(location / "locks"), 1)
+    gate.set_suspect(suspect=True)
+    assert byte.read_bytes() == b"\1"
+    byte.write_bytes(b"\0")  # as another does that was about to end its settling
+    for suspect in (True, False):
+        gate.acquire()
+        assert gate.is_suspect() is suspect
+        gate.set_suspect(suspect=False)
+        gate.release()

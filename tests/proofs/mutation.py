@@ -42,7 +42,13 @@ TESTS: dict[str, tuple[str, ...]] = {
     "catalog/commits.py": (*_COMMITTING, "test_documentation"),
     "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit", "test_audit_damage", *_LOGGING),
     "catalog/wal_side.py": ("test_gate", "test_settling", "test_wal_in_doubt", "test_wal_length"),
-    "catalog/write_side.py": ("test_gate", "test_settling", "test_conditional", "test_named_meanwhile"),
+    "catalog/write_side.py": (
+        "test_gate",
+        "test_gate_in_time",
+        "test_settling",
+        "test_conditional",
+        "test_named_meanwhile",
+    ),
 }
 
 
