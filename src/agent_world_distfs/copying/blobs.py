@@ -57,9 +57,8 @@ class Carrier:
     copy: SqliteCatalog
     tally: Tally
     verify: bool
-    _trusted: set[str] = field(
-        default_factory=set, init=False
-    )  # directories with a name that was there before
+    _trusted: set[str] = field(default_factory=set, init=False)
+    """Directories with a name that was there before."""
 
     def carry(self, progress: Progress | None) -> None:
         """Copy what is not there yet, and make all of it durable; progress in bytes."""
