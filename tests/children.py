@@ -20,6 +20,9 @@ import pytest
 PATIENCE_S = 60.0
 """How long a child may be silent before the test fails instead of hanging."""
 
+NO_SKIPS = "DISTFS_TESTS_MAY_NOT_SKIP"
+"""The variable of the environment that says so where it is set."""
+
 PRELUDE = """
 import os, signal, sys, threading, time
 from agent_world_distfs import *
@@ -160,8 +163,13 @@ def faulty(calls: str, fault: str, *, path: Path | None = None) -> list[str]:
     return ["strace", "-f", "-q", "-o", os.devnull, *only, *what]
 
 
+def forbid_skips() -> None:
+    """From here on, in this process and those that it starts, what cannot run fails."""
+    os.environ[NO_SKIPS] = "1"
+
+
 def cannot_run(reason: str) -> None:
     """Skip the test where a person develops, fail it in CI: there a skipped proof is a lost one."""
-    if os.environ.get("CI") == "true":
+    if NO_SKIPS in os.environ:
         pytest.fail(f"cannot run here, and CI may not skip it: {reason}")
     pytest.skip(reason)
