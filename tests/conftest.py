@@ -21,8 +21,8 @@ from trees import CONTENTS, plant  # noqa: E402
 if TYPE_CHECKING:
     from fault_points import Zygote
 
-# That this is CI concerns these tests alone: pytest, where it knows, shows the whole difference of what should
-# be equal, and for two catalogs that takes minutes.
+# That this is CI concerns these tests alone: pytest, where it knows, shows the whole difference of what
+# should be equal, and for two catalogs that takes minutes.
 if os.environ.pop("CI", None) == "true":
     forbid_skips()
 
