@@ -1,10 +1,11 @@
 """Runs the long proofs and puts on record what they came to; goes on where it was left.
 
-    python3 tests/proofs/release.py [--minutes M] [--only FIGURE]
+    python3 tests/proofs/release.py [--minutes M] [--only FIGURE] [--jobs N]
 
 Takes turns among the figures of ``docs/proofs.md`` that have not reached their goals with the present
-``src/``, a part of about a minute at a time, each in a process of its own. Ctrl-C loses the part that runs.
-A part that fails ends all; what it says names the seed and the line that runs it again.
+``src/``, a part of about a minute at a time, each in a process of its own, N beside each other. Ctrl-C loses
+the parts that run. After a part that failed none begins; what it says names the seed and the line that runs
+it again.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -53,20 +56,6 @@ def _file_system(path: str) -> str:
     return max(holding, key=lambda row: len(row[1]))[2]
 
 
-def turns(names: list[str], tree: str) -> Iterator[tuple[str, int]]:
-    """Which part comes next, as long as a goal is not reached."""
-    while True:
-        is_done = True
-        for name in names:
-            rows = read(PAGE.read_text("utf-8"))
-            seed = next_seed(rows, name, tree)
-            if seed <= FIGURES[name].most and not is_reached(FIGURES[name], reached(rows, name, tree)):
-                is_done = False
-                yield name, seed
-        if is_done:
-            return
-
-
 def do(name: str, seed: int) -> dict[str, int] | None:
     """One part, in a process of its own; None if it failed."""
     command = [sys.executable, __file__, "--part", name, str(seed)]
@@ -77,15 +66,7 @@ def do(name: str, seed: int) -> dict[str, int] | None:
     return counts
 
 
-def put_on_record(name: str, seed: int, counts: dict[str, int], commit: str, tree: str) -> None:
-    page = PAGE.read_text("utf-8")
-    goals = {what: counts[what] for what in FIGURES[name].goals}
-    extra = {what: counts[what] for what in ("acknowledged", "points", "schedules") if what in counts}
-    row = Row(name, seed, seed, commit, tree, machine(), goals | extra)
-    save(PAGE, written(page, add(read(page), row), tree))
-
-
-def run(minutes: float, only: str | None) -> int:
+def run(minutes: float, only: str | None, jobs: int) -> int:
     """Do parts until the time is up; the exit code."""
     if git("status", "--porcelain", "src"):
         print("src/ has changes that are in no commit: what is on record must name one")
@@ -93,21 +74,59 @@ def run(minutes: float, only: str | None) -> int:
     commit, tree = git("rev-parse", "--short=12", "HEAD"), git("rev-parse", "--short=12", "HEAD:src")
     page = PAGE.read_text("utf-8")
     save(PAGE, written(page, read(page), tree))
-    end = time.monotonic() + 60 * minutes
-    for name, seed in turns([only] if only else list(FIGURES), tree):
-        if time.monotonic() > end:
-            print("the time is up")
-            return 0
-        print(f"{name}, seed {seed} ... ", end="", flush=True)
-        started = time.monotonic()
-        counts = do(name, seed)
-        if counts is None:
-            print(f"failed. again: .venv/bin/python tests/proofs/release.py --part '{name}' {seed}")
-            return 1
-        print(f"{counts} in {time.monotonic() - started:.0f} s", flush=True)
-        put_on_record(name, seed, counts, commit, tree)
-    print("all goals are reached")
-    return 0
+    shift = Shift([only] if only else list(FIGURES), commit, tree, time.monotonic() + 60 * minutes)
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(Shift.work, [shift] * jobs))
+    print("a part failed" if shift.has_failed else "the time is up, or all goals are reached")
+    return int(shift.has_failed)
+
+
+class Shift:
+    """Parts that are done beside each other, each of another figure, so that seeds follow each other."""
+
+    def __init__(self, names: list[str], commit: str, tree: str, end: float) -> None:
+        self._commit = commit
+        self._tree = tree
+        self._end = end
+        self._lock = Lock()
+        self._waiting = deque(names)
+        self.has_failed = False
+
+    def work(self) -> None:
+        """Do one part after the other."""
+        while (part := self._take()) is not None:
+            name, seed = part
+            started = time.monotonic()
+            counts = do(name, seed)
+            took = f"{time.monotonic() - started:.0f} s"
+            with self._lock:
+                if counts is None:
+                    self.has_failed = True
+                    again = f".venv/bin/python tests/proofs/release.py --part '{name}' {seed}"
+                    print(f"{name}, seed {seed}: failed after {took}. again: {again}", flush=True)
+                    return
+                print(f"{name}, seed {seed}: {counts} in {took}", flush=True)
+                self._record(name, seed, counts)
+                self._waiting.append(name)
+
+    def _take(self) -> tuple[str, int] | None:
+        """The part that comes next; None if there is none, or no time."""
+        with self._lock:
+            while self._waiting and not self.has_failed and time.monotonic() < self._end:
+                name, rows = self._waiting.popleft(), read(PAGE.read_text("utf-8"))
+                seed = next_seed(rows, name, self._tree)
+                if seed <= FIGURES[name].most and not is_reached(
+                    FIGURES[name], reached(rows, name, self._tree)
+                ):
+                    return name, seed
+        return None
+
+    def _record(self, name: str, seed: int, counts: dict[str, int]) -> None:
+        page = PAGE.read_text("utf-8")
+        goals = {what: counts[what] for what in FIGURES[name].goals}
+        extra = {what: counts[what] for what in ("acknowledged", "points", "schedules") if what in counts}
+        row = Row(name, seed, seed, self._commit, self._tree, machine(), goals | extra)
+        save(PAGE, written(page, add(read(page), row), self._tree))
 
 
 def _in_the_environment() -> None:
@@ -121,6 +140,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--only", choices=FIGURES)
+    parser.add_argument("--jobs", type=int, default=1, help="how many parts are done beside each other")
     parser.add_argument("--part", nargs=2, metavar=("FIGURE", "SEED"), help="do one part and record nothing")
     chosen = parser.parse_args()
     _in_the_environment()
@@ -128,7 +148,7 @@ def main() -> int:
         name, seed = chosen.part
         print(json.dumps(dict(FIGURES[name].part(int(seed)))))
         return 0
-    return run(chosen.minutes, chosen.only)
+    return run(chosen.minutes, chosen.only, chosen.jobs)
 
 
 if __name__ == "__main__":
