@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from agent_world_distfs import CatalogError, LocalCasStore, WorldError
+from agent_world_distfs.catalog.reader import SqliteReader
+from agent_world_distfs.protocols import BlobBrief, Doubted
 from behind import edit, look
 from calls import SMALL, fill
 
@@ -154,3 +156,54 @@ def test_text_that_is_not_utf_8_is_damage_in_our_words(location: Path) -> None:
         with pytest.raises(CatalogError):
             store.list_files()
         assert store.audit_file_index().index_damage
+
+
+def test_a_row_that_only_its_hash_still_leads_to_is_damage(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        for number in range(3):
+            store.put_bytes(b"%d" % number)
+    page = int(str(look(location, "SELECT rootpage FROM sqlite_schema WHERE name = 'blobs'")[0][0])) - 1
+    catalog = bytearray((location / "catalog.db").read_bytes())
+    cells = slice(page * 4096 + 3, page * 4096 + 5)  # how many a leaf has; now one less
+    catalog[cells] = (int.from_bytes(catalog[cells], "big") - 1).to_bytes(2, "big")
+    (location / "catalog.db").write_bytes(catalog)
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index().index_damage == ("the index of hashes has entries of no blob",)
+
+
+@pytest.mark.parametrize("orphans", [0, 1])
+def test_an_audit_looks_at_all_rows_once(
+    store: LocalCasStore, orphans: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look_at_all = SqliteReader.find_damage
+
+    def find_damage(self: SqliteReader, doubted: Doubted | None = None) -> Iterator[str]:
+        nonlocal looks
+        looks += 1
+        return look_at_all(self, doubted)
+
+    store.write_file("a", b"x")
+    for number in range(orphans):
+        store.put_bytes(b"orphan %d" % number)
+    monkeypatch.setattr(SqliteReader, "find_damage", find_damage)
+    assert len(store.audit_file_index().orphan_blob_hashes) == orphans
+    assert looks == 1
+
+
+def test_damage_that_is_met_once_is_reported_though_it_is_not_found_again(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_bytes(b"orphan")
+    list_unnamed = SqliteReader.list_unnamed_blobs
+    tries = iter(range(9))
+
+    def list_unnamed_blobs(self: SqliteReader, dead: frozenset[str]) -> list[BlobBrief]:
+        if next(tries) == 0:
+            raise CatalogError("a page could not be read")
+        return list_unnamed(self, dead)
+
+    monkeypatch.setattr(SqliteReader, "list_unnamed_blobs", list_unnamed_blobs)
+    report = store.audit_file_index()
+    assert report.index_damage == ("a page could not be read",)
+    assert report.orphan_blob_hashes == ()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from agent_world_distfs import filesystem_kind, flushing
+from agent_world_distfs import LocalCasStore, filesystem_kind, flushing
 
 FULL_FLUSH = 51  # its number on macOS
 
@@ -87,3 +88,30 @@ def test_a_flush_of_a_whole_file_system_is_relied_on_only_where_it_tells_of_erro
 def test_elsewhere_than_on_linux_it_is_not_relied_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not filesystem_kind.is_flushed_as_one(str(tmp_path))
+
+
+# --- writing behind ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system is given the hint")
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_the_disk_begins_with_a_stream_before_its_end(
+    store: LocalCasStore, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[tuple[int, int]] = []
+    advise = os.posix_fadvise
+
+    def note(descriptor: int, offset: int, length: int, advice: int) -> None:
+        parts.append((offset, length))
+        if is_refused:
+            raise OSError(errno.EPERM, "Operation not permitted")
+        advise(descriptor, offset, length, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", note)
+    content = os.urandom(20 << 20)
+    store.write_file_stream("large", io.BytesIO(content))
+    assert [part[0] for part in parts] == [0, parts[0][1]]
+    assert sum(part[1] for part in parts) <= len(content)
+    store.write_file("small", b"s" * 100_000)
+    assert len(parts) == 2
+    assert store.read_file("large") == content

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,13 @@ class Zygote:
 
     def __init__(self) -> None:
         script = Path(__file__).with_name("zygote.py")
+        self._own = tempfile.TemporaryDirectory(prefix="distfs-zygote-")  # for what the killed leave
         self._process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TMPDIR": self._own.name},
         )
 
     def __enter__(self) -> Self:
@@ -83,6 +89,7 @@ class Zygote:
         self._process.stdin.close()
         self._process.wait(10)
         self._process.stdout.close()
+        self._own.cleanup()
 
     def _ask(self, line: str) -> str:
         assert self._process.stdin is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from agent_world_distfs.errors import ForkedStoreError, WorldError
-from agent_world_distfs.flushing import flush
+from agent_world_distfs.flushing import WriteBehind, flush
 from agent_world_distfs.os_failures import translate
 from agent_world_distfs.protocols import StoredForm
 
@@ -36,6 +36,7 @@ class IncomingFile:
         self._names = names
         self.path = path
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        self._behind = WriteBehind(self._fd)
         self._is_there = True
         self._identity = os.fstat(self._fd).st_ino
         self._pid = os.getpid()
@@ -49,6 +50,7 @@ class IncomingFile:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
             raise translate(error, self.path) from error
+        self._behind.wrote(len(chunk))
 
     def publish(self, content_hash: str) -> None:
         """See ``Incoming.publish``."""

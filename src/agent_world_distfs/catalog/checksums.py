@@ -31,8 +31,14 @@ class Checksums:
 
     def file(self, path: str, content_hash: bytes, size_bytes: int, updated_at_ms: int) -> bytes:
         """Of an entry of the index."""
+        return self.encoded_file(path.encode(), content_hash, size_bytes, updated_at_ms)
+
+    def encoded_file(
+        self, raw_path: bytes, content_hash: bytes, size_bytes: int, updated_at_ms: int
+    ) -> bytes:
+        """The same by the path in UTF-8."""
         head = _file_head(b"f", content_hash, size_bytes, updated_at_ms)
-        return blake3(head + path.encode(), key=self.key).digest(LENGTH)
+        return blake3(head + raw_path, key=self.key).digest(LENGTH)
 
     def blob(self, content_hash: bytes, size_bytes: int, *, is_inline: bool) -> bytes:
         """Of a blob row; the bytes have their own hash."""

@@ -36,6 +36,8 @@ _BRIEF = "SELECT b.blob_id, b.content_hash, b.size_bytes, b.payload IS NOT NULL 
 
 _BRIEF_BY_HASH = _BRIEF + " WHERE content_hash = ?"
 
+_INDEX_OF_HASHES = "SELECT content_hash, blob_id FROM blobs INDEXED BY sqlite_autoindex_blobs_1"
+
 # Where the index of hashes is damaged, a blob is stored again beside its own row, and one of the two taken.
 _LOST_BY_HASH = """SELECT blob_id FROM blobs b NOT INDEXED WHERE blob_id IS NOT
     (SELECT blob_id FROM blobs INDEXED BY sqlite_autoindex_blobs_1 WHERE content_hash = b.content_hash)"""
@@ -178,7 +180,7 @@ class SqliteReader(SnapshotReader):
             yield from self._find_log_damage()
 
     def _find_file_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
-        count, digests, checksum_of = 0, 0, self._checksums.file
+        count, digests, checksum_of = 0, 0, self._checksums.encoded_file
         sql = """SELECT CAST(path AS BLOB), blob_id, updated_at_ms, f.checksum, content_hash, size_bytes
             FROM files f LEFT JOIN blobs b USING (blob_id) WHERE generation = ?"""
         for raw_path, blob_id, updated_at_ms, checksum, content_hash, size_bytes in self._execute(
@@ -190,7 +192,7 @@ class SqliteReader(SnapshotReader):
             path = raw_path.decode(errors="backslashreplace")
             if content_hash is None:
                 yield f"the entry of {path!r} names blob {blob_id}, which has no row"
-            elif checksum_of(path, content_hash, size_bytes, updated_at_ms) != checksum:
+            elif checksum_of(raw_path, content_hash, size_bytes, updated_at_ms) != checksum:
                 yield f"the entry of {path!r} contradicts its checksum"
             elif not is_path(path):
                 yield f"the entry of {path[:80]!r} is of what can be no path"
@@ -200,8 +202,9 @@ class SqliteReader(SnapshotReader):
     def _find_blob_damage(self, doubted: Doubted, next_id: int) -> Iterator[str]:
         sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum
             FROM blobs"""
-        checksum_of, rowless = self._checksums.blob, doubted.rowless
+        checksum_of, rowless, hashes = self._checksums.blob, doubted.rowless, 0
         for blob_id, content_hash, size_bytes, is_inline, length, checksum in self._execute(sql):
+            hashes += hash((content_hash, blob_id))
             if rowless:
                 rowless.discard(content_hash.hex())
             if checksum_of(content_hash, size_bytes, is_inline=bool(is_inline)) != checksum:
@@ -210,8 +213,11 @@ class SqliteReader(SnapshotReader):
                 yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"
             elif blob_id >= next_id:
                 yield f"the row of blob {blob_id} is newer than the state of the store"
-        for (blob_id,) in self._execute(_LOST_BY_HASH):
-            yield f"the row of blob {blob_id} is not found by its hash"
+        if hashes != sum(map(hash, self._execute(_INDEX_OF_HASHES))):  # sums, since their orders differ
+            lost = [row[0] for row in self._execute(_LOST_BY_HASH)]
+            yield from (f"the row of blob {blob_id} is not found by its hash" for blob_id in lost)
+            if not lost:
+                yield "the index of hashes has entries of no blob"
 
     def _find_pin_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
         checksums = []

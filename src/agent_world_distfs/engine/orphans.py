@@ -54,11 +54,13 @@ class Unnamed(NamedTuple):
     """What no path, pin or lease names, each ascending by hash.
 
     ``in_history``: what a history remembers; ``in_snapshots``: what nothing but snapshots keeps.
+    ``is_proven``: all rows of the catalog were looked at, and are right, which is done if there are orphans.
     """
 
     orphans: list[UnnamedBlob]
     in_history: list[UnnamedBlob]
     in_snapshots: list[UnnamedBlob]
+    is_proven: bool
 
 
 def find_orphans(catalog: Catalog, blobs: BlobFiles) -> list[UnnamedBlob]:
@@ -81,6 +83,7 @@ def find_unnamed(catalog: Catalog, blobs: BlobFiles) -> Unnamed:
         orphans=second.orphans,
         in_history=_by_hash([*first.in_history, *second.in_history]),
         in_snapshots=_by_hash([*first.in_snapshots, *second.in_snapshots]),
+        is_proven=True,
     )
 
 
@@ -96,6 +99,7 @@ def _sorted_out(catalog: Catalog, blobs: BlobFiles, found: list[UnnamedBlob]) ->
         orphans=_by_hash(blob for blob in found if blob.content_hash in left),
         in_history=_by_hash(blob for blob in found if blob.content_hash in in_history),
         in_snapshots=_by_hash(blob for blob in found if blob.content_hash in in_snapshots),
+        is_proven=False,
     )
 
 

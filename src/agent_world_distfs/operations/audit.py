@@ -20,6 +20,8 @@ from agent_world_distfs.hashing import hash_function
 from agent_world_distfs.protocols import BlobBrief, BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import FileIndexAuditReport, Progress
 
+_NOTHING = Unnamed([], [], [], is_proven=False)
+
 
 @dataclass(slots=True)
 class _Findings:
@@ -65,7 +67,8 @@ def _audit(
 ) -> FileIndexAuditReport:
     rounds = Rounds() if budget is None or not budget.is_limited else read_rounds(catalog)
     checks_pages = budget is not None and rounds.after == 0  # which reads all of the catalog: once a round
-    total_files, total_pins, damage = catalog.read(lambda tx: _look_at_catalog(tx, verify=checks_pages))
+    total_files, total_pins = catalog.read(lambda tx: (tx.count_files(), len(tx.list_pins())))
+    page_damage = catalog.read(lambda tx: tuple(tx.check_pages())) if checks_pages else ()
     found, gone = _Findings(), list[BlobBrief]()
     for shard in SHARDS:
         gone.extend(_look_at_shard(catalog, blobs, shard, found))
@@ -73,7 +76,7 @@ def _audit(
         catalog.read(lambda tx: _confirm_missing(tx, gone, found))
     if budget is not None:
         _hash(catalog, blobs, budget, rounds, found, progress)
-    unnamed = Unnamed([], [], []) if damage else _look_at_unnamed(catalog, blobs, found)
+    unnamed, damage = _look_at_names(catalog, blobs, found, page_damage)
     bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots
     damaged_snapshots = () if damage else snapshots_naming(catalog, blobs, bad)
     return FileIndexAuditReport(
@@ -100,14 +103,28 @@ def _hashes(blobs: list[UnnamedBlob]) -> tuple[str, ...]:
     return tuple(each.content_hash for each in blobs)
 
 
-def _look_at_catalog(tx: CatalogReader, *, verify: bool) -> tuple[int, int, tuple[str, ...]]:
-    damage = list(tx.find_damage())
-    if verify:
-        damage.extend(tx.check_pages())
-    return tx.count_files(), len(tx.list_pins()), tuple(damage)
-
-
 # --- what no path names -------------------------------------------------------------------------
+
+
+def _look_at_names(
+    catalog: Catalog, blobs: BlobFiles, found: _Findings, page_damage: tuple[str, ...]
+) -> tuple[Unnamed, tuple[str, ...]]:
+    """What nothing names, and all damage of the catalog. With damage nothing can be told of names.
+
+    The rows are all looked at once: by the search for orphans, if there are any.
+    """
+    unnamed, kept, doubt = _NOTHING, _Findings(), tuple[str, ...]()
+    try:
+        unnamed = _look_at_unnamed(catalog, blobs, kept)
+    except CatalogError as error:
+        doubt = (error.reason,)
+    row_damage = () if unnamed.is_proven else catalog.read(lambda tx: tuple(tx.find_damage())) or doubt
+    if row_damage or page_damage:
+        return _NOTHING, (*row_damage, *page_damage)
+    found.lost_in_snapshots |= kept.lost_in_snapshots
+    found.forgotten |= kept.forgotten
+    found.corrupt |= kept.corrupt
+    return unnamed, ()
 
 
 def _look_at_unnamed(catalog: Catalog, blobs: BlobFiles, found: _Findings) -> Unnamed:
@@ -125,7 +142,7 @@ def _look_at_unnamed(catalog: Catalog, blobs: BlobFiles, found: _Findings) -> Un
             found.forgotten.add(error.content_hash)
     except BlobHashMismatchError as error:
         found.corrupt.add(error.expected)
-    return Unnamed([], [], [])
+    return _NOTHING
 
 
 # --- rows and files -----------------------------------------------------------------------------

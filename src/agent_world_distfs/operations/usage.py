@@ -25,8 +25,8 @@ def usage(catalog: Catalog, blobs: BlobFiles, prefix: str) -> UsageReport:
             outside.add(file.content_hash)
     pins = {pin.content_hash: pin.size_bytes for pin in catalog.read(lambda tx: tx.list_pins())}
     exclusive = (inside.keys() - outside - pins.keys()).difference(snapshot_hashes(catalog, blobs))
-    orphans, in_history, in_snapshots = find_unnamed(catalog, blobs)
-    strays = [orphan for orphan in orphans if orphan.row is None]
+    unnamed = find_unnamed(catalog, blobs)
+    strays = [orphan for orphan in unnamed.orphans if orphan.row is None]
     return UsageReport(
         prefix=prefix,
         total_files=total_files,
@@ -35,8 +35,8 @@ def usage(catalog: Catalog, blobs: BlobFiles, prefix: str) -> UsageReport:
         unique_bytes=sum(inside.values()),
         exclusive_bytes=sum(inside[name] for name in exclusive),
         pinned_bytes=sum(pins[name] for name in pins.keys() - inside.keys() - outside),
-        history_bytes=sum(blob.size_bytes for blob in in_history),
-        snapshot_bytes=sum(blob.size_bytes for blob in in_snapshots),
-        orphan_bytes=sum(blob.size_bytes for blob in orphans),
+        history_bytes=sum(blob.size_bytes for blob in unnamed.in_history),
+        snapshot_bytes=sum(blob.size_bytes for blob in unnamed.in_snapshots),
+        orphan_bytes=sum(blob.size_bytes for blob in unnamed.orphans),
         stored_bytes=catalog.read(lambda tx: tx.total_bytes()) + sum(stray.size_bytes for stray in strays),
     )
