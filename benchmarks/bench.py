@@ -1,7 +1,7 @@
 """Where everything is measured: the corpus, fresh directories, and what is made once and used by many.
 
-Nothing is deleted before the end: a file system that searches for inodes freed a moment ago makes files
-up to ten times slower.
+No mass of files is deleted before the end: a file system that searches for inodes freed a moment ago
+makes files up to ten times slower.
 """
 
 from __future__ import annotations

@@ -21,7 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Scale
+
+REST_S = 10
+"""Between two works on large files."""
 
 Figures = dict[str, float]
 Timed = Callable[[], Figures | object]
@@ -75,11 +78,17 @@ class Goal:
 
 @dataclass
 class Row:
-    """One work. ``each``: the field of ``Scale`` that says how often it is done, if that is told."""
+    """One work. ``each``: the field of ``Scale`` that says how often it is done, if that is told.
+
+    ``is_large``: of few files that are large. Each contestant's are removed before the next comes, which
+    finds a disk that has rested: blocks that were never written may take several times as long, and so may
+    what comes right after a gigabyte.
+    """
 
     key: str
     title: str
     each: str = ""
+    is_large: bool = False
     contestants: list[Contestant] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
 
@@ -113,7 +122,11 @@ class Row:
             order = [one for one in self.contestants if not one.missing]
             random.Random(number).shuffle(order)
             for one in order:
-                figures = measure_one(one, bench)
+                place = bench.fresh_directory()
+                figures = measure_one(one, bench, place)
+                if self.is_large:
+                    shutil.rmtree(place)
+                    time.sleep(REST_S * bench.scale.large_mib / Scale.large_mib)
                 if self.each:
                     figures["us_each"] = figures["seconds"] * 1e6 / getattr(bench.scale, self.each)
                 samples.setdefault(one.name, []).append(figures)
@@ -123,14 +136,14 @@ class Row:
 ROWS: dict[str, Row] = {}
 
 
-def row(key: str, title: str, *, each: str = "") -> Row:
+def row(key: str, title: str, *, each: str = "", is_large: bool = False) -> Row:
     """A new row, entered."""
-    ROWS[key] = Row(key, title, each)
+    ROWS[key] = Row(key, title, each, is_large)
     return ROWS[key]
 
 
-def measure_one(one: Contestant, bench: Bench) -> Figures:
-    work = one.prepare(bench, bench.fresh_directory())
+def measure_one(one: Contestant, bench: Bench, place: Path) -> Figures:
+    work = one.prepare(bench, place)
     os.sync()
     start = time.perf_counter()
     told = work()

@@ -15,7 +15,7 @@ from benchmarks.child import start_step
 from benchmarks.contest import DURABLE, OURS, UNFLUSHED, Timed, row
 from benchmarks.peers import read_through, run
 
-IN = row("large-in", "one file of 1 GiB in")
+IN = row("large-in", "one file of 1 GiB in", is_large=True)
 IN.goal("at most 1.15 times cp and syncfs", to="cp and syncfs", at_most=1.15)
 IN.goal(
     "within 64 MiB of memory over the interpreter",

@@ -113,11 +113,12 @@ def _look_at_names(
 
     The rows are all looked at once: by the search for orphans, if there are any.
     """
-    unnamed, kept, doubt = _NOTHING, _Findings(), tuple[str, ...]()
+    kept = _Findings()
+    doubt: tuple[str, ...] = ()
     try:
         unnamed = _look_at_unnamed(catalog, blobs, kept)
     except CatalogError as error:
-        doubt = (error.reason,)
+        unnamed, doubt = _NOTHING, (error.reason,)
     row_damage = () if unnamed.is_proven else catalog.read(lambda tx: tuple(tx.find_damage())) or doubt
     if row_damage or page_damage:
         return _NOTHING, (*row_damage, *page_damage)
