@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from agent_world_distfs import CatalogError, LocalCasStore, WorldError
 from agent_world_distfs.catalog.reader import SqliteReader
 from agent_world_distfs.protocols import BlobBrief, Doubted
 from behind import edit, look
-from calls import SMALL, fill
+from calls import LARGE, SMALL, fill
 
 DAMAGES: dict[str, Iterable[str]] = {
     "a path changed": ["UPDATE files SET path = 'z' WHERE path = 'small'"],
@@ -158,17 +158,81 @@ def test_text_that_is_not_utf_8_is_damage_in_our_words(location: Path) -> None:
         assert store.audit_file_index().index_damage
 
 
+# --- pages that SQLite's own check would find, which costs as much as reading all of the bytes ---
+
+
+def edit_root(location: Path, name: str, change: Callable[[bytearray], None]) -> None:
+    """Change the root page of a small table or index."""
+    rows = look(location, f"SELECT rootpage FROM sqlite_schema WHERE name = '{name}'")
+    start = 4096 * (int(str(rows[0][0])) - 1)
+    catalog = bytearray((location / "catalog.db").read_bytes())
+    page = catalog[start : start + 4096]
+    change(page)
+    catalog[start : start + 4096] = page
+    (location / "catalog.db").write_bytes(catalog)
+
+
+def drop_last_cell(page: bytearray) -> None:
+    page[3:5] = (int.from_bytes(page[3:5], "big") - 1).to_bytes(2, "big")
+
+
+def exchange_two_cells(page: bytearray) -> None:
+    page[8:10], page[10:12] = page[10:12], page[8:10]
+
+
 def test_a_row_that_only_its_hash_still_leads_to_is_damage(location: Path) -> None:
     with LocalCasStore(location) as store:
         for number in range(3):
             store.put_bytes(b"%d" % number)
-    page = int(str(look(location, "SELECT rootpage FROM sqlite_schema WHERE name = 'blobs'")[0][0])) - 1
-    catalog = bytearray((location / "catalog.db").read_bytes())
-    cells = slice(page * 4096 + 3, page * 4096 + 5)  # how many a leaf has; now one less
-    catalog[cells] = (int.from_bytes(catalog[cells], "big") - 1).to_bytes(2, "big")
-    (location / "catalog.db").write_bytes(catalog)
+    edit_root(location, "blobs", drop_last_cell)
     with LocalCasStore(location) as store:
         assert store.audit_file_index().index_damage == ("the index of hashes has entries of no blob",)
+
+
+@pytest.mark.parametrize("name", ["sqlite_autoindex_blobs_1", "large_blobs", "files"])
+def test_what_a_scan_finds_and_a_search_does_not_is_damage(location: Path, name: str) -> None:
+    with LocalCasStore(location) as store:
+        for number in range(3):
+            store.write_file(f"{number}", LARGE + b"%d" % number)
+        store.put_bytes(b"orphan")
+    edit_root(location, name, exchange_two_cells)
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index().index_damage
+        with pytest.raises(CatalogError):
+            store.prune_orphan_blobs()
+        with pytest.raises(CatalogError):
+            store.backup(location.with_name("backup"))
+
+
+def test_an_index_of_large_blobs_that_lacks_one_is_damage(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        for number in range(3):
+            store.write_file(f"{number}", LARGE + b"%d" % number)
+    edit_root(location, "large_blobs", drop_last_cell)
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index().index_damage == ("the index of large blobs is not that of the blobs",)
+
+
+def test_pages_are_checked_in_each_round_of_portions(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+    check = SqliteReader.check_pages
+
+    def check_pages(self: SqliteReader) -> Iterator[str]:
+        nonlocal checks
+        checks += 1
+        return check(self)
+
+    for number in range(7):
+        store.put_bytes(b"%d" % number)
+    monkeypatch.setattr(SqliteReader, "check_pages", check_pages)
+    for _ in range(7):
+        store.audit_file_index(verify=True, max_bytes=3)
+    assert checks == 3  # of 21 blobs; and 21 is at the end of the third round
+
+
+# --- how often, and when ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orphans", [0, 1])

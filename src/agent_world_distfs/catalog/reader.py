@@ -38,6 +38,8 @@ _BRIEF_BY_HASH = _BRIEF + " WHERE content_hash = ?"
 
 _INDEX_OF_HASHES = "SELECT content_hash, blob_id FROM blobs INDEXED BY sqlite_autoindex_blobs_1"
 
+_INDEX_OF_LARGE = "SELECT content_hash, blob_id FROM blobs INDEXED BY large_blobs WHERE payload IS NULL"
+
 # Where the index of hashes is damaged, a blob is stored again beside its own row, and one of the two taken.
 _LOST_BY_HASH = """SELECT blob_id FROM blobs b NOT INDEXED WHERE blob_id IS NOT
     (SELECT blob_id FROM blobs INDEXED BY sqlite_autoindex_blobs_1 WHERE content_hash = b.content_hash)"""
@@ -181,6 +183,7 @@ class SqliteReader(SnapshotReader):
 
     def _find_file_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
         count, digests, checksum_of = 0, 0, self._checksums.encoded_file
+        before, is_ordered = b"", True
         sql = """SELECT CAST(path AS BLOB), blob_id, updated_at_ms, f.checksum, content_hash, size_bytes
             FROM files f LEFT JOIN blobs b USING (blob_id) WHERE generation = ?"""
         for raw_path, blob_id, updated_at_ms, checksum, content_hash, size_bytes in self._execute(
@@ -189,6 +192,8 @@ class SqliteReader(SnapshotReader):
             count += 1
             digests += int.from_bytes(checksum, "little")
             doubted.unnamed.discard(blob_id)
+            is_ordered &= before < raw_path
+            before = raw_path
             path = raw_path.decode(errors="backslashreplace")
             if content_hash is None:
                 yield f"the entry of {path!r} names blob {blob_id}, which has no row"
@@ -196,15 +201,20 @@ class SqliteReader(SnapshotReader):
                 yield f"the entry of {path!r} contradicts its checksum"
             elif not is_path(path):
                 yield f"the entry of {path[:80]!r} is of what can be no path"
+        if not is_ordered:
+            yield "the entries are out of order: some are not found by their path"
         if stored is not None and (stored.total_files, stored.digest) != (count, sum_as_digest(digests)):
             yield "the entries are not the set that was written: rows were lost, added or changed"
 
     def _find_blob_damage(self, doubted: Doubted, next_id: int) -> Iterator[str]:
         sql = """SELECT blob_id, content_hash, size_bytes, payload IS NOT NULL, length(payload), checksum
             FROM blobs"""
-        checksum_of, rowless, hashes = self._checksums.blob, doubted.rowless, 0
+        checksum_of, rowless, hashes, large = self._checksums.blob, doubted.rowless, 0, 0
         for blob_id, content_hash, size_bytes, is_inline, length, checksum in self._execute(sql):
-            hashes += hash((content_hash, blob_id))
+            product = hash(content_hash) * blob_id
+            hashes += product
+            if not is_inline:
+                large += product
             if rowless:
                 rowless.discard(content_hash.hex())
             if checksum_of(content_hash, size_bytes, is_inline=bool(is_inline)) != checksum:
@@ -213,11 +223,29 @@ class SqliteReader(SnapshotReader):
                 yield f"the row of blob {blob_id} holds {length} bytes, not {size_bytes}"
             elif blob_id >= next_id:
                 yield f"the row of blob {blob_id} is newer than the state of the store"
-        if hashes != sum(map(hash, self._execute(_INDEX_OF_HASHES))):  # sums, since their orders differ
+        yield from self._find_index_damage(hashes, large)
+
+    def _find_index_damage(self, hashes: int, large: int) -> Iterator[str]:
+        if hashes != self._sum_of_index(_INDEX_OF_HASHES):
             lost = [row[0] for row in self._execute(_LOST_BY_HASH)]
             yield from (f"the row of blob {blob_id} is not found by its hash" for blob_id in lost)
             if not lost:
                 yield "the index of hashes has entries of no blob"
+        if large != self._sum_of_index(_INDEX_OF_LARGE):
+            yield "the index of large blobs is not that of the blobs"
+
+    def _sum_of_index(self, sql: str) -> int | None:
+        """Of hash times id over an index, to compare with that over the table, whose order is another.
+
+        None where its order is wrong: then an entry that a scan comes across may not be found by its hash.
+        """
+        total, before = 0, b""
+        for content_hash, blob_id in self._execute(sql):
+            if type(content_hash) is not bytes or content_hash <= before:
+                return None
+            before = content_hash
+            total += hash(content_hash) * blob_id
+        return total
 
     def _find_pin_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
         checksums = []

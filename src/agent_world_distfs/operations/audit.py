@@ -66,9 +66,8 @@ def _audit(
     catalog: Catalog, blobs: BlobFiles, budget: Budget | None, progress: Progress | None
 ) -> FileIndexAuditReport:
     rounds = Rounds() if budget is None or not budget.is_limited else read_rounds(catalog)
-    checks_pages = budget is not None and rounds.after == 0  # which reads all of the catalog: once a round
+    began_ms, is_first = rounds.began_ms, rounds.after == 0
     total_files, total_pins = catalog.read(lambda tx: (tx.count_files(), len(tx.list_pins())))
-    page_damage = catalog.read(lambda tx: tuple(tx.check_pages())) if checks_pages else ()
     found, gone = _Findings(), list[BlobBrief]()
     for shard in SHARDS:
         gone.extend(_look_at_shard(catalog, blobs, shard, found))
@@ -76,6 +75,9 @@ def _audit(
         catalog.read(lambda tx: _confirm_missing(tx, gone, found))
     if budget is not None:
         _hash(catalog, blobs, budget, rounds, found, progress)
+    page_damage: tuple[str, ...] = ()
+    if budget is not None and (is_first or rounds.began_ms != began_ms):  # once a round: it reads everything
+        page_damage = catalog.read(lambda tx: tuple(tx.check_pages()))
     unnamed, damage = _look_at_names(catalog, blobs, found, page_damage)
     bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots
     damaged_snapshots = () if damage else snapshots_naming(catalog, blobs, bad)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from agent_world_distfs.engine.changes import concerns, iter_changes, require_kept
 from agent_world_distfs.engine.past import known_last
 from agent_world_distfs.engine.reading import read_hash
-from agent_world_distfs.engine.snapshots import find_snapshot, reading
+from agent_world_distfs.engine.snapshots import opened_snapshot, reading
 from agent_world_distfs.engine.states import file_at
 from agent_world_distfs.errors import BlobMissingError, BlobNotFoundError, PathNotFoundError
 from agent_world_distfs.paths import check_name
@@ -38,10 +38,10 @@ def read_at(catalog: Catalog, blobs: BlobFiles, path: str, state: State) -> byte
     """The content that a path had in a state, verified."""
     if not isinstance(state, str):
         return _read_after(catalog, blobs, path, state)
-    file = file_at(catalog, blobs, path, state)
-    if file is None:
-        raise PathNotFoundError(path)
-    with reading(catalog, find_snapshot(catalog, check_name(state))):
+    with opened_snapshot(catalog, blobs, check_name(state)) as opened, reading(catalog, opened.snapshot):
+        file = opened.find(path)
+        if file is None:
+            raise PathNotFoundError(path)
         return read_hash(catalog, blobs, file.content_hash)
 
 
