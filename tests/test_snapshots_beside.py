@@ -17,6 +17,7 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.engine import manifest_spool, orphans
 from agent_world_distfs.engine.leases import Lease
+from agent_world_distfs.engine.snapshots import OpenSnapshot
 from agent_world_distfs.errors import LeaseExpiredError
 from agent_world_distfs.operations import collect
 from agent_world_distfs.operations.snapshots import creating, restoring
@@ -240,6 +241,24 @@ def test_who_reads_a_snapshot_that_is_dropped_and_collected_learns_of_it(filled:
         assert reader.read()
     with pytest.raises(SnapshotNotFoundError):
         filled.read_file_at("many/1", "kept")
+
+
+def test_who_reads_a_snapshot_that_is_renewed_under_its_name_and_collected_is_told_of_no_loss(
+    filled: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.write_file("daily", LARGE * 2)
+    filled.snapshot("nightly")
+    filled.write_file("daily", LARGE * 3)
+
+    def renew() -> None:
+        filled.drop_snapshot("nightly")
+        filled.snapshot("nightly")
+        filled.prune_orphan_blobs()
+
+    run_once_after(OpenSnapshot, "find", renew, monkeypatch)
+    with pytest.raises(SnapshotNotFoundError):
+        filled.read_file_at("daily", "nightly")
+    assert filled.read_file_at("daily", "nightly") == LARGE * 3
 
 
 def test_a_restore_of_a_snapshot_that_is_dropped_and_collected_meanwhile_changes_nothing(
