@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
 # should be equal, and for two catalogs that takes minutes.
 if os.environ.pop("CI", None) == "true":
     forbid_skips()
+
+
+@pytest.fixture(autouse=True)
+def forget_exceptions() -> Iterator[None]:
+    """Where a trace function has raised, the interpreter may go on to handle an earlier exception for good.
+
+    All that was in its frames would live on, such as a store with a connection on loan: each fork of a later
+    test would wait for that to come back.
+    """
+    yield
+    error = sys.exc_info()[1]
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 @pytest.fixture(scope="session")
