@@ -25,7 +25,7 @@ from agent_world_distfs.errors import (
     UnavailableError,
 )
 from agent_world_distfs.filesystem_kind import is_flushed_as_one
-from agent_world_distfs.flushing import FEW_FILES, WriteBehind, flush_file_system
+from agent_world_distfs.flushing import FEW_FILES, flush_file_system
 from agent_world_distfs.operations.tree_out.leased_entries import kept_files
 from agent_world_distfs.operations.tree_out.names import check_names
 from agent_world_distfs.operations.tree_out.sharing import Sharing
@@ -134,11 +134,9 @@ class _TreeWriter:
         except FileExistsError:
             raise _taken(file.path) from None
         try:
-            behind = WriteBehind(target)
             with self._open(file) as reader:
                 while chunk := reader.read1():
                     _write_all(target, chunk)
-                    behind.wrote(len(chunk))
             with suppress(OverflowError):  # a time that no file can have
                 os.utime(target, ns=(file.updated_at_ms * 1_000_000,) * 2)
         finally:
