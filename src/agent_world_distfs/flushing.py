@@ -68,7 +68,9 @@ class WriteBehind:
 
     A hint, and no part of any promise: without it, all waits for the flush. Linux begins to write what is
     dirty in a part of a file that is said not to be needed in memory, does not wait for it, and reports an
-    error of it to the next flush, as that of any write. Source: ``POSIX_FADV_DONTNEED`` in mm/fadvise.c.
+    error of it to the next flush by this descriptor, as that of any write: so it is for who flushes before
+    closing, or flushes the file system by a descriptor that is older. Source: ``POSIX_FADV_DONTNEED`` in
+    mm/fadvise.c.
     """
 
     STEP_BYTES = 8 << 20
