@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent_world_distfs import LocalCasStore, TreeImportReport
+from agent_world_distfs.blobs.hints import MOST, Hints
 from agent_world_distfs.operations.tree_in import carrying, regular, remembered
 from trees import held, plant
 
@@ -257,3 +258,13 @@ def test_where_no_memory_can_be_kept_the_import_is_done_all_the_same(
         assert store.import_tree(tree).unread_files == 0
     assert held(store) == CONTENTS
     assert list(location.glob("tmp/*/*")) == []
+
+
+def test_only_the_memories_that_were_written_last_are_kept(tmp_path: Path) -> None:
+    hints = Hints(str(tmp_path))
+    for number in range(MOST + 5):
+        hints.write(f"tree-{number}", b"%d" % number, str(tmp_path / "new"))
+        os.utime(tmp_path / "hints" / f"tree-{number}", ns=(number, number))
+    hints.write("tree-0", b"again", str(tmp_path / "new"))
+    kept = [number for number in range(MOST + 5) if hints.read(f"tree-{number}") is not None]
+    assert kept == [0, *range(6, MOST + 5)]

@@ -1,7 +1,8 @@
 """Hints: what saves work the next time, and may be lost at any time.
 
 ``hints/<name>``: a checksum of the rest, and the rest. Written beside and renamed, never flushed. A hint that
-is missing, torn, old or unreadable is ignored; they can be removed to free space.
+is missing, torn, old or unreadable is ignored; they can be removed to free space. Only the newest are kept:
+some are never written again, such as those of directories that were imported once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import os
 from blake3 import blake3
 
 DIRECTORY = "hints"
+
+MOST = 32
+"""How many are kept."""
 
 
 class Hints:
@@ -40,3 +44,11 @@ class Hints:
             os.rename(temporary, os.path.join(self._place, name))
         with contextlib.suppress(OSError):
             os.unlink(temporary)  # where it could not be renamed
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        with contextlib.suppress(OSError):
+            with os.scandir(self._place) as entries:
+                by_age = sorted(entries, key=lambda entry: entry.stat().st_mtime_ns)
+            for entry in by_age[:-MOST]:
+                os.unlink(entry.path)
