@@ -133,6 +133,22 @@ def test_a_recorder_ends_with_its_collection(filled: LocalCasStore) -> None:
     assert filled._catalog.read(lambda tx: tx.leases()) == frozenset()
 
 
+def test_a_recorder_ends_where_an_interrupt_comes_just_after_it_began(
+    filled: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        run_once_after(Lease, "record", interrupt, patch)
+        with pytest.raises(KeyboardInterrupt):
+            filled.prune_orphan_blobs()
+    assert filled._catalog.read(lambda tx: tx.leases()) == frozenset()
+    filled.write_file("a", LARGE)
+    filled.delete_file("a")
+    assert len(filled.prune_orphan_blobs().pruned_blob_hashes) == 3
+
+
 def test_a_recorder_of_a_dead_process_is_tidied_by_the_next_open(location: Path) -> None:
     with LocalCasStore(location) as store:
         lease = Lease(store._catalog, store._blobs)

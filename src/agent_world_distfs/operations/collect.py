@@ -44,7 +44,8 @@ def collect(catalog: Catalog, blobs: BlobFiles, progress: Progress | None) -> Pr
     """Take all orphans of this moment; progress in blobs."""
     require_writable(catalog)
     removing(catalog, blobs, lambda: tidy(catalog, blobs))
-    with removing(catalog, blobs, lambda: _recorder(catalog, blobs)) as lease:
+    with Lease(catalog, blobs) as lease:
+        removing(catalog, blobs, lease.record)  # in the block: whatever interrupts ends it again
         orphans = find_orphans(catalog, blobs)
         taken = []
         for batch in _batches(orphans):
@@ -55,12 +56,6 @@ def collect(catalog: Catalog, blobs: BlobFiles, progress: Progress | None) -> Pr
     if taken:
         _return_space(catalog, blobs)
     return _report(taken)
-
-
-def _recorder(catalog: Catalog, blobs: BlobFiles) -> Lease:
-    lease = Lease(catalog, blobs)
-    lease.record()
-    return lease
 
 
 def _return_space(catalog: Catalog, blobs: BlobFiles) -> None:
