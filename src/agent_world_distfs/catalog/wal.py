@@ -22,8 +22,8 @@ FRAME_BYTES = 4096 + 24
 _CHUNK_BYTES = 1 << 20
 
 # https://sqlite.org/fileformat2.html#the_write_ahead_log
-_HEADER_BYTES = 32
-_FRAME_HEADER_BYTES = 24
+HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
 _PAGE_SIZE_AT = 8
 
 
@@ -89,11 +89,11 @@ def _last_of_each_page(wal: int, frames: int, page_bytes: int) -> dict[int, int]
     places: dict[int, int] = {}
     total_pages = 0
     for index in range(frames):
-        position = _HEADER_BYTES + index * (_FRAME_HEADER_BYTES + page_bytes)
-        head = os.pread(wal, _FRAME_HEADER_BYTES, position)
-        if len(head) < _FRAME_HEADER_BYTES:
+        position = HEADER_BYTES + index * (FRAME_HEADER_BYTES + page_bytes)
+        head = os.pread(wal, FRAME_HEADER_BYTES, position)
+        if len(head) < FRAME_HEADER_BYTES:
             raise CatalogError("the WAL ends before what was copied from it")
         number, pages_after_commit = struct.unpack_from(">II", head)
-        places[number] = position + _FRAME_HEADER_BYTES
+        places[number] = position + FRAME_HEADER_BYTES
         total_pages = pages_after_commit or total_pages
     return {number: place for number, place in places.items() if number <= total_pages}

@@ -12,6 +12,12 @@ fails sets it, and so does settling itself, which also runs where nothing was in
 (``was_committed``). Nothing copies a WAL that is in doubt into the database, except settling, which writes it
 again first. A checkpoint outside the lock looks at the mark when its connection has the WAL open: what fails
 later is reported to that, too.
+
+**When pages are lost.** If the system has already evicted a page that it took for clean, the WAL has again
+what the disk had there, and SQLite would copy that: it checks the frames only in a recovery. So settling looks
+first whether the WAL is whole (``wal_chain``). If not, it is refused, and so is every commit, until all have
+closed the store; the mark stays, so that none of them copies the WAL. The next to open it recovers the
+commits before the first page that is lost, among them all that were flushed, and settles these.
 """
 
 from __future__ import annotations
@@ -29,10 +35,11 @@ from agent_world_distfs.catalog.extending import Extending
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.read_side import ReadSide
 from agent_world_distfs.catalog.wal import copy_again, opened_wal, rewrite_wal
+from agent_world_distfs.catalog.wal_chain import LOSS, require_whole
 from agent_world_distfs.catalog.wal_length import OTHERS_S, READERS_MS, WalLength
 from agent_world_distfs.catalog.wal_room import WalRoom
 from agent_world_distfs.catalog.writer import LeftState
-from agent_world_distfs.errors import UnavailableError, WorldError
+from agent_world_distfs.errors import CatalogError, UnavailableError, WorldError
 from agent_world_distfs.flushing import flush
 
 _CUT = "PRAGMA wal_checkpoint(TRUNCATE)"
@@ -113,7 +120,7 @@ class WalSide(ReadSide):
         """What flushes the WAL puts it in doubt if that fails: relaxed commits in it, at least."""
         try:
             yield
-        except (apsw.IOError, OSError):
+        except (apsw.IOError, OSError, CatalogError):
             self._gate.set_suspect(suspect=True)
             raise
 
@@ -166,17 +173,24 @@ class WalSide(ReadSide):
         """Flush database and WAL and truncate the WAL; afterwards nothing in it is in doubt.
 
         The WAL is written again first: else a power cut in the middle could leave a half copied database
-        without the WAL that completes it. So is what has been copied from it: see ``copy_again``.
+        without the WAL that completes it. So is what has been copied from it: see ``copy_again``. What can be
+        read of the WAL may be not what was written: nothing is copied before that is known.
 
         Raises:
+            CatalogError: part of the WAL is lost.
             UnavailableError: readers keep the WAL in use, or others are copying it.
         """
         with self._extending.alone(), self._in_doubt_if_it_fails():
             rewrite_wal(self._path)
             self._drop_writer()  # it may hold what never reached the disk
-            connection = self._writer_connection("FULL")
-            copied: list[Any] = connection.execute(_LOOK).fetchall()
-            copy_again(self._path, copied[0][2])
+            try:
+                connection = self._writer_connection("FULL")
+                looked: list[Any] = connection.execute(_LOOK).fetchall()
+            except (apsw.NotADBError, apsw.CorruptError) as error:  # it has read a page that is lost
+                raise CatalogError(LOSS) from error
+            _, frames, copied = looked[0]
+            require_whole(self._path, frames)
+            copy_again(self._path, copied)
             result = connection.execute(_CUT).fetchone()
             self._drop_writer()  # it may have read a page before it was put back
         if result is None or result[0]:
