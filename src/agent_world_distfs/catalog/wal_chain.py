@@ -4,14 +4,17 @@ The system forgets a page whose writing has failed: it takes it for clean, may e
 disk what was there before. SQLite would not notice, since it checks the frames only in a recovery.
 
 Each frame has the salts of the WAL, and a checksum over all that comes before it. So the chain, computed
-again, breaks at the first byte that is not what was written. What it cannot see is that all of it is lost,
-and what is there now is a whole earlier WAL: with other salts, and other checksums.
+again, breaks at the first byte that is not what was written. If all of it is lost, a whole earlier WAL may
+stand there. That one ends with another checksum than SQLite remembers, in its shared memory. This is read by
+way of a descriptor that SQLite has, since closing one of ours would drop its locks; where a system does not
+list them, it is left out.
 
-Source: https://www.sqlite.org/fileformat2.html, section 4.
+Source: https://www.sqlite.org/fileformat2.html, section 4; https://www.sqlite.org/walformat.html, section 2.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 
@@ -29,6 +32,8 @@ _ORDERS = {0x377F0682: "<", 0x377F0683: ">"}
 
 _WORD = 0xFFFF_FFFF
 _SALTS = slice(16, 24)
+_LAST_SUMS_AT = 24  # in the shared memory
+_DESCRIPTORS = "/dev/fd"
 
 Sums = tuple[int, int]
 
@@ -36,7 +41,7 @@ Sums = tuple[int, int]
 def require_whole(catalog: str, frames: int) -> None:
     """Raise unless the first ``frames`` frames, which SQLite believes to be in the WAL, are whole.
 
-    Under the write lock.
+    Under the write lock, with a connection that has the WAL open.
 
     Raises:
         CatalogError: they are not.
@@ -45,31 +50,32 @@ def require_whole(catalog: str, frames: int) -> None:
     if frames <= 0:
         return
     with opened_wal(catalog, os.O_RDONLY) as wal:
-        if count_whole(wal, frames) < frames:
-            raise CatalogError(LOSS)
+        last = sums_after(wal, frames)
+    if last is None or last != (_remembered_sums(catalog) or last):
+        raise CatalogError(LOSS)
 
 
-def count_whole(wal: int, frames: int) -> int:
-    """How many of the first ``frames`` frames are whole, up to the first that is not."""
+def sums_after(wal: int, frames: int) -> Sums | None:
+    """The checksum over the first ``frames`` frames; None if they are not whole."""
     header = os.pread(wal, HEADER_BYTES, 0)
     if len(header) < HEADER_BYTES:
-        return 0
+        return None
     magic, _, page_bytes, _, _, _, *told = struct.unpack(">8I", header)
     order = _ORDERS.get(magic)
     if order is None:
-        return 0
+        return None
     sums = _add((0, 0), header[:24], order)
     if sums != tuple(told):
-        return 0
+        return None
     frame_bytes = FRAME_HEADER_BYTES + page_bytes
     for index in range(frames):
         frame = os.pread(wal, frame_bytes, HEADER_BYTES + index * frame_bytes)
         if len(frame) < frame_bytes or frame[8:16] != header[_SALTS]:
-            return index
+            return None
         sums = _add(sums, frame[:8] + frame[FRAME_HEADER_BYTES:], order)
         if sums != struct.unpack_from(">II", frame, 16):
-            return index
-    return frames
+            return None
+    return sums
 
 
 def _add(sums: Sums, data: bytes, order: str) -> Sums:
@@ -79,3 +85,14 @@ def _add(sums: Sums, data: bytes, order: str) -> Sums:
         first = (first + one + second) & _WORD
         second = (second + other + first) & _WORD
     return first, second
+
+
+def _remembered_sums(catalog: str) -> Sums | None:
+    with contextlib.suppress(OSError):
+        shared_memory = os.stat(catalog + "-shm")
+        for name in os.listdir(_DESCRIPTORS):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if os.path.samestat(os.fstat(int(name)), shared_memory):
+                    first, second = struct.unpack("=II", os.pread(int(name), 8, _LAST_SUMS_AT))
+                    return first, second
+    return None

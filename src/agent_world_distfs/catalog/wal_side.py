@@ -14,9 +14,9 @@ again first. A checkpoint outside the lock looks at the mark when its connection
 later is reported to that, too.
 
 **When pages are lost.** If the system has already evicted a page that it took for clean, the WAL has again
-what the disk had there, and SQLite would copy that: it checks the frames only in a recovery. So settling looks
-first whether the WAL is whole (``wal_chain``). If not, it is refused, and so is every commit, until all have
-closed the store; the mark stays, so that none of them copies the WAL. The next to open it recovers the
+what the disk had there, and SQLite would copy that: it checks the frames only in a recovery. So settling
+looks first whether the WAL is whole (``wal_chain``). If not, it is refused, and so is every commit, until all
+have closed the store; the mark stays, so that none of them copies the WAL. The next to open it recovers the
 commits before the first page that is lost, among them all that were flushed, and settles these.
 """
 
