@@ -14,6 +14,7 @@ import pytest
 
 from agent_world_distfs import HashAlgorithm, InvalidInputError, LocalCasStore, StoreBusyError, open_store
 from agent_world_distfs.catalog.schema import create_catalog
+from agent_world_distfs.engine.directories import as_host_path
 from calls import LARGE, fill
 from children import Start, faulty
 
@@ -78,6 +79,21 @@ def test_a_location_may_be_reached_by_a_symlink(location: Path, tmp_path: Path) 
     with LocalCasStore(tmp_path / "link") as one, LocalCasStore(location) as other:
         one.write_file("a", LARGE)
         assert other.read_file("a") == LARGE
+
+
+def test_two_dots_behind_a_symlink_are_where_the_system_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "releases" / "42").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/42")
+    (tmp_path / "link").symlink_to("elsewhere")
+    monkeypatch.chdir(tmp_path)
+    with LocalCasStore("current/../store") as store:
+        assert store.location == str(tmp_path / "releases" / "store")
+    assert sorted(os.listdir("releases")) == ["42", "store"]
+    assert as_host_path("releases/../link") == str(tmp_path / "link")  # what comes behind them stays a link
+    for path in ("..", "../..", "/..", "a/..", "a/../", "a..b/../c", "../x/.", "current/.."):
+        assert os.path.realpath(as_host_path(path)) == os.path.realpath(path)
 
 
 def test_a_store_that_was_copied_without_an_empty_directory_is_whole(location: Path) -> None:

@@ -26,7 +26,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def as_host_path(path: str | os.PathLike[str]) -> str:
-    """The absolute path of a file or directory of this host.
+    """The absolute path of a file or directory of this host; ``..`` is where the system finds it.
 
     Raises:
         TypeError: not a path.
@@ -35,7 +35,16 @@ def as_host_path(path: str | os.PathLike[str]) -> str:
     text = os.fsdecode(path)
     if not text or "\0" in text or not _is_encodable(text):
         raise InvalidInputError(f"not a path of this host: {text!r}")
-    return os.path.abspath(text)
+    return os.path.abspath(_without_ascents(text))
+
+
+def _without_ascents(text: str) -> str:
+    """The path without ``..``: behind a symlink it is not what the text says. What comes after it stays."""
+    names = text.split(os.sep)
+    if os.pardir not in names:
+        return text
+    end = len(names) - names[::-1].index(os.pardir)
+    return os.path.join(os.path.realpath(os.sep.join(names[:end])), *names[end:])
 
 
 def _is_encodable(text: str) -> bool:
