@@ -208,6 +208,31 @@ def test_a_listing_belongs_to_the_process_that_began_it(location: Path, start: S
     assert [parent.hear(), parent.hear()] == ["6", "6"]
 
 
+@pytest.mark.parametrize("end", ["sys.exit(0)", "files.close(); os._exit(0)"])
+def test_a_child_that_ends_in_the_middle_of_a_long_listing_leaves_it_to_its_parent(
+    location: Path, start: Start, end: str
+) -> None:
+    # Its copy of the file that the listing is in reads ahead, and goes back in the one that they share.
+    parent = start(
+        f"""
+        from agent_world_distfs.engine import page_spool
+        page_spool.PAGE, page_spool.SPOOL_BYTES = 100, 1000
+        store = LocalCasStore(location)
+        store.write_files((f"{{number:05}}", b"x") for number in range(2000))
+        files = store.iter_files()
+        paths = [next(files).path for _ in range(150)]
+        pid = os.fork()
+        if pid == 0:
+            {end}
+        assert os.waitpid(pid, 0)[1] == 0
+        paths += [file.path for file in files]
+        say(paths == [f"{{number:05}}" for number in range(2000)])
+        """,
+        location,
+    )
+    assert parent.hear() == "True"
+
+
 def test_a_child_that_ends_in_order_harms_nobody(location: Path, start: Start) -> None:
     # Through the ends of its blocks and the interpreter's own, not by os._exit.
     parent = start(

@@ -50,6 +50,7 @@ class PageSpool(Generic[T]):
             if self._pid != os.getpid():
                 raise ForkedStoreError
             packed = pickle.load(self._file)  # noqa: S301  # written above, to a file without a name
+            self._file.flush()  # no read-ahead: a child that closes its copy would move the shared position
             yield self._unpacked(packed)
 
     def _packed(self, page: list[T]) -> Any:
