@@ -18,10 +18,12 @@ from agent_world_distfs import (
     LocalCasStore,
     NotFoundError,
     StorageError,
+    StorageFullError,
     WorldError,
     repair_store,
     upgrade_store,
 )
+from agent_world_distfs.catalog.failures import translate
 from behind import descriptors, edit, tree_of
 from calls import LARGE, SMALL, fill
 
@@ -290,3 +292,11 @@ def test_an_opening_that_is_refused_leaks_nothing(location: Path) -> None:
             LocalCasStore(location, hash_algorithm=HashAlgorithm.SHA256)
     gc.collect()
     assert descriptors() == before
+
+
+def test_no_room_for_what_sqlite_shares_is_a_full_disk() -> None:
+    error = apsw.IOError("disk I/O error")
+    error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
+    assert repr(translate(error, "/world/catalog.db", 1)) == repr(
+        StorageFullError("/world/catalog.db", "database or disk is full")
+    )

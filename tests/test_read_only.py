@@ -136,3 +136,15 @@ def test_a_place_that_cannot_be_written_is_refused_to_writers(make_disk: MakeDis
     assert descriptors() == before
     with pytest.raises(StorageReadOnlyError):
         LocalCasStore(place.parent / "new")
+
+
+def test_a_store_on_a_full_disk_is_opened_to_read(make_disk: MakeDisk) -> None:
+    # What SQLite shares memory in has no room there, when nobody else has the store open.
+    disk = make_disk(8 << 20)
+    closed_store(disk)
+    with pytest.raises(OSError, match="No space"):
+        (disk / "filler").write_bytes(bytes(16 << 20))
+    for _ in range(2):
+        with LocalCasStore(disk / "store", read_only=True) as store:
+            assert store.read_file("large") == LARGE
+            assert store.audit_file_index(verify=True).is_sound()

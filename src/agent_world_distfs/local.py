@@ -201,8 +201,6 @@ def _open_catalog(location: str, durability: str, lock_timeout_s: float, *, read
     try:
         return connect()
     except (StorageFullError, StorageIOError):
-        if read_only:
-            raise
         with spare_reserve(os.path.join(location, "reserve")):
             return connect()
 

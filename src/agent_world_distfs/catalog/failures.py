@@ -37,6 +37,7 @@ _SENTENCES = {
 _FILES_OF_A_CONNECTION = 3  # the database, the WAL and the shared memory
 
 _SHORT_READ = apsw.SQLITE_IOERR_SHORT_READ
+_NO_ROOM_FOR_SHM = apsw.SQLITE_IOERR_SHMSIZE
 
 MALFORMED = (AttributeError, TypeError, ValueError, OverflowError, struct.error)
 """What comes of values that their columns cannot hold: a flipped bit makes a number of a text."""
@@ -73,6 +74,8 @@ def _storage_error(error: Exception, path: str) -> WorldError | None:
         return os_failures.translate(error, path)
     if isinstance(error, apsw.CantOpenError) and (obstacle := _obstacle_to_opening()) is not None:
         return os_failures.translate(obstacle, path)
+    if getattr(error, "extendedresult", 0) == _NO_ROOM_FOR_SHM:
+        return StorageFullError(path, _SENTENCES[StorageFullError])
     kind = next((ours for kind, ours in _STORAGE.items() if isinstance(error, kind)), None)
     return None if kind is None else kind(path, _reason(error, kind))
 
