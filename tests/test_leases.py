@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from agent_world_distfs import (
     LocalCasStore,
 )
 from calls import LARGE, SMALL
-from children import Start
+from children import MakeDisk, Start
+from trees import CONTENTS, files_of, held, write_all
 
 each_size = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 
@@ -99,3 +102,36 @@ def test_a_forked_child_leaves_the_lease_to_its_parent(store: LocalCasStore) -> 
             os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert store.prune_orphan_blobs().pruned_blobs == 0
+
+
+# --- where none can be written --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_room_for_names", [True, False])
+def test_out_of_a_full_disk_all_can_be_copied_without_a_lease(
+    make_disk: MakeDisk,
+    other_store: LocalCasStore,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_room_for_names: bool,
+) -> None:
+    disk, genuine = make_disk(8 << 20), os.mkdir
+
+    def mkdir(path: Any, *arguments: Any, **options: Any) -> None:
+        if str(path).startswith(str(disk)):  # as file systems do that take a block for a directory
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        genuine(path, *arguments, **options)
+
+    with LocalCasStore(disk / "store") as store:
+        write_all(store, CONTENTS)
+    if not has_room_for_names:
+        monkeypatch.setattr(os, "mkdir", mkdir)
+    with LocalCasStore(disk / "store") as store:
+        with pytest.raises(OSError, match="No space"):
+            (disk / "filler").write_bytes(bytes(16 << 20))
+        other_store.pull_index(store)
+        store.checkout(place / "out")
+        store.backup(place / "backup")
+    assert held(other_store) == files_of(place / "out") == CONTENTS
+    with LocalCasStore(place / "backup") as copy:
+        assert held(copy) == CONTENTS

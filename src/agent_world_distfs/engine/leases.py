@@ -19,6 +19,7 @@ from agent_world_distfs.engine.intake import Intake, settle_inline
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.engine.writable import require_writable
 from agent_world_distfs.errors import (
+    StorageFullError,
     StorageReadOnlyError,
     StoreMovedError,
     WorldError,
@@ -117,12 +118,13 @@ class Lease:
 
 
 def lease_where_writable(catalog: Catalog, blobs: BlobFiles, stack: ExitStack) -> Lease | None:
-    """A lease that ends with ``stack``; None where the store may not be written, and nothing can be kept."""
+    """A lease that ends with ``stack``; None where the store cannot be written, and nothing can be kept."""
     try:
         require_writable(catalog)
-    except (StorageReadOnlyError, StoreMovedError):
+        lease = Lease(catalog, blobs)
+    except (StorageReadOnlyError, StoreMovedError, StorageFullError):
         return None
-    return stack.enter_context(Lease(catalog, blobs))
+    return stack.enter_context(lease)
 
 
 def dead_leases(catalog: Catalog, blobs: BlobFiles) -> frozenset[str]:

@@ -7,7 +7,7 @@ next pull does not fetch again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import IO
 
@@ -20,7 +20,7 @@ from agent_world_distfs.engine.other_stores import damage_of, damage_of_bytes, o
 from agent_world_distfs.engine.reading import find_stored, open_hash
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
 from agent_world_distfs.engine.snapshots import require_free
-from agent_world_distfs.errors import BlobNotFoundError, LeaseExpiredError, ManifestError
+from agent_world_distfs.errors import BlobNotFoundError, LeaseExpiredError, ManifestError, StorageFullError
 from agent_world_distfs.hashing import as_bytes, hash_function, require_hash
 from agent_world_distfs.manifest_format import decode_manifest
 from agent_world_distfs.protocols import BlobFiles, BlobStore, Catalog, CatalogReader, CatalogWriter
@@ -157,7 +157,7 @@ class _Fetch:
 def kept_index(catalog: Catalog, blobs: BlobFiles) -> Iterator[IO[bytes]]:
     """The manifest of one snapshot of a store's index, whose blobs stay there meanwhile.
 
-    A store that may not be written cannot keep them: then a blob may turn out to be gone.
+    A store that cannot be written does not keep them: then a blob may turn out to be gone.
 
     Raises:
         BlobNotFoundError: a blob that the index names is lost.
@@ -167,12 +167,19 @@ def kept_index(catalog: Catalog, blobs: BlobFiles) -> Iterator[IO[bytes]]:
         lost = ""
         for _ in range(SNAPSHOT_ATTEMPTS):
             with spool_manifest(catalog) as spool:
-                gone = None if lease is None else lease.keep_entries(chunks(decode_manifest(spool)))
+                gone = None if lease is None else _keep(lease, spool)
                 if gone is None:
                     yield spool
                     return
             lost = gone.content_hash  # or overwritten and collected since the snapshot: take a newer one
         raise BlobNotFoundError(lost)
+
+
+def _keep(lease: Lease, manifest: IO[bytes]) -> FileMetadata | None:
+    """Keep the blobs of all entries; an entry whose blob is not stored any more, if there is one."""
+    with suppress(StorageFullError):  # no lease can be written, but blobs out of a full disk can be read
+        return lease.keep_entries(chunks(decode_manifest(manifest)))
+    return None
 
 
 def pull_entries(
