@@ -24,6 +24,7 @@ from agent_world_distfs import (
 from agent_world_distfs.operations.repair.sources import TreeSource
 from behind import blob_file
 from meanwhile import OnlyRead, spoil
+from trees import plant
 from unreadable import BadDisk, disk
 
 __all__ = ["disk"]
@@ -327,3 +328,12 @@ def test_no_store_is_a_source_of_its_own_repair(rotten: LocalCasStore, tmp_path:
                 rotten.repair([source])
             with pytest.raises(InvalidInputError, match="that is the store itself"):
                 repair_store(rotten.location, [source])
+
+
+@pytest.mark.parametrize("name", ["pins.json", "files_index.json"])
+def test_files_are_a_source_whatever_one_of_them_is_called(
+    rotten: LocalCasStore, tmp_path: Path, name: str
+) -> None:
+    plant(tmp_path / "files", {name: b"{}", "copy": LARGE})
+    assert rotten.repair([tmp_path / "files"]).is_whole()
+    assert rotten.read_file("large") == LARGE

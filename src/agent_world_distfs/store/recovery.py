@@ -102,7 +102,7 @@ class RecoveryMethods(StoreBase):
         names = _names_in(location)
         if "catalog.db" in names:
             return self._blob_source(location, stack.enter_context(self._open_beside(location)))
-        if {"files_index.json", "pins.json"} & names:
+        if "blobs" in names and {"files_index.json", "pins.json"} & names:
             return repair.OpenedSource(location, partial(original.open_original_blob, location))
         return repair.TreeSource(location, self.hash_algorithm)
 
