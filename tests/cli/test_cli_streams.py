@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,6 +170,22 @@ def test_a_full_disk_below_the_target_leaves_it_untouched(
     assert distfs.error("read", "a", target, code=6)["errno"] == errno.ENOSPC
     assert target.read_bytes() == b"old"
     assert names(distfs.place) == {"target"}
+
+
+def test_a_directory_that_may_be_written_and_not_be_read_takes_a_target(
+    distfs: Distfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = os.open
+
+    def refuse(path: str, flags: int, *rest: Any, **options: Any) -> int:
+        if path == str(distfs.place):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return genuine(path, flags, *rest, **options)
+
+    distfs.write("a", b"data")
+    monkeypatch.setattr(os, "open", refuse)
+    distfs("read", "a", distfs.place / "target")
+    assert (distfs.place / "target").read_bytes() == b"data"
 
 
 @pytest.mark.parametrize("command", [["write", "a"], ["put"]], ids=["write", "put"])

@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 
 from agent_world_distfs.faces.cli.output import named_in_errors, standard_output_bytes
 from agent_world_distfs.faces.cli.progress import Watcher
-from agent_world_distfs.flushing import flush, flush_directory
+from agent_world_distfs.flushing import flush, flush_name
 from agent_world_distfs.hashing import CHUNK_BYTES
 
 _MAX_LINKS = 40
@@ -146,7 +146,7 @@ def _replacement(path: str, existing: os.stat_result | None) -> Iterator[BinaryI
         with suppress(FileNotFoundError):
             os.unlink(incoming)
         raise
-    flush_directory(directory)
+    flush_name(path)
 
 
 def _create(incoming: str, path: str) -> BinaryIO:
