@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from agent_world_distfs import FileIndexManifestRef
 from behind import blob_file
+from children import MakeDisk, cannot_run
 from cli.running import Distfs
 
 ORIGINAL = Path(__file__).parent.parent / "data" / "original-store" / "reference-store"
@@ -129,6 +131,17 @@ def test_pull_makes_a_store_with_the_algorithm_of_the_other(distfs: Distfs, tmp_
     other("init", "--hash-algorithm", "sha256")
     distfs("pull", other.location)
     assert distfs.json("init")["hash_algorithm"] == "sha256"
+
+
+def test_a_store_on_a_disk_that_is_mounted_read_only_is_pulled_from(
+    distfs: Distfs, make_disk: MakeDisk
+) -> None:
+    disk = make_disk(8 << 20)
+    Distfs(disk / "other", distfs.place).write("a", b"a")
+    if subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True, check=False).returncode:
+        cannot_run("the small file system cannot be made read-only")
+    distfs("pull", disk / "other")
+    assert distfs("read", "a").stdout == b"a"
 
 
 def test_a_store_is_not_pulled_into_itself(distfs: Distfs, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import click
@@ -75,9 +76,9 @@ def pull(invocation: Invocation, *, source: str, ref: FileIndexManifestRef | Non
     if its state is the same; otherwise nothing is copied, and the exit code is 4. A store that is missing
     here is created with the hash algorithm of SOURCE.
     """
-    # The index that the other store has now is leased there, which writes; a manifest is only read.
+    # The index that the other store has now is leased there where we may write; a manifest is only read.
     with (
-        _open_source(source, read_only=ref is not None) as there,
+        _open_source(source, read_only=ref is not None or not os.access(source, os.W_OK)) as there,
         invocation.make_store(there.hash_algorithm if invocation.is_missing() else None) as here,
         invocation.watching("pull", "files") as progress,
     ):
