@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agent_world_distfs.faces.cli.streams import open_source
 from cli.running import Distfs
 
 BIG = os.urandom(3_000_000)
@@ -218,3 +220,13 @@ def test_a_source_may_be_a_named_pipe(distfs: Distfs) -> None:
     distfs("write", "a", pipe)
     writer.join()
     assert distfs("read", "a").stdout == BIG
+
+
+def test_standard_input_that_does_not_block_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with open_source("-") as source:
+            threading.Timer(0.2, lambda: pipe.write(b"late")).start()
+            assert source.read(4) == b"late"

@@ -38,7 +38,10 @@ def open_source(source: str) -> Iterator[BinaryIO]:
         return
     if sys.stdin is None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard input")
-    yield getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    with suppress(OSError):  # not of the operating system
+        os.set_blocking(stream.fileno(), True)  # a parent may have left it so that "nothing yet" ends a read
+    yield stream
 
 
 @contextmanager
