@@ -23,6 +23,7 @@ from agent_world_distfs import (
     StorageReadOnlyError,
     UnavailableError,
 )
+from agent_world_distfs.operations import tree_in
 from agent_world_distfs.operations.tree_in import carrying
 from children import MakeDisk
 from killing import killed_at_lines
@@ -50,6 +51,23 @@ def test_a_directory_that_is_missing_or_none_is_refused(store: LocalCasStore, tm
             store.import_tree(bad)
     with pytest.raises(TypeError):
         store.import_tree(7)  # type: ignore[arg-type]
+
+
+def test_a_directory_that_goes_after_it_was_looked_through_is_missing(
+    store: LocalCasStore, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = tree_in.scan_tree
+
+    def scanned(*given: Any) -> Any:
+        found = genuine(*given)
+        shutil.rmtree(tree)
+        return found
+
+    monkeypatch.setattr(tree_in, "scan_tree", scanned)
+    with pytest.raises(NotFoundError) as raised:
+        store.import_tree(tree)
+    assert raised.value.filename == str(tree)
+    assert store.list_files() == []
 
 
 @pytest.mark.parametrize("prefix", ["/docs", "..", "a/../b", ".", "a\0", "\ud800", "p" * 4097])

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import time
 
+from agent_world_distfs.engine.directories import open_directory
 from agent_world_distfs.filesystem_kind import LOCAL, filesystem_type
 from agent_world_distfs.hashing import hash_function, is_content_hash
 from agent_world_distfs.protocols import BlobFiles
@@ -40,7 +41,7 @@ class Memory:
         self._head = [b"1", algorithm.value.encode(), place]
         self._name = "tree-" + hash_function(algorithm)(place)[:32]
         self._trusted_before_ns = time.time_ns() - TICK_NS
-        self._device = os.stat(root).st_dev
+        self._device = _device_of(root)
         self._is_useful = filesystem_type(root) in LOCAL
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
         self._noted: list[bytes] = []
@@ -76,6 +77,15 @@ class Memory:
         data = b"\0".join([*self._head, *self._noted])
         if self._is_useful and len(data) <= MAX_BYTES:
             self._blobs.write_hint(self._name, data)
+
+
+def _device_of(root: str) -> int:
+    """Whatever has become of the tree since it was looked through is told as when it is opened to be read."""
+    descriptor = open_directory(root)
+    try:
+        return os.fstat(descriptor).st_dev
+    finally:
+        os.close(descriptor)
 
 
 def _form(status: os.stat_result) -> bytes:
