@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent_world_distfs import LocalCasStore, TreeImportReport
+from agent_world_distfs import HashAlgorithm, LocalCasStore, TreeImportReport
+from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.blobs.hints import MOST, Hints
 from agent_world_distfs.operations.tree_in import carrying, regular, remembered
 from trees import held, plant
@@ -204,6 +206,21 @@ def test_where_clocks_may_differ_nothing_is_remembered(
     monkeypatch.setattr(remembered, "filesystem_type", lambda _: "nfs4")
     store.import_tree(tree)
     assert store.import_tree(tree).unread_files == 0
+
+
+@pytest.mark.parametrize(("ns", "is_trusted"), [(0, False), (1, True)])
+def test_a_change_time_that_an_image_may_have_been_made_with_is_not_trusted(
+    location: Path, tree: Path, ns: int, is_trusted: bool
+) -> None:
+    found = (tree / "a").stat()
+    times = {"st_mtime_ns": 10**18, "st_ctime_ns": 10**18 + ns}
+    status = os.stat_result(found, times)
+    with closing(DirectoryBlobs(str(location))) as blobs:
+        noted, recalled = (remembered.Memory(blobs, str(tree), HashAlgorithm.BLAKE3) for _ in range(2))
+        noted.note(b"a", status, "a" * 64)
+        noted.keep()
+        recalled.load()
+        assert recalled.recall(b"a", status) == ("a" * 64 if is_trusted else None)
 
 
 # --- the memory itself ------------------------------------------------------------------------

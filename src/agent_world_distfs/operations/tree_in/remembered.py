@@ -3,13 +3,18 @@
 What is remembered of a file is a fact that does not age: *a file of this device, inode, size, modification
 time and change time held this content*. So it does not matter which index resulted, what has happened to it
 since, or whether the memory is from an old copy of the store. A file is taken to be unchanged only if all
-five are the same; the system sets the change time, nobody else can.
+five are the same; a running system sets the change time, and nobody else can.
 
-The one way to be wrong is a second change within the same tick of the file system's clock, after the file was
-read. So a file whose times are not older than the beginning of the import that has read it, less ``TICK_NS``,
-is not remembered, and the next import reads it: the rule of git's index, counted from the beginning and not
-the end. It holds for clocks that go forward and for file systems whose times come from this machine's clock;
-elsewhere nothing is remembered.
+Who makes the image of a file system can: two images of one tree may have all five from one build, and other
+bytes. Such times are whole seconds, which those of a running system practically never are, so a file whose
+change time is one is not remembered. Nor is any of a file system that keeps whole seconds only, such as ext3:
+that is right, and slower.
+
+Else the one way to be wrong is a second change within the same tick of the file system's clock, after the
+file was read. So a file whose times are not older than the beginning of the import that has read it, less
+``TICK_NS``, is not remembered, and the next import reads it: the rule of git's index, counted from the
+beginning and not the end. It holds for clocks that go forward and for file systems whose times come from this
+machine's clock; elsewhere nothing is remembered.
 
 The memory is a hint (see ``BlobFiles.read_hint``): checksummed, and ignored if it is not whole.
 """
@@ -69,7 +74,8 @@ class Memory:
     def note(self, below: bytes, status: os.stat_result, content_hash: str) -> None:
         """Remember what a file held when it was read, if any change since then must show."""
         is_settled = max(status.st_mtime_ns, status.st_ctime_ns) < self._trusted_before_ns
-        if is_settled and status.st_dev == self._device:
+        is_of_the_clock = status.st_ctime_ns % 1_000_000_000 != 0
+        if is_settled and is_of_the_clock and status.st_dev == self._device:
             self._noted += (below, _form(status), content_hash.encode())
 
     def keep(self) -> None:
