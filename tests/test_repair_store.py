@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from agent_world_distfs import (
     NotFoundError,
     RepairReport,
     StorageError,
+    StorageFullError,
     StoreSettings,
     UnavailableError,
     repair_store,
 )
 from agent_world_distfs.catalog.pages import PageFile
 from behind import blob_file, edit, look
+from children import MakeDisk
 
 PAGE = 4096
 FILES = {f"dir/{number:03}": b"%d" % number * (number + 1) for number in range(200)}
@@ -249,6 +252,25 @@ def test_what_stands_in_the_log_counts(filled: Path, tmp_path: Path) -> None:
         assert mended.read_file("in/the/log") == b"l" * 100
     assert report.salvaged_from is not None
     assert (place / f"{report.salvaged_from}-wal").exists()
+
+
+def test_where_temporary_files_have_no_room_their_place_is_named(
+    filled: Path, tmp_path: Path, make_disk: MakeDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalCasStore(filled) as store:
+        store.write_file("in/the/log", b"l" * 100)
+        place = shutil.copytree(filled, tmp_path / "killed")
+    blank(place, 0, 1)
+    disk = make_disk(16 << 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    with pytest.raises(StorageFullError) as raised:
+        repair_store(place)
+    assert raised.value.path.startswith(f"{disk}/distfs-repair-")
+    assert os.listdir(disk) == []
+    monkeypatch.undo()
+    repair_store(place)
+    with LocalCasStore(place) as mended:
+        assert mended.read_file("in/the/log") == b"l" * 100
 
 
 def test_a_store_that_somebody_has_open_is_not_built_anew(filled: Path) -> None:

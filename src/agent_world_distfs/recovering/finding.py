@@ -23,9 +23,9 @@ from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
 from agent_world_distfs.catalog.schema import empty_wal
-from agent_world_distfs.errors import CatalogError, StorageIOError
+from agent_world_distfs.errors import CatalogError, StorageFullError, StorageIOError
 from agent_world_distfs.hashing import hash_function
-from agent_world_distfs.os_failures import translated
+from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.records import HashAlgorithm
 from agent_world_distfs.recovering.exchanging import Remains, has_bytes
 
@@ -81,8 +81,8 @@ def _with_wal(remains: Remains, own: str) -> str:
         return copy
     if not has_bytes(remains.wal):
         return remains.catalog  # nobody has it open, so it may be read without SQLite
-    shutil.copyfile(remains.catalog, copy)
-    shutil.copyfile(remains.wal, copy + "-wal")
+    _copy(remains.catalog, copy)
+    _copy(remains.wal, copy + "-wal")
     try:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(as_uri(copy), flags=flags)
@@ -93,6 +93,17 @@ def _with_wal(remains: Remains, own: str) -> str:
         if not isinstance(failure, CatalogError):  # of the place of the copy: the WAL must not count as empty
             raise failure from error
     return copy
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file; what is full is the disk of the copy, though the system's error names the source."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        failure = translate_reading(error, source)
+        if isinstance(failure, StorageFullError):
+            raise StorageFullError(os.path.dirname(target), failure.reason) from error
+        raise
 
 
 def hash_raw(algorithm: HashAlgorithm, data: bytes) -> bytes:
