@@ -125,6 +125,35 @@ def test_a_child_that_leaves_what_its_parent_is_in_leaves_it_whole(location: Pat
         assert os.listdir(location / "tmp") == []
 
 
+def test_a_child_that_ends_in_a_checkout_or_a_fork_of_the_store_leaves_it_to_its_parent(
+    location: Path, start: Start, place: Path
+) -> None:
+    parent = start(
+        """
+        def fork(done, total):
+            if done == 2:
+                pid = os.fork()
+                if pid == 0:
+                    sys.exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+
+        with LocalCasStore(location) as store:
+            store.write_files((f"{number}", b"%d" % number * 5_000) for number in range(4))
+            store.snapshot("s")
+            store.checkout(sys.argv[2] + "/out", progress=fork)
+            store.fork(sys.argv[2] + "/fork", "s", progress=fork)
+        """,
+        location,
+        place,
+    )
+    parent.finish()
+    assert sorted(os.listdir(place)) == ["fork", "out"]
+    assert sorted(os.listdir(place / "out")) == ["0", "1", "2", "3"]
+    with LocalCasStore(place / "fork") as store:
+        assert store.audit_file_index(verify=True).is_sound()
+        assert store.read_file("3") == b"3" * 5_000
+
+
 def test_a_child_that_goes_on_with_its_parents_stream_is_refused(location: Path, start: Start) -> None:
     # Both would write through one descriptor, each over the other's bytes.
     parent = start(

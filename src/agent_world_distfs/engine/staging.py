@@ -83,15 +83,16 @@ def _not_empty(place: Place) -> InvalidInputError:
 @contextlib.contextmanager
 def staged(place: Place) -> Iterator[tuple[bytes, int]]:
     """A new private directory beside the target, and a descriptor of it; removed at the end."""
-    name = _beside(place, b".staging-")
+    name, pid = _beside(place, b".staging-"), os.getpid()
     try:
         os.mkdir(name, 0o700, dir_fd=place.parent)
         os.mkdir(os.path.join(name, TREE), dir_fd=place.parent)
         with opened_below(place.parent, (name,)) as directory:
             yield name, directory
     finally:
-        with contextlib.suppress(OSError):  # harmless if it stays
-            remove_tree(place.parent, name)
+        if pid == os.getpid():  # else a forked child leaves the block, and what is there to its parent
+            with contextlib.suppress(OSError):  # harmless if it stays
+                remove_tree(place.parent, name)
 
 
 def _beside(place: Place, ending: bytes) -> bytes:
