@@ -203,6 +203,21 @@ def test_a_target_that_is_no_directory_is_refused(
     assert os.listdir(place / "elsewhere") == []
 
 
+@pytest.mark.parametrize("replace", [False, True])
+def test_the_current_directory_is_refused(
+    store: LocalCasStore, place: Path, replace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another directory would take its name, and whoever is in it be nowhere.
+    write_all(store, CONTENTS)
+    monkeypatch.chdir(place)
+    for target in (".", place, f"../{place.name}"):
+        with pytest.raises(InvalidInputError, match="is the current directory"):
+            store.checkout(target, replace=replace)
+    assert os.listdir(place) == []
+    store.checkout("out")
+    assert files_of(place / "out") == CONTENTS
+
+
 def test_a_directory_above_the_target_may_be_a_symlink(store: LocalCasStore, place: Path) -> None:
     write_all(store, CONTENTS)
     (place / "real").mkdir()

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from agent_world_distfs import HashAlgorithm, InvalidInputError, LocalCasStore, StoreBusyError, open_store
+from agent_world_distfs import (
+    HashAlgorithm,
+    InvalidInputError,
+    LocalCasStore,
+    NotFoundError,
+    StoreBusyError,
+    open_store,
+)
 from agent_world_distfs.catalog.schema import create_catalog
 from agent_world_distfs.engine.directories import as_host_path
 from calls import LARGE, fill
@@ -72,6 +79,18 @@ def test_a_relative_location_means_where_it_was_opened(
         store.write_file("a", LARGE)
         assert store.read_file("a") == LARGE
         assert os.listdir() == []
+
+
+@pytest.mark.parametrize("relative", ["store", "../store", "."])
+def test_what_is_relative_to_a_directory_that_was_removed_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: str
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(NotFoundError, match="the current directory was removed"):
+        LocalCasStore(relative)
+    LocalCasStore(tmp_path / "store").close()
 
 
 def test_a_location_may_be_reached_by_a_symlink(location: Path, tmp_path: Path) -> None:

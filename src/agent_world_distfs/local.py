@@ -141,7 +141,8 @@ class LocalCasStore(CasStore):
         Raises:
             SnapshotNotFoundError: there is no such snapshot, or it was dropped meanwhile.
             NotFoundError: the parent directory of ``target`` does not exist.
-            InvalidInputError: ``target`` is not empty, not a directory, this store, lies in it or holds it.
+            InvalidInputError: ``target`` is not empty, not a directory, the current one, this store, lies in
+                it or holds it.
             BlobMissingError, BlobHashMismatchError: bytes that the snapshot names are gone, or corrupt.
             StorageError: the disk of the target failed.
         """

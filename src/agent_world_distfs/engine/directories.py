@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from agent_world_distfs.errors import InvalidInputError, NotFoundError
 from agent_world_distfs.flushing import flush
-from agent_world_distfs.os_failures import translate_reading
+from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.paths import normalize_path
 
 Segments = tuple[bytes, ...]
@@ -31,11 +31,16 @@ def as_host_path(path: str | os.PathLike[str]) -> str:
     Raises:
         TypeError: not a path.
         InvalidInputError: empty, with a NUL, or with what no name of this host can hold.
+        NotFoundError: relative to a current directory that was removed.
     """
     text = os.fsdecode(path)
     if not text or "\0" in text or not _is_encodable(text):
         raise InvalidInputError(f"not a path of this host: {text!r}")
-    return os.path.abspath(_without_ascents(text))
+    with translated(text, translate_reading):
+        try:
+            return os.path.abspath(_without_ascents(text))
+        except FileNotFoundError:
+            raise NotFoundError(text, "the current directory was removed") from None
 
 
 def _without_ascents(text: str) -> str:

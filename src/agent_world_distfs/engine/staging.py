@@ -45,8 +45,8 @@ def open_place(target: str | os.PathLike[str], store_location: str, *, replace: 
 
     Raises:
         NotFoundError: there is no directory that it could be in.
-        InvalidInputError: it is not empty and not to be replaced; it is a file or a symlink; it holds
-            the store or lies in it.
+        InvalidInputError: it is not empty and not to be replaced; it is a file, a symlink or the current
+            directory; it holds the store or lies in it.
     """
     path = as_host_path(target)
     path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
@@ -71,6 +71,8 @@ def _require_free(place: Place) -> None:
     if not stat.S_ISDIR(status.st_mode):
         what = "a symlink: name what it points to" if stat.S_ISLNK(status.st_mode) else "not a directory"
         raise InvalidInputError(f"{place.path} is {what}")
+    if os.path.samestat(status, os.stat(os.curdir)):  # which another one takes the place of
+        raise InvalidInputError(f"{place.path} is the current directory: go to another one")
     with opened_below(place.parent, (place.name,)) as directory, os.scandir(directory) as entries:
         if next(entries, None) is not None and not place.may_replace:
             raise _not_empty(place)

@@ -64,8 +64,9 @@ class TreeMethods(StoreBase):
         Raises:
             PathNotFoundError: there is nothing below ``prefix``.
             NotFoundError: the parent directory of ``target`` does not exist.
-            InvalidInputError: ``target`` is not empty, is a file or a symlink, or holds this store or lies in
-                it; or paths cannot coexist in one directory (``a`` beside ``a/b``); they are listed.
+            InvalidInputError: ``target`` is not empty, is a file, a symlink or the current directory, or
+                holds this store or lies in it; or paths cannot coexist in one directory (``a`` beside
+                ``a/b``); they are listed.
             BlobMissingError, BlobHashMismatchError: the bytes of a file are gone or corrupt.
             UnavailableError: a read-only store, and a file was overwritten and collected meanwhile.
             StorageError: the target's disk failed. Whatever the error, the target stays as it was.
