@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -295,7 +296,7 @@ def test_an_opening_that_is_refused_leaks_nothing(location: Path) -> None:
 
 
 def test_no_room_for_what_sqlite_shares_is_a_full_disk() -> None:
-    error = apsw.IOError("disk I/O error")
+    error: Any = apsw.IOError("disk I/O error")
     error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
     assert repr(translate(error, "/world/catalog.db", 1)) == repr(
         StorageFullError("/world/catalog.db", "database or disk is full")

@@ -71,11 +71,18 @@ def _require_free(place: Place) -> None:
     if not stat.S_ISDIR(status.st_mode):
         what = "a symlink: name what it points to" if stat.S_ISLNK(status.st_mode) else "not a directory"
         raise InvalidInputError(f"{place.path} is {what}")
-    if os.path.samestat(status, os.stat(os.curdir)):  # which another one takes the place of
+    if _is_current(status):  # and another one would take its place
         raise InvalidInputError(f"{place.path} is the current directory: go to another one")
     with opened_below(place.parent, (place.name,)) as directory, os.scandir(directory) as entries:
         if next(entries, None) is not None and not place.may_replace:
             raise _not_empty(place)
+
+
+def _is_current(status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(status, os.stat(os.curdir))
+    except OSError:  # it may not be looked at by this user
+        return False
 
 
 def _not_empty(place: Place) -> InvalidInputError:
