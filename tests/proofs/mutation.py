@@ -41,7 +41,13 @@ TESTS: dict[str, tuple[str, ...]] = {
     "engine/replacing.py": ("test_exchange", *_LOGGING),
     "catalog/commits.py": (*_COMMITTING, "test_documentation"),
     "catalog/writer.py": (*_COMMITTING, "test_collection", "test_audit", "test_audit_damage", *_LOGGING),
-    "catalog/wal_side.py": ("test_gate", "test_settling", "test_wal_in_doubt", "test_wal_length"),
+    "catalog/wal_side.py": (
+        "test_gate",
+        "test_settling",
+        "test_wal_in_doubt",
+        "test_wal_chain",
+        "test_wal_length",
+    ),
     "catalog/write_side.py": (
         "test_gate",
         "test_gate_in_time",
