@@ -118,7 +118,8 @@ class LocalCasStore(CasStore):
             IncompatibleStoreError: the target is neither empty nor a backup of this store, or has been
                 changed.
             InvalidInputError: it is this store, lies in it or holds it.
-            CatalogError: the catalog here is damaged; the target stays as it is.
+            CatalogError: the catalog here is damaged, or that of the target, which ``location`` then names;
+                the target stays as it is.
             UnavailableError: somebody has the target open; or this store is read-only, and files were
                 overwritten and collected meanwhile.
             StorageFullError: no room there; the next call uses what was copied.

@@ -227,6 +227,17 @@ def test_adopt_reports_damage_and_exits_with_5(distfs: Distfs) -> None:
     assert "Left out for that: " in text
 
 
+def test_damage_of_an_original_names_it_and_gives_no_advice_that_only_helps_stores(distfs: Distfs) -> None:
+    index = distfs.file("original/files_index.json", b'{"version": 1, "files": {"a": 3}}')
+    assert distfs.error("adopt", index.parent, code=5)["location"] == str(index.parent)
+    [told] = distfs("adopt", index.parent, code=5).stderr.splitlines()
+    assert told.startswith(f"distfs: {index.parent}: ")
+    distfs("init")
+    (distfs.location / "catalog.db").write_bytes(b"")
+    error = distfs("adopt", ORIGINAL, code=5).stderr
+    assert "'distfs repair --from SOURCE' repairs it." in error, "the damage is that of the store here"
+
+
 def test_adopt_into_an_index_that_has_files_is_refused(distfs: Distfs) -> None:
     distfs.write("mine", b"mine")
     distfs("adopt", ORIGINAL, code=2)

@@ -126,6 +126,25 @@ def test_backup_and_restore(distfs: Distfs) -> None:
     distfs("restore", distfs.place / "nothing", distfs.place / "other", code=3)
 
 
+def test_damage_of_a_backup_is_told_as_its_damage(distfs: Distfs) -> None:
+    distfs.write("a", BIG)
+    backup = distfs.place / "backup"
+    distfs("backup", backup)
+    with (backup / "catalog.db").open("r+b") as catalog:
+        catalog.write(bytes(4096))
+    for words in (("backup", backup), ("restore", backup, distfs.place / "target")):
+        assert distfs.error(*words, code=5)["location"] == str(backup)
+        assert f"'distfs repair --store {backup}' repairs it." in distfs(*words, code=5).stderr
+
+
+def test_damage_of_the_store_itself_is_not_told_as_that_of_its_backup(distfs: Distfs) -> None:
+    distfs.write("other", b"1")
+    distfs("backup", distfs.place / "backup")
+    catalog = distfs.location / "catalog.db"
+    catalog.write_bytes(catalog.read_bytes().replace(b"other", b"otter"))
+    assert "'distfs repair --from SOURCE'" in distfs("backup", distfs.place / "backup", code=5).stderr
+
+
 def test_du_tells_of_a_prefix(distfs: Distfs) -> None:
     distfs.write("a/1", b"1")
     distfs.write("b/1", b"22")

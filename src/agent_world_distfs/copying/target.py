@@ -15,6 +15,7 @@ from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.handles import held_alone
+from agent_world_distfs.engine.other_stores import damage_at
 from agent_world_distfs.errors import IncompatibleStoreError
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush, flush_directory, flush_file, flush_name
@@ -74,8 +75,7 @@ class Target:
             flush_directory(os.path.join(self._location, "locks"))
             flush_directory(self._location)
         if os.path.exists(self._catalog):
-            there = self.open_catalog(self._catalog)
-            with contextlib.closing(there):
+            with damage_at(self._location), contextlib.closing(self.open_catalog(self._catalog)) as there:
                 state = there.read(state_of)
             made_by = self._states.get(state)
             if made_by is None:

@@ -28,12 +28,22 @@ def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
 
 
 @contextmanager
+def damage_at(location: str) -> Iterator[None]:
+    """While only the store in another directory is opened or read: the same as ``damage_of``."""
+    try:
+        yield
+    except (CorruptError, BlobNotFoundError) as error:
+        _name(error, location)
+        raise
+
+
+@contextmanager
 def damage_of(source: object) -> Iterator[None]:
     """While only another store is read: what is found damaged or missing names it, for its repair."""
     try:
         yield
     except (CorruptError, BlobNotFoundError) as error:
-        _name(error, source)
+        _name(error, getattr(source, "location", None))
         raise
 
 
@@ -43,11 +53,10 @@ def damage_of_bytes(source: object) -> Iterator[None]:
     try:
         yield
     except (BlobNotFoundError, BlobMissingError, BlobHashMismatchError, ManifestError) as error:
-        _name(error, source)
+        _name(error, getattr(source, "location", None))
         raise
 
 
-def _name(error: CorruptError | BlobNotFoundError, source: object) -> None:
-    location = getattr(source, "location", None)
-    if isinstance(location, str):
+def _name(error: CorruptError | BlobNotFoundError, location: object) -> None:
+    if error.location is None and isinstance(location, str):  # else it is known more exactly
         error.location = location

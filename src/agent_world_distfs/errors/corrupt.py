@@ -8,7 +8,8 @@ from agent_world_distfs.errors.base import WorldError
 class CorruptError(WorldError):
     """What is stored is not what was stored: distrust this copy, repair it.
 
-    ``location``: of the other store whose damage it is, as a pull finds it; None: of the store itself.
+    ``location``: of the other store whose damage it is: the source of a pull, a backup, an original; None: of
+    the store itself.
     """
 
     location: str | None = None

@@ -8,6 +8,7 @@ import os
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.copying import RESTORING, copy_store, finish_restore
 from agent_world_distfs.engine.directories import as_host_path, require_apart
+from agent_world_distfs.engine.other_stores import damage_at
 from agent_world_distfs.errors import CatalogError
 from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.records import BackupReport, Progress
@@ -25,17 +26,18 @@ def restore_backup(
         NotFoundError: there is no backup.
         IncompatibleStoreError: the target is neither empty nor the beginning of this.
         InvalidInputError: one of the two lies in the other.
-        CatalogError: the catalog of the backup is damaged; ``repair_store`` may help.
+        CatalogError: the catalog of the backup, which ``location`` names, is damaged; ``repair_store`` may
+            help.
     """
-    place = as_host_path(target)
-    with LocalCasStore(backup, create=False, read_only=True) as store:
+    place, source = as_host_path(target), as_host_path(backup)
+    with damage_at(source), LocalCasStore(source, create=False, read_only=True) as store:
         require_apart(place, store.location)
         catalog, blobs = catalog_of(store), DirectoryBlobs(store.location, read_only=True)
         report = copy_store(catalog, blobs, place, mark=RESTORING, verify=True, progress=progress)
-    with LocalCasStore(place, create=False, read_only=True) as store:
+    with damage_at(place), LocalCasStore(place, create=False, read_only=True) as store:
         found = store.audit_file_index(verify=True)
-    if found.index_damage:
-        raise CatalogError(found.index_damage[0])
+        if found.index_damage:
+            raise CatalogError(found.index_damage[0])
     finish_restore(place)
     corrupt = {*report.corrupt_blob_hashes, *found.corrupt_blob_hashes}
     return dataclasses.replace(report, corrupt_blob_hashes=tuple(sorted(corrupt)))

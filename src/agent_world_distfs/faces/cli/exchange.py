@@ -9,7 +9,6 @@ import click
 
 from agent_world_distfs import (
     AdoptReport,
-    CorruptError,
     FileIndexManifestRef,
     HashAlgorithm,
     LocalCasStore,
@@ -18,6 +17,7 @@ from agent_world_distfs import (
     open_store,
 )
 from agent_world_distfs.engine.directories import require_other
+from agent_world_distfs.engine.other_stores import damage_at
 from agent_world_distfs.faces.cli import output
 from agent_world_distfs.faces.cli.failures import ExitCode
 from agent_world_distfs.faces.cli.invocation import Invocation, pass_invocation
@@ -93,11 +93,8 @@ def pull(invocation: Invocation, *, source: str, ref: FileIndexManifestRef | Non
 
 
 def _open_source(source: str, *, read_only: bool) -> LocalCasStore:
-    try:
+    with damage_at(source):  # or it would be looked for in the store that pulls
         return open_store(source, create=False, read_only=read_only)
-    except CorruptError as error:
-        error.location = source  # or it would be looked for in the store that pulls
-        raise
 
 
 def _changes(report: ManifestImportReport, *, dry_run: bool = False) -> Iterator[str]:

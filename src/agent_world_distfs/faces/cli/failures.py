@@ -137,17 +137,23 @@ def _for_people(error: BaseException) -> str:
         lines.insert(0, error.ctx.get_usage())
         lines.append(f"Try '{error.ctx.command_path} --help'.")
     if isinstance(error, BlobMissingError | BlobHashMismatchError | CatalogError):
-        lines.append(_how_to_repair(error))
+        lines.extend(_how_to_repair(error))
     if exit_code(error) is ExitCode.OTHER and not os.environ.get("DISTFS_DEBUG"):
         lines.append("This should not happen; DISTFS_DEBUG=1 shows where it did.")
     return "\n".join(lines)
 
 
-def _how_to_repair(error: CorruptError) -> str:
+def _how_to_repair(error: CorruptError) -> Iterator[str]:
     if error.location is None:
-        return "'distfs audit --verify' lists all damage, 'distfs repair --from SOURCE' repairs it."
-    store = printable(f"--store {shlex.quote(error.location)}")
-    return f"'distfs audit --verify {store}' lists all damage there, 'distfs repair {store}' repairs it."
+        yield "'distfs audit --verify' lists all damage, 'distfs repair --from SOURCE' repairs it."
+    elif _is_repairable(error.location):
+        store = printable(f"--store {shlex.quote(error.location)}")
+        yield f"'distfs audit --verify {store}' lists all damage there, 'distfs repair {store}' repairs it."
+
+
+def _is_repairable(location: str) -> bool:
+    """Whether it is a store of ours: a store of the original has neither of the two."""
+    return any(os.path.lexists(os.path.join(location, name)) for name in ("catalog.db", "locks"))
 
 
 def _is_from_the_system(error: BaseException) -> TypeGuard[OSError]:

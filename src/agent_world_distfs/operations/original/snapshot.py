@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from agent_world_distfs.engine.other_stores import damage_at
 from agent_world_distfs.errors import CatalogError, CorruptError, IncompatibleStoreError
 from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.operations.original.directory import open_regular, opened_blobs
@@ -53,16 +54,16 @@ def read_snapshot(directory: str | os.PathLike[str]) -> OriginalSnapshot:
         CatalogError: its index or its pins are not what they should be.
     """
     location = os.fspath(directory)
-    with translated(location, translate_reading):
+    with damage_at(os.fsdecode(location)), translated(location, translate_reading):
         try:
             index = _read_object(location, INDEX_NAME)
             pins = _read_object(location, PINS_NAME)
         except NotADirectoryError as error:
             raise IncompatibleStoreError(location, "not a directory") from error
         blobs = _list_blobs(location)
-    if index is None and pins is None and not blobs:
-        raise IncompatibleStoreError(location, "no store of the original: no index, no pins and no blobs")
-    return OriginalSnapshot(_parse_files(index, location), _parse_pins(pins), blobs)
+        if index is None and pins is None and not blobs:
+            raise IncompatibleStoreError(location, "no store of the original: no index, no pins and no blobs")
+        return OriginalSnapshot(_parse_files(index, location), _parse_pins(pins), blobs)
 
 
 def _list_blobs(location: str) -> dict[str, BlobFingerprint]:
