@@ -7,6 +7,10 @@ its running transactions and closes its connections; the child closes the lock d
 inherited; both sides reopen on first use. That closing is in ``lock_descriptors``, between the hooks
 that are here: its "before" comes last, its "after" first.
 
+A store that is being opened or made has a connection before it is known here. Its thread may even be inside
+of SQLite, with a mutex that nobody in the child would ever let go. So no thread forks while another one does
+that: see ``no_fork_meanwhile``.
+
 An interrupt inside of a hook is printed and dropped by the interpreter, and the fork goes on. What one of
 them left undone the next makes good: a store that was not prepared refuses work in the child, and none stays
 held in the parent.
@@ -19,6 +23,7 @@ import itertools
 import os
 import threading
 import weakref
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import agent_world_distfs.lock_descriptors  # noqa: F401  # its hooks are registered before those below
@@ -47,7 +52,10 @@ class ForkAware(Protocol):
 _aware: weakref.WeakValueDictionary[int, ForkAware] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
 _forking = threading.RLock()
-"""One fork at a time: another thread's would release what this one still holds, and forget its own."""
+"""One fork at a time: another thread's would release what this one still holds, and forget its own.
+
+And none while another thread makes a connection that no fork knows of yet.
+"""
 
 
 class _Prepared(threading.local):
@@ -55,6 +63,7 @@ class _Prepared(threading.local):
 
     def __init__(self) -> None:
         self.things: list[ForkAware] = []
+        self.takes = 0  # of ``_forking``, by forks: a block of ``no_fork_meanwhile`` around them has its own
 
 
 _prepared = _Prepared()
@@ -65,7 +74,18 @@ def watch_forks(thing: ForkAware) -> None:
     _aware[next(_numbers)] = thing
 
 
+def no_fork_meanwhile() -> AbstractContextManager[bool]:
+    """Within it no other thread forks: it waits. For what is short, and waits for no thread of this process.
+
+    This is the lock itself, whose ends are calls into C: an interrupt cannot leave it taken. What is made
+    within it is closed, or given to ``watch_forks``, before its end. Then a fork finds no connection that it
+    does not know. Only a signal handler inside of it may open a store, or fork: its own thread does not wait.
+    """
+    return _forking
+
+
 def _before() -> None:
+    _prepared.takes += 1  # first: an interrupt before the next line costs nothing
     _forking.acquire()
     for reference in _aware.valuerefs():  # a copy: other threads make and forget stores meanwhile
         thing = reference()
@@ -80,17 +100,19 @@ def _after_in_parent() -> None:
         with contextlib.suppress(Exception):  # or the rest would be held forever
             _prepared.things[-1].after_fork_in_parent()
         _prepared.things.pop()
-    with contextlib.suppress(RuntimeError):  # until it is not this thread's
-        while True:
+    while _prepared.takes:
+        with contextlib.suppress(RuntimeError):  # not taken, or already let go: an interrupt came in between
             _forking.release()
+        _prepared.takes -= 1
 
 
 def _after_in_child() -> None:
     global _forking  # noqa: PLW0603  # the threads that waited for it are not here
+    _forking = threading.RLock()
+    _prepared.takes = 0
     while _prepared.things:
         with contextlib.suppress(Exception):  # it refuses work
             _prepared.things.pop(0).after_fork_in_child()
-    _forking = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

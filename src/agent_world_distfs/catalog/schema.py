@@ -37,6 +37,7 @@ from agent_world_distfs.catalog.connections import create_database
 from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
 from agent_world_distfs.flushing import flush_file
+from agent_world_distfs.process_forks import no_fork_meanwhile
 from agent_world_distfs.records import HashAlgorithm
 
 APPLICATION_ID = 0x64697374  # "dist"
@@ -134,9 +135,13 @@ def create_catalog(path: str, algorithm: HashAlgorithm) -> None:
 
 
 def write_catalog(path: str, fill: Callable[[apsw.Connection], None]) -> None:
-    """The same with the rows that ``fill`` inserts, in one transaction."""
+    """The same with the rows that ``fill`` inserts, in one transaction.
+
+    Its connection is in no pool that would close it before a fork. So it is made and closed between forks.
+    """
     try:
-        _create_tables(path, fill)
+        with no_fork_meanwhile():
+            _create_tables(path, fill)
     except apsw.Error as error:
         raise translate(error, path, 0) from error
     flush_file(path)  # nobody has it open yet: closing drops no lock

@@ -14,7 +14,7 @@ from agent_world_distfs.catalog.commit_queue import Queue
 from agent_world_distfs.catalog.group_commit import GroupCommit
 from agent_world_distfs.catalog.turns import Turns
 from agent_world_distfs.errors import StorageError, UnavailableError, WorldError
-from agent_world_distfs.process_forks import watch_forks
+from agent_world_distfs.process_forks import no_fork_meanwhile, watch_forks
 from agent_world_distfs.protocols import Turn
 
 _FORK_WAIT_S = 10.0
@@ -40,20 +40,21 @@ class SqliteCatalog(GroupCommit):
         read_only: bool = False,
         immutable: bool = False,
     ) -> None:
-        super().__init__(
-            path,
-            locks,
-            is_flushed=is_flushed,
-            timeout_s=timeout_s,
-            read_only=read_only,
-            immutable=immutable,
-        )
         self._turns = Turns(locks)
         self.handle: Closeable | None = None
         """What tells others that the store is open, until no connection to it is left."""
         self._is_given_back = False
         self._is_fork_prepared = False
-        watch_forks(self)
+        with no_fork_meanwhile():  # the first connection is made here, and must be closed before any fork
+            super().__init__(
+                path,
+                locks,
+                is_flushed=is_flushed,
+                timeout_s=timeout_s,
+                read_only=read_only,
+                immutable=immutable,
+            )
+            watch_forks(self)
 
     def turn(self, name: str, *, insists: bool) -> Turn:
         """See ``Catalog.turn``."""
