@@ -28,7 +28,11 @@ class LeaseExpiredError(UnavailableError):
 
 
 class ForkedStoreError(UnavailableError):
-    """This store object went through a fork that it could not prepare for; reopen the store."""
+    """This process was forked while a store was in use, and cannot use it; start a new process.
+
+    Where the fork could not be prepared for, no store can be opened here as long as a connection of the
+    parent is open: SQLite would take its locks for this process's own.
+    """
 
     def __str__(self) -> str:
-        return "this store was open during a fork that it could not prepare for: reopen it"
+        return "it was in use during a fork that could not be prepared for: start a new process to use it"
