@@ -118,8 +118,11 @@ def _locked(location: str, timeout_s: float) -> Iterator[None]:
         lock.acquire(time.monotonic() + timeout_s, timeout_s)
         yield
     finally:
-        lock.release()
-        lock.close()
+        try:
+            lock.release()
+            lock.close()
+        finally:
+            lock.close()  # again: an exception that is kept, say an interrupt's, keeps the object
 
 
 def _create(location: str, algorithm: HashAlgorithm) -> None:

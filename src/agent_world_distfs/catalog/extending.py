@@ -66,7 +66,10 @@ class Extending:
         try:
             yield lock
         finally:
-            lock.release()
-            lock.close()
-            if is_first:
-                self._here.lock = None
+            try:
+                lock.release()
+                lock.close()
+            finally:
+                lock.close()  # again: an exception that is kept, say an interrupt's, keeps the object
+                if is_first:
+                    self._here.lock = None
