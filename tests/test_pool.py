@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -80,26 +81,12 @@ class Reader:
             assert self.go_on.wait(PATIENCE_S)
 
 
-class MayLend(threading.Event):
-    """Tells that a reader waits for a fork."""
-
-    def __init__(self, reader: Reader) -> None:
-        super().__init__()
-        self.set()
-        self._reader = reader
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._reader.is_there.set()
-        return super().wait(PATIENCE_S)
-
-
 class Schedule:
     """A hold for a fork; at one of its bytecodes a reader comes, which goes on when the hold waits."""
 
     def __init__(self, catalog: str, workers: ThreadPoolExecutor, point: str, *, is_one_out: bool) -> None:
         self.pool = ReaderPool(catalog, read_only=False, immutable=False)
         self.reader = Reader(self.pool, point)
-        self.pool._may_lend = MayLend(self.reader)
         self._workers = workers
         self._reading: list[Future[None]] = []
         self._out: list[Loan] = [self.pool.take()]
@@ -118,6 +105,10 @@ class Schedule:
         assert self.reader.is_there.wait(PATIENCE_S)
 
     def sleep(self, _: float) -> None:
+        if threading.current_thread() is not threading.main_thread():  # the reader waits for the fork
+            self.reader.is_there.set()
+            time.sleep(0.0001)
+            return
         self.reader.go_on.set()
         self._give_back()
         time.sleep(0.0001)
@@ -172,3 +163,31 @@ def test_a_connection_that_is_not_given_back_is_no_fork_prepared_for(catalog: st
     assert pool.take() is loan
     del loan  # lost by an interrupt, say
     assert pool.hold_for_fork(0.01)
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def interrupt() -> None:
+    raise Interrupted
+
+
+def test_an_interrupt_at_any_bytecode_of_a_hold_keeps_no_reader_out(catalog: str) -> None:
+    pool = ReaderPool(catalog, read_only=False, immutable=False)
+
+    def go_on() -> None:
+        pool.let_go_after_fork()
+        pool.give_back(pool.take())
+
+    for number in count(1):
+        at = At(number, interrupt)
+        with contextlib.suppress(Interrupted), stepping(at, module, threading):
+            pool.hold_for_fork(PATIENCE_S)
+        thread = threading.Thread(target=go_on, daemon=True)
+        thread.start()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive(), f"a reader waits for ever: interrupted at bytecode {number}"
+        if not at.is_done:
+            assert number > 20
+            return

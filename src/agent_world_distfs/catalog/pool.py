@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -70,8 +69,7 @@ class ReaderPool:
         self._numbers = itertools.count()
         self._idle: list[Loan] = []
         self._is_closed = False
-        self._may_lend = threading.Event()
-        self._may_lend.set()
+        self._may_lend = True  # not an Event: an interrupt inside of one can leave its lock taken
         self._pid = os.getpid()
 
     def take(self) -> Loan:
@@ -84,10 +82,11 @@ class ReaderPool:
             except IndexError:
                 loan = Loan()
                 self._all[next(self._numbers)] = loan
-            if self._may_lend.is_set():
+            if self._may_lend:
                 break
             self._idle.append(loan)
-            self._may_lend.wait()
+            while not self._may_lend:
+                time.sleep(_POLL_S)
         if not loan.is_open:
             self._open(loan)
         return loan
@@ -122,7 +121,7 @@ class ReaderPool:
     def hold_for_fork(self, timeout_s: float) -> bool:
         """Hand out no more, wait for those that are out, close all; False if that took too long."""
         deadline = time.monotonic() + timeout_s
-        self._may_lend.clear()
+        self._may_lend = False
         kept: list[Loan] = []
         try:
             while not self._has_kept_all(kept):
@@ -145,15 +144,14 @@ class ReaderPool:
     def let_go_after_fork(self) -> None:
         """Hand out again, in the process that forked."""
         self._is_doubtful = True
-        self._may_lend.set()
+        self._may_lend = True
 
     def start_anew_in_child(self) -> None:
         """Hand out again, in a child before which all connections were closed."""
         self._all = weakref.WeakValueDictionary()
         self._idle = []
         self._is_doubtful = True
-        self._may_lend = threading.Event()
-        self._may_lend.set()
+        self._may_lend = True
         self._pid = os.getpid()
 
     def close(self, *, may_checkpoint: bool) -> None:

@@ -177,7 +177,7 @@ def fork_with_connections() -> None:
 
     def before_fork(self: SqliteCatalog) -> None:
         self._is_fork_prepared = self._gate.hold(10)
-        self._readers._may_lend.clear()
+        self._readers._may_lend = False
 
     replace(SqliteCatalog, "before_fork", before_fork)
 
@@ -186,7 +186,7 @@ def count_the_idle_at_a_fork() -> None:
     """Connections are closed once as many are idle as there are; a reader may take one just then."""
 
     def hold_for_fork(self: ReaderPool, timeout_s: float) -> bool:
-        self._may_lend.clear()
+        self._may_lend = False
         while len(self._all) > len(self._idle):
             time.sleep(0.0005)
         self._close_idle()
