@@ -102,7 +102,7 @@ class Sessions:
         lock = self._take_lock(name)
         if lock is not None:
             lock.close()
-        return lock is None and os.path.exists(self._lock_path(name))
+        return lock is None and self._has_lock_file(name)
 
     def living(self, names: Iterable[str]) -> frozenset[str]:
         """Those that live."""
@@ -124,11 +124,19 @@ class Sessions:
         """Remove what dead sessions left."""
         for name in self.names() - {self._name}:
             lock = self._take_lock(name)
-            if lock is None and os.path.exists(self._lock_path(name)):
+            if lock is None and self._has_lock_file(name):
                 continue  # alive
             self._remove(name)
             if lock is not None:
                 lock.close()
+
+    def _has_lock_file(self, name: str) -> bool:
+        """Whether it has its name. Where that cannot be known, this raises: the session may be alive."""
+        try:
+            os.lstat(self._lock_path(name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _take_lock(self, name: str) -> LockDescriptor | None:
         try:
@@ -174,15 +182,19 @@ class Sessions:
 
     def before_fork(self) -> None:
         """See ``process_forks``."""
-        self._is_held_for_fork = self._beginning.acquire(timeout=_FORK_WAIT_S)
+        self._is_held_for_fork = True  # first: an interrupt may come before the lock could be noted
+        self._beginning.acquire(timeout=_FORK_WAIT_S)
 
     def after_fork_in_parent(self) -> None:
         """See ``process_forks``."""
         if self._is_held_for_fork:
-            self._beginning.release()
+            with contextlib.suppress(RuntimeError):  # not taken, or already let go: an interrupt came between
+                self._beginning.release()
+            self._is_held_for_fork = False
 
     def after_fork_in_child(self) -> None:
         """See ``process_forks``: leaves the parent's session to the parent."""
         self._beginning = threading.RLock()
+        self._is_held_for_fork = False
         self._pid = os.getpid()
         self._name, self._lock = "", LockDescriptor()
