@@ -235,6 +235,40 @@ def test_a_forked_child_claims_no_wait_of_its_parent(path: str, holder: LockFile
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def test_a_forked_child_gives_its_wait_to_no_thread_of_its_parent(path: str, start: Start) -> None:
+    # Not even where it has the pid of its parent, as in a pid namespace of its own.
+    parent = start(
+        """
+        from agent_world_distfs.catalog import lock_waits
+        from agent_world_distfs.catalog.lock_files import LockFile
+
+        def wait_for(holder):
+            threading.Timer(0.05, holder.close).start()
+            lock = LockFile(location)
+            lock.acquire(time.monotonic() + 2, 2)
+            lock.close()
+
+        def hold():
+            holder = LockFile(location)
+            assert holder.try_acquire()
+            return holder
+
+        wait_for(hold())
+        while not lock_waits._idle:
+            time.sleep(0.001)
+        own_pid = os.getpid()
+        os.getpid = lambda: own_pid
+        pid = os.fork()
+        if pid == 0:
+            wait_for(hold())
+            os._exit(0)
+        say(os.waitpid(pid, 0)[1])
+        """,
+        path,
+    )
+    assert parent.hear() == "0"
+
+
 def test_callers_that_give_up_and_claim_at_random_exclude_each_other(path: str) -> None:
     inside: list[int] = []
     got = count()

@@ -144,7 +144,7 @@ class Claim:
 
 
 _left: list[Waiter] = []
-"""Those that nobody claims. In a forked child those of the parent are here, closed, without their threads."""
+"""Those that nobody claims. A forked child forgets those of its parent: their threads are not there."""
 
 
 def _forget(waiter: Waiter) -> None:
@@ -201,7 +201,11 @@ class _Hand:
 
 
 _idle: list[_Hand] = []
-"""Those that have nothing to do. In a forked child those of the parent are here, without their threads."""
+"""Those that have nothing to do. A forked child forgets those of its parent: they are not there."""
+
+if hasattr(os, "register_at_fork"):  # a pid alone would not tell: in a new pid namespace it may be the same
+    os.register_at_fork(after_in_child=_left.clear)
+    os.register_at_fork(after_in_child=_idle.clear)
 
 
 def _idle_hand() -> _Hand:
