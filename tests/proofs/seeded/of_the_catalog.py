@@ -12,7 +12,7 @@ import apsw
 import seeded_races
 
 from agent_world_distfs import lock_descriptors
-from agent_world_distfs.catalog import lock_files, lookup, reader
+from agent_world_distfs.catalog import connections, lock_files, lookup, reader
 from agent_world_distfs.catalog.checksums import Checksums
 from agent_world_distfs.catalog.commit_queue import Group
 from agent_world_distfs.catalog.extending import Extending
@@ -173,13 +173,14 @@ def make_room_beside_a_checkpoint() -> None:
 
 
 def fork_with_connections() -> None:
-    """Connections stay open over a fork: the child goes on with those of its parent."""
+    """Connections stay open over a fork, which nobody notices: the child goes on with those of its parent."""
 
     def before_fork(self: SqliteCatalog) -> None:
         self._is_fork_prepared = self._gate.hold(10)
         self._readers._may_lend = False
 
     replace(SqliteCatalog, "before_fork", before_fork)
+    replace(connections, "_is_open", lambda _: False)
 
 
 def count_the_idle_at_a_fork() -> None:
