@@ -232,6 +232,28 @@ def test_pages_are_checked_in_each_round_of_portions(
     assert checks == 3  # of 21 blobs; and 21 is at the end of the third round
 
 
+def test_a_check_of_pages_that_is_interrupted_is_made_by_the_next_portion(
+    store: LocalCasStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+
+    def check_pages(_: SqliteReader) -> Iterator[str]:
+        nonlocal checks
+        checks += 1
+        if checks == 1:
+            raise KeyboardInterrupt
+        yield "SQLite: a page is damaged"
+
+    store.put_bytes(b"1")
+    store.put_bytes(b"2")
+    monkeypatch.setattr(SqliteReader, "check_pages", check_pages)
+    with pytest.raises(KeyboardInterrupt):
+        store.audit_file_index(verify=True, max_bytes=1)
+    report = store.audit_file_index(verify=True, max_bytes=1)
+    assert report.index_damage == ("SQLite: a page is damaged",)
+    assert checks == 2
+
+
 # --- how often, and when ------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ class _Findings:
     forgotten: set[str] = field(default_factory=set)
     """Named by the history, bytes not stored."""
     lost_in_snapshots: set[str] = field(default_factory=set)
+    page_damage: tuple[str, ...] = ()
     verified_bytes: int = 0
     is_verified: bool = False
     verified_since_ms: int | None = None
@@ -66,7 +67,6 @@ def _audit(
     catalog: Catalog, blobs: BlobFiles, budget: Budget | None, progress: Progress | None
 ) -> FileIndexAuditReport:
     rounds = Rounds() if budget is None or not budget.is_limited else read_rounds(catalog)
-    began_ms, is_first = rounds.began_ms, rounds.after == 0
     total_files, total_pins = catalog.read(lambda tx: (tx.count_files(), len(tx.list_pins())))
     found, gone = _Findings(), list[BlobBrief]()
     for shard in SHARDS:
@@ -75,10 +75,7 @@ def _audit(
         catalog.read(lambda tx: _confirm_missing(tx, gone, found))
     if budget is not None:
         _hash(catalog, blobs, budget, rounds, found, progress)
-    page_damage: tuple[str, ...] = ()
-    if budget is not None and (is_first or rounds.began_ms != began_ms):  # once a round: it reads everything
-        page_damage = catalog.read(lambda tx: tuple(tx.check_pages()))
-    unnamed, damage = _look_at_names(catalog, blobs, found, page_damage)
+    unnamed, damage = _look_at_names(catalog, blobs, found)
     bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots
     damaged_snapshots = () if damage else snapshots_naming(catalog, blobs, bad)
     return FileIndexAuditReport(
@@ -108,9 +105,7 @@ def _hashes(blobs: list[UnnamedBlob]) -> tuple[str, ...]:
 # --- what no path names -------------------------------------------------------------------------
 
 
-def _look_at_names(
-    catalog: Catalog, blobs: BlobFiles, found: _Findings, page_damage: tuple[str, ...]
-) -> tuple[Unnamed, tuple[str, ...]]:
+def _look_at_names(catalog: Catalog, blobs: BlobFiles, found: _Findings) -> tuple[Unnamed, tuple[str, ...]]:
     """What nothing names, and all damage of the catalog. With damage nothing can be told of names.
 
     The rows are all looked at once: by the search for orphans, if there are any.
@@ -122,8 +117,8 @@ def _look_at_names(
     except CatalogError as error:
         unnamed, doubt = _NOTHING, (error.reason,)
     row_damage = () if unnamed.is_proven else catalog.read(lambda tx: tuple(tx.find_damage())) or doubt
-    if row_damage or page_damage:
-        return _NOTHING, (*row_damage, *page_damage)
+    if row_damage or found.page_damage:
+        return _NOTHING, (*row_damage, *found.page_damage)
     found.lost_in_snapshots |= kept.lost_in_snapshots
     found.forgotten |= kept.forgotten
     found.corrupt |= kept.corrupt
@@ -200,7 +195,7 @@ def _hash(
     progress: Progress | None,
 ) -> None:
     hash_bytes = hash_function(catalog.hash_algorithm)
-    portion = Portion(catalog, budget, rounds)
+    portion, began_ms, is_first = Portion(catalog, budget, rounds), rounds.began_ms, rounds.after == 0
     done = 0
     for row in portion:
         is_whole = row.payload is None or hash_bytes(row.payload) == row.content_hash
@@ -210,8 +205,10 @@ def _hash(
         if progress is not None:
             progress(min(done, portion.total_bytes), portion.total_bytes)
     found.verified_bytes, found.is_verified = done, portion.is_all
+    if is_first or rounds.began_ms != began_ms:  # once a round, since it reads the whole catalog
+        found.page_damage = catalog.read(lambda tx: tuple(tx.check_pages()))
     if budget.is_limited:
-        write_rounds(catalog, rounds)
+        write_rounds(catalog, rounds)  # last: what an interrupt leaves out, the next portion does
         found.verified_since_ms = rounds.verified_since_ms
 
 
