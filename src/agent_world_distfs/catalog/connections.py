@@ -70,7 +70,7 @@ def create_database(path: str) -> apsw.Connection:
         ForkedStoreError: see above.
     """
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666))
-    return _connect(as_uri(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    return connect(as_uri(path), flags=apsw.SQLITE_OPEN_READWRITE)
 
 
 def open_connection(
@@ -87,7 +87,7 @@ def open_connection(
     """
     mode = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
     name = as_uri(path) + ("?immutable=1" if immutable else "")
-    connection = _connect(name, flags=mode)
+    connection = connect(name, flags=mode)
     try:
         connection.set_busy_timeout(BUSY_MS)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -109,7 +109,12 @@ def open_connection(
     return connection
 
 
-def _connect(name: str, *, flags: int) -> apsw.Connection:
+def connect(name: str, *, flags: int) -> apsw.Connection:
+    """A bare connection to a URI: all others are made of one.
+
+    Raises:
+        ForkedStoreError: see above.
+    """
     here = os.getpid(), len(_forks)  # first: a signal handler may fork in between
     for reference in _made.valuerefs():  # a copy: other threads make and forget some meanwhile
         maker, _ = reference.key

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 import apsw
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
-from agent_world_distfs.catalog.connections import as_uri
+from agent_world_distfs.catalog.connections import as_uri, connect
 from agent_world_distfs.catalog.failures import translate
 from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
@@ -84,9 +84,7 @@ def _with_wal(remains: Remains, own: str) -> str:
     _copy(remains.catalog, copy)
     _copy(remains.wal, copy + "-wal")
     try:
-        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
-        connection = apsw.Connection(as_uri(copy), flags=flags)
-        with contextlib.closing(connection):
+        with contextlib.closing(connect(as_uri(copy), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
             empty_wal(connection)
     except apsw.Error as error:
         failure = translate(error, copy, 0)
