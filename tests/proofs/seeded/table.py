@@ -212,6 +212,19 @@ SEEDED: dict[str, Seeded] = {
         _test("test_wal_in_doubt.py::test_settling_copies_again_what_was_copied_without_a_flush"),
         "CatalogError|malformed|contradicts|assert",
     ),
+    "what is lost of the log is copied": Seeded(
+        of_the_catalog.settle_what_is_lost,
+        _test("test_wal_chain.py::test_a_log_that_is_lost_as_a_whole_is_not_taken_for_the_one_before_it"),
+        "database disk image is malformed",
+    ),
+    "an index in any order is taken for sound": Seeded(
+        of_the_catalog.take_an_index_in_any_order,
+        _test(
+            "test_audit_damage.py::"
+            "test_what_a_scan_finds_and_a_search_does_not_is_damage[sqlite_autoindex_blobs_1]",
+        ),
+        "assert \\(\\)|index_damage",
+    ),
     "a rotten row is kept": Seeded(
         of_the_catalog.trust_a_rotten_row,
         _test("test_collection.py::test_a_rotten_inline_blob_is_refused_found_and_healed"),
