@@ -17,6 +17,7 @@ from agent_world_distfs import LocalCasStore, Retry, StoreBusyError, lock_descri
 from agent_world_distfs.catalog import lock_files, lock_waits
 from agent_world_distfs.catalog.lock_files import LockFile
 from children import PATIENCE_S, Start
+from holding import hold_lock
 from stepping import At, Near, stepping
 
 
@@ -76,17 +77,7 @@ def take(path: str) -> LockFile:
 
 def test_writers_that_give_up_leave_one_thread_and_one_descriptor(location: Path, start: Start) -> None:
     LocalCasStore(location).close()
-    holder = start(
-        """
-        store = LocalCasStore(location)
-        def hold(tx):
-            say("held")
-            hear()
-        store._catalog.write(hold)
-        """,
-        location,
-    )
-    assert holder.hear() == "held"
+    holder = hold_lock(start, location)
     before = waiting_threads()
     with LocalCasStore(location, lock_timeout_s=0.002) as store:
         with pytest.raises(StoreBusyError):

@@ -21,6 +21,7 @@ from agent_world_distfs import (
     UnavailableError,
     repair_store,
 )
+from meanwhile import OnlyRead
 
 CONTENTS = {
     "small": b"small",
@@ -187,22 +188,13 @@ def test_storing_the_same_bytes_heals_without_a_repair_too(filled: LocalCasStore
     assert_whole(filled)
 
 
-class Liar:
+class Liar(OnlyRead):
     """Has other bytes under every hash."""
 
     location = "liar"
 
     def get(self, content_hash: str) -> bytes:
         return b"a lie" * 5_000
-
-    def has(self, content_hash: str) -> bool:
-        return True
-
-    def put(self, content_hash: str, data: object) -> None:
-        raise AssertionError
-
-    def put_bytes(self, data: object) -> str:
-        raise AssertionError
 
 
 def test_a_source_that_lies_is_passed_over_and_named(filled: LocalCasStore, peer: LocalCasStore) -> None:

@@ -1,0 +1,65 @@
+"""Settings that are damaged: they are dropped and named, and everything else stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from agent_world_distfs import LocalCasStore, StoreSettings, repair_store
+from behind import edit, look
+
+
+@pytest.mark.parametrize(
+    "damage", ["value = '1'", "name = 'a'", "name = CAST(x'ff' AS TEXT)", "checksum = x''"]
+)
+def test_a_damaged_setting_costs_that_setting_and_no_history(location: Path, damage: str) -> None:
+    with LocalCasStore(location) as store:
+        store.set_setting("keep_history", True)
+        store.set_setting("history_max_bytes", 1 << 40)
+        store.set_setting("history_max_transactions", 90)
+        store.write_file("a", b"old")
+        seq = store.last_seq()
+        store.write_file("a", b"new")
+    edit(location, f"UPDATE settings SET {damage} WHERE name = 'history_max_bytes'")
+    tried = repair_store(location, dry_run=True)
+    report = repair_store(location)
+    assert report.is_whole()
+    assert report.salvaged_from is None
+    assert len(report.dropped_settings) == 1
+    assert (tried.dropped_settings, tried.is_whole()) == (report.dropped_settings, True)
+    with LocalCasStore(location) as store:
+        assert store.read_file_at("a", seq) == b"old"
+        assert store.settings() == StoreSettings(True, None, 90, None)
+        assert store.audit_file_index(verify=True).is_sound()
+    assert repair_store(location).dropped_settings == ()
+
+
+def test_where_an_audit_has_come_to_is_nothing_to_tell_of(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        store.put_bytes(b"one")
+        store.put_bytes(b"two")
+        store.audit_file_index(verify=True, max_bytes=1)
+    edit(location, "UPDATE settings SET value = '1' WHERE name = 'scrub'")
+    report = repair_store(location)
+    assert report.is_whole()
+    assert (report.salvaged_from, report.dropped_settings) == (None, ())
+    assert look(location, "SELECT name FROM settings") == []
+
+
+def test_with_other_damage_a_damaged_setting_stays_where_it_is_until_the_catalog_is_built_anew(
+    location: Path,
+) -> None:
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"x")
+        store.set_setting("history_max_bytes", 1 << 40)
+        store.set_setting("history_max_transactions", 90)
+    edit(location, "UPDATE settings SET value = '1' WHERE name = 'history_max_bytes'")
+    edit(location, "UPDATE files SET checksum = x'00' WHERE path = 'a'")
+    report = repair_store(location)
+    assert report.salvaged_from is not None
+    assert look(location, "SELECT name FROM settings") == [("history_max_transactions",)]
+    damaged = apsw.Connection(str(location / report.salvaged_from))
+    assert damaged.execute("SELECT count(*) FROM settings").fetchone() == (2,)
+    damaged.close()
