@@ -87,13 +87,3 @@ def make_original(root: Path, algorithm: HashAlgorithm = HashAlgorithm.BLAKE3) -
     }
     write_index(original, files, [pinned, large])
     return original
-
-
-def looks(root: Path) -> list[tuple[str, int, int, bytes | None]]:
-    """All that shows of a directory, times included."""
-    found = []
-    for path in [root, *sorted(root.rglob("*"))]:
-        status = path.lstat()
-        data = path.read_bytes() if path.is_file() else None
-        found.append((str(path), status.st_mtime_ns, status.st_ctime_ns, data))
-    return found

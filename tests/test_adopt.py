@@ -25,7 +25,8 @@ from agent_world_distfs import (
     adopt_original,
 )
 from agent_world_distfs.engine.leases import Lease
-from original_stores import LARGE, LOOSE, SMALL, Original, looks, make_original, name_of, pack, write_index
+from original_stores import LARGE, LOOSE, SMALL, Original, make_original, name_of, pack, write_index
+from trees import looks
 
 pytestmark = pytest.mark.usefixtures("no_descriptor_is_left_open")
 

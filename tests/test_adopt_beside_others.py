@@ -10,7 +10,8 @@ import pytest
 
 from agent_world_distfs import HashAlgorithm, LocalCasStore, UnavailableError, adopt_original
 from killing import killed_at_lines
-from original_stores import LARGE, LOOSE, SMALL, Original, looks, make_original, name_of, write_index
+from original_stores import LARGE, LOOSE, SMALL, Original, make_original, name_of, write_index
+from trees import looks
 
 pytestmark = pytest.mark.usefixtures("no_descriptor_is_left_open")
 

@@ -20,6 +20,7 @@ from agent_world_distfs.operations.original import (
 )
 from agent_world_distfs.records import FileMetadata, HashAlgorithm
 from original_stores import CONTENT, NAME, OTHER, Original, pack
+from trees import looks
 
 REFERENCE = Path(__file__).parent / "data" / "original-store" / "reference-store"
 
@@ -58,20 +59,12 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     root = shutil.copytree(REFERENCE, tmp_path / "copy")
     (root / "blobs" / f"{NAME}.blob").write_bytes(pack(CONTENT))
 
-    def look() -> list[tuple[str, int, int, int, bytes | None]]:
-        paths = [root, *sorted(root.rglob("*"))]
-        states = [(str(path), path.stat(), path.read_bytes() if path.is_file() else None) for path in paths]
-        return [
-            (name, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, data)
-            for name, status, data in states
-        ]
-
-    before = look()
+    before = looks(root)
     snapshot = read_snapshot(root)
     find_algorithm(root, snapshot)
     for name in snapshot.blobs:
         require_algorithm(root, name, HashAlgorithm.BLAKE3)
-    assert look() == before
+    assert looks(root) == before
     assert read_snapshot(root) == snapshot
 
 

@@ -33,6 +33,7 @@ from agent_world_distfs.faces.tour.facts import (
     Raced,
     Stored,
 )
+from trees import looks
 
 F = TypeVar("F")
 CONTROL = "\x1b[31mred\nline"
@@ -115,15 +116,6 @@ def empty_tour(tmp_path: Path) -> Tour:
     return Tour(directory, tmp_path / "workshop")
 
 
-def snapshot(directory: Path) -> dict[str, tuple[int, int, int]]:
-    """What a write to anything below would change."""
-    found = {}
-    for place in [directory, *directory.rglob("*")]:
-        status = place.lstat()
-        found[str(place)] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return found
-
-
 # --- a directory with a bit of everything --------------------------------------------------------
 
 
@@ -137,9 +129,9 @@ def test_every_promise_holds_and_every_step_is_taken(tour: Tour) -> None:
 
 
 def test_the_directory_is_only_read(tour: Tour) -> None:
-    before = snapshot(tour.directory)
+    before = looks(tour.directory)
     tour()
-    assert snapshot(tour.directory) == before
+    assert looks(tour.directory) == before
 
 
 def test_every_file_is_stored_and_the_rest_is_said(tour: Tour) -> None:

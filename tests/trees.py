@@ -47,6 +47,16 @@ def files_of(root: Path) -> dict[str, bytes]:
     return found
 
 
+def looks(root: Path) -> list[tuple[str, int, int, int, bytes | None]]:
+    """All that a change to a directory or a file would show in. The time of reading is left out: it moves."""
+    found = []
+    for path in [root, *sorted(root.rglob("*"))]:
+        status = path.lstat()
+        data = path.read_bytes() if path.is_file() else None
+        found.append((str(path), status.st_mode, status.st_mtime_ns, status.st_ctime_ns, data))
+    return found
+
+
 def write_all(store: LocalCasStore, contents: dict[str, bytes]) -> None:
     """Write these files, one by one."""
     for path, data in contents.items():
