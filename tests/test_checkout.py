@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,35 @@ def test_replacing_keeps_what_was_there(store: LocalCasStore, place: Path) -> No
     assert files_of(Path(report.previous)) == {"mine": b"mine"}
     assert files_of(place / "out") == CONTENTS
     assert sorted(os.listdir(place)) == sorted(["out", Path(report.previous).name])
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_private_directory_stays_private(store: LocalCasStore, place: Path, is_empty: bool) -> None:
+    write_all(store, CONTENTS)
+    (place / "out").mkdir(mode=0o700)
+    if not is_empty:
+        (place / "out" / "mine").write_bytes(b"mine")
+    store.checkout(place / "out", replace=True)
+    assert stat.S_IMODE((place / "out").stat().st_mode) == 0o700
+    assert files_of(place / "out") == CONTENTS
+
+
+def test_a_directory_that_may_not_be_written_gets_its_mode_at_the_end(
+    store: LocalCasStore, place: Path
+) -> None:
+    write_all(store, CONTENTS)
+    (place / "out").mkdir(mode=0o555)
+    store.checkout(place / "out")
+    assert stat.S_IMODE((place / "out").stat().st_mode) == 0o555
+    assert files_of(place / "out") == CONTENTS
+    (place / "out").chmod(0o755)
+
+
+def test_a_mount_point_is_refused_before_the_first_byte(store: LocalCasStore) -> None:
+    write_all(store, CONTENTS)
+    mounted = "/proc" if sys.platform == "linux" else "/dev"
+    with pytest.raises(InvalidInputError, match=f"{mounted} is a mount point"):
+        store.checkout(mounted, replace=True, progress=lambda *_: pytest.fail("a file was written"))
 
 
 @pytest.mark.parametrize("replace", [False, True])

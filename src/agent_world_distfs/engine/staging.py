@@ -45,8 +45,8 @@ def open_place(target: str | os.PathLike[str], store_location: str, *, replace: 
 
     Raises:
         NotFoundError: there is no directory that it could be in.
-        InvalidInputError: it is not empty and not to be replaced; it is a file, a symlink or the current
-            directory; it holds the store or lies in it.
+        InvalidInputError: it is not empty and not to be replaced; it is a file, a symlink, a mount point or
+            the current directory; it holds the store or lies in it.
     """
     path = as_host_path(target)
     path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
@@ -71,6 +71,8 @@ def _require_free(place: Place) -> None:
     if not stat.S_ISDIR(status.st_mode):
         what = "a symlink: name what it points to" if stat.S_ISLNK(status.st_mode) else "not a directory"
         raise InvalidInputError(f"{place.path} is {what}")
+    if os.path.ismount(place.path):  # which no other directory can be renamed to
+        raise InvalidInputError(f"{place.path} is a mount point: name a directory in it")
     if _is_current(status):  # and another one would take its place
         raise InvalidInputError(f"{place.path} is the current directory: go to another one")
     with opened_below(place.parent, (place.name,)) as directory, os.scandir(directory) as entries:
@@ -116,11 +118,14 @@ def _beside(place: Place, ending: bytes) -> bytes:
 def swap_in(place: Place, staging: bytes) -> str | None:
     """Make the staged tree the target, durably; returns where the old one is kept, if there was one.
 
+    Who may enter the old one may enter the new one, and nobody else.
+
     Raises:
         InvalidInputError: something is there by now that may not be replaced.
     """
     tree = os.path.join(staging, TREE)
     previous = None
+    _take_over_mode(place, tree)
     try:
         _rename(place, tree, place.name)
     except NotADirectoryError:
@@ -133,6 +138,13 @@ def swap_in(place: Place, staging: bytes) -> str | None:
         previous = _replace(place, tree)
     flush(place.parent)
     return previous
+
+
+def _take_over_mode(place: Place, tree: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        status = os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            os.chmod(tree, stat.S_IMODE(status.st_mode), dir_fd=place.parent)
 
 
 def _replace(place: Place, tree: bytes) -> str:
