@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from agent_world_distfs.catalog.checksums import sum_as_digest, sum_up
 from agent_world_distfs.catalog.commits import Commit
@@ -23,7 +24,8 @@ from agent_world_distfs.records import FileMetadata
 
 _ENTRY = """SELECT f.blob_id, f.updated_at_ms, f.checksum, b.content_hash, b.size_bytes %s
     FROM files f LEFT JOIN blobs b ON b.blob_id = f.blob_id WHERE f.generation = ? AND f.path = ?"""
-ENTRY = _ENTRY % ""
+_ENTRY_ALONE = _ENTRY % ""
+ENTRY_WITH_PATH = _ENTRY % ", f.path"
 _ENTRY_WITH_BYTES = _ENTRY % ", b.payload"
 
 # The bytes ff follow every path that begins with the prefix: they never stand in UTF-8.
@@ -34,7 +36,13 @@ _ENTRIES = """SELECT f.path, b.content_hash, b.size_bytes, f.updated_at_ms
 
 _BRIEF = "SELECT b.blob_id, b.content_hash, b.size_bytes, b.payload IS NOT NULL FROM blobs b"
 
-_BRIEF_BY_HASH = _BRIEF + " WHERE content_hash = ?"
+# The index gives the id, and the row says whose it is: in a query of one table both would be the index's.
+_BY_HASH = """SELECT b.blob_id, b.size_bytes, %s, b.content_hash
+    FROM blobs i LEFT JOIN blobs b ON b.blob_id = i.blob_id WHERE i.content_hash = ?"""
+_FULL_BY_HASH = _BY_HASH % "b.payload"
+_BRIEF_BY_HASH = _BY_HASH % "b.payload IS NOT NULL"
+
+_PIN = "SELECT blob_id, checksum FROM pins WHERE blob_id = ?"
 
 _INDEX_OF_HASHES = "SELECT content_hash, blob_id FROM blobs INDEXED BY sqlite_autoindex_blobs_1"
 
@@ -63,7 +71,7 @@ class SqliteReader(SnapshotReader):
         return None if row is None else check_found(self._checksums, path, row)
 
     def stat_file(self, path: str) -> FileMetadata | None:
-        row = self._row(ENTRY, self.generation, path)
+        row = self._row(_ENTRY_ALONE, self.generation, path)
         return None if row is None else check_entry(self._checksums, path, row)
 
     def iter_files(self, prefix: str = "", start_after: str = "", limit: int = -1) -> Iterator[FileMetadata]:
@@ -90,13 +98,20 @@ class SqliteReader(SnapshotReader):
     # --- blobs ---------------------------------------------------------------------------------
 
     def find_blob(self, content_hash: str) -> BlobRow | None:
-        sql = "SELECT blob_id, size_bytes, payload FROM blobs WHERE content_hash = ?"
-        row = self._row(sql, bytes.fromhex(content_hash))
+        row = self._row_by_hash(_FULL_BY_HASH, content_hash)
         return None if row is None else as_blob_row(row[0], content_hash, row[1], row[2])
 
     def find_brief(self, content_hash: str) -> BlobBrief | None:
-        row = self._row(_BRIEF_BY_HASH, bytes.fromhex(content_hash))
-        return None if row is None else _brief(row)
+        row = self._row_by_hash(_BRIEF_BY_HASH, content_hash)
+        return None if row is None else BlobBrief(row[0], content_hash, row[1], bool(row[2]))
+
+    def _row_by_hash(self, sql: str, content_hash: str) -> Any:
+        """A damaged index may lead to another blob, whose bytes would be taken for wrong ones, and healed."""
+        raw = bytes.fromhex(content_hash)
+        row = self._row(sql, raw)
+        if row is not None and row[-1] != raw:
+            raise CatalogError(f"the hash {content_hash} leads to the row of another blob")
+        return row
 
     def paths_naming(self, blob_ids: Collection[int]) -> dict[int, str]:
         sql = """SELECT blob_id, min(path) FROM files
@@ -145,8 +160,12 @@ class SqliteReader(SnapshotReader):
     # --- pins and leases -----------------------------------------------------------------------
 
     def is_pinned(self, content_hash: str) -> bool:
-        sql = "SELECT 1 FROM pins JOIN blobs USING (blob_id) WHERE content_hash = ?"
-        return self._row(sql, bytes.fromhex(content_hash)) is not None
+        return self._pin(content_hash) is not None
+
+    def _pin(self, content_hash: str) -> tuple[int, bytes] | None:
+        """The pin of a blob: the blob's id and the checksum."""
+        brief = self.find_brief(content_hash)
+        return None if brief is None else self._row(_PIN, brief.blob_id)
 
     def list_pins(self) -> list[BlobBrief]:
         sql = f"{_BRIEF} JOIN pins USING (blob_id) ORDER BY content_hash"

@@ -25,8 +25,15 @@ class SnapshotReader(LogReader):
         return [self._checked_snapshot(row) for row in self._execute(_ALL)]
 
     def find_snapshot(self, name: str) -> Snapshot | None:
-        row = self._row(_ONE, name)
+        row = self._snapshot_row(name)
         return None if row is None else self._checked_snapshot(row)
+
+    def _snapshot_row(self, name: str) -> tuple[Any, ...] | None:
+        """Where rows are out of order, a name may lead to that of another, which would be dropped for it."""
+        row: tuple[Any, ...] | None = self._row(_ONE, name)
+        if row is not None and row[0] != name:
+            raise CatalogError(f"the snapshots are out of order: {name!r} leads to another")
+        return row
 
     def _checked_snapshot(self, row: tuple[Any, ...]) -> Snapshot:
         snapshot = snapshot_of(row)
@@ -65,7 +72,7 @@ class SnapshotWriter(SnapshotReader):
         self.has_changed = True
 
     def remove_snapshot(self, name: str) -> bool:
-        row, state = self._row(_ONE, name), self._state
+        row, state = self._snapshot_row(name), self._state
         if row is None:
             return False
         self._cursor.execute("DELETE FROM snapshots WHERE name = ?", (name,))

@@ -12,7 +12,7 @@ from agent_world_distfs.catalog.change_format import Side
 from agent_world_distfs.catalog.change_log import LogWriter
 from agent_world_distfs.catalog.checksums import add_to_digest, sum_up, take_from_digest
 from agent_world_distfs.catalog.commits import INSERT_COMMIT, Commit
-from agent_world_distfs.catalog.reader import ENTRY, SqliteReader
+from agent_world_distfs.catalog.reader import ENTRY_WITH_PATH, SqliteReader
 from agent_world_distfs.catalog.snapshots import SnapshotWriter
 from agent_world_distfs.errors import CatalogError, LeaseExpiredError, StoreMovedError
 from agent_world_distfs.protocols import BlobBrief, BlobRow, IndexState
@@ -22,7 +22,6 @@ _SET_FILE = """INSERT INTO files VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SE
     blob_id = excluded.blob_id, updated_at_ms = excluded.updated_at_ms, checksum = excluded.checksum"""
 
 _ADD_BLOB = "INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (content_hash) DO NOTHING"
-_PIN = "SELECT blob_id, p.checksum FROM pins p JOIN blobs USING (blob_id) WHERE content_hash = ?"
 _RECORD = "INSERT OR IGNORE INTO leases SELECT lease, ? FROM recorders"
 
 
@@ -135,7 +134,7 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
     def set_file(self, path: str, blob: BlobRow | BlobBrief, now_ms: int) -> FileMetadata:
         self._record(blob.blob_id)
         state, raw = self._state, bytes.fromhex(blob.content_hash)
-        replaced = self._row(ENTRY, state.generation, path)
+        replaced = self._entry(path)
         updated_at_ms = now_ms if replaced is None else max(now_ms, replaced[1])
         checksum = self._checksums.file(path, raw, blob.size_bytes, updated_at_ms)
         self._cursor.execute(_SET_FILE, (state.generation, path, blob.blob_id, updated_at_ms, checksum))
@@ -150,7 +149,7 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
 
     def remove_file(self, path: str) -> bool:
         state = self._state
-        removed = self._row(ENTRY, state.generation, path)
+        removed = self._entry(path)
         if removed is None:
             return False
         self._log.add(path, _side_of(removed), None)
@@ -159,6 +158,13 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
         state.digest = take_from_digest(state.digest, removed[2])
         self.has_changed = True
         return True
+
+    def _entry(self, path: str) -> Any:
+        """Where entries are out of order, a path may lead to that of another, which would go in its place."""
+        row = self._row(ENTRY_WITH_PATH, self._state.generation, path)
+        if row is not None and row[-1] != path:
+            raise CatalogError(f"the entries are out of order: {path!r} leads to that of another path")
+        return row
 
     # --- pins and leases -----------------------------------------------------------------------
 
@@ -170,7 +176,7 @@ class SqliteWriter(LogWriter, SnapshotWriter, SqliteReader):
             state.pin_digest = add_to_digest(state.pin_digest, checksum)
 
     def remove_pin(self, content_hash: str) -> bool:
-        pin, state = self._row(_PIN, bytes.fromhex(content_hash)), self._state
+        pin, state = self._pin(content_hash), self._state
         if pin is None:
             return False
         self._changes("DELETE FROM pins WHERE blob_id = ?", pin[0])
