@@ -189,11 +189,20 @@ def test_a_row_that_only_its_hash_still_leads_to_is_damage(location: Path) -> No
         assert store.audit_file_index().index_damage == ("the index of hashes has entries of no blob",)
 
 
-@pytest.mark.parametrize("name", ["sqlite_autoindex_blobs_1", "large_blobs", "files"])
+SEARCHED = ["sqlite_autoindex_blobs_1", "large_blobs", "files", "pins", "snapshots", "settings", "commits"]
+
+
+@pytest.mark.parametrize("name", SEARCHED)
 def test_what_a_scan_finds_and_a_search_does_not_is_damage(location: Path, name: str) -> None:
     with LocalCasStore(location) as store:
         for number in range(3):
-            store.write_file(f"{number}", LARGE + b"%d" % number)
+            store.pin(store.write_file(f"{number}", LARGE + b"%d" % number).content_hash)
+        for setting in ("history_max_age_ms", "history_max_bytes"):
+            store.set_setting(setting, 1)
+        for snapshot in (
+            ("a", "b") if name == "snapshots" else ()
+        ):  # whose manifests have another hash each time
+            store.snapshot(snapshot)
         store.put_bytes(b"orphan")
     edit_root(location, name, exchange_two_cells)
     with LocalCasStore(location) as store:
@@ -202,6 +211,27 @@ def test_what_a_scan_finds_and_a_search_does_not_is_damage(location: Path, name:
             store.prune_orphan_blobs()
         with pytest.raises(CatalogError):
             store.backup(location.with_name("backup"))
+
+
+def test_transactions_out_of_order_are_damage_and_what_the_history_keeps_stays(location: Path) -> None:
+    """Whoever reads on behind the later one would miss the earlier one, and what was overwritten by it."""
+    with LocalCasStore(location) as store:
+        store.write_file("a", b"kept")
+        store.set_setting("keep_history", True)
+        for number in range(3):
+            store.write_file("a", b"%d" % number)
+        store.put_bytes(b"orphan")
+
+    def exchange_third_and_fourth(page: bytearray) -> None:
+        page[14:16], page[16:18] = page[16:18], page[14:16]
+
+    edit_root(location, "commits", exchange_third_and_fourth)
+    with LocalCasStore(location) as store:
+        assert store.audit_file_index().index_damage == ("the transactions in the log are out of order",)
+        with pytest.raises(CatalogError):
+            store.prune_orphan_blobs()
+        with pytest.raises(CatalogError):
+            list(store.changes(since=0))
 
 
 def test_an_index_of_large_blobs_that_lacks_one_is_damage(location: Path) -> None:

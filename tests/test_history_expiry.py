@@ -58,7 +58,7 @@ def test_a_setting_that_is_damaged_lets_nothing_expire_until_it_is_set_again(kep
         with pytest.raises(CatalogError, match="history_max_transactions"):
             call()
     assert kept.audit_file_index().index_damage == (
-        "the setting 'history_max_transactions' contradicts its checksum",
+        "the setting 'history_max_transactions' contradicts its checksum, or is not found",
     )
     assert kept.set_setting("history_max_transactions", 90).history_max_transactions == 90
     assert kept.audit_file_index().index_damage == ()

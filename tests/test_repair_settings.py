@@ -9,6 +9,7 @@ import pytest
 
 from agent_world_distfs import LocalCasStore, StoreSettings, repair_store
 from behind import edit, look
+from test_audit_damage import edit_root, exchange_two_cells
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,25 @@ def test_a_damaged_setting_costs_that_setting_and_no_history(location: Path, dam
         assert store.settings() == StoreSettings(True, None, 90, None)
         assert store.audit_file_index(verify=True).is_sound()
     assert repair_store(location).dropped_settings == ()
+
+
+def test_settings_that_are_only_out_of_order_are_put_in_order_and_cost_nothing(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        store.set_setting("keep_history", True)
+        store.set_setting("history_max_bytes", 1 << 40)
+        store.set_setting("history_max_transactions", 90)
+        store.write_file("a", b"old")
+        seq = store.last_seq()
+        store.write_file("a", b"new")
+        settings = store.settings()
+    edit_root(location, "settings", exchange_two_cells)
+    report = repair_store(location)
+    assert report.is_whole()
+    assert (report.salvaged_from, report.dropped_settings) == (None, ())
+    with LocalCasStore(location) as store:
+        assert store.settings() == settings
+        assert store.read_file_at("a", seq) == b"old"
+        assert store.audit_file_index(verify=True).is_sound()
 
 
 def test_where_an_audit_has_come_to_is_nothing_to_tell_of(location: Path) -> None:

@@ -33,7 +33,7 @@ _COUNT_PARTS = "SELECT count(*) FROM changes"
 
 def setting_damage(name: str) -> str:
     """The sentence for a setting whose row is damaged."""
-    return f"the setting {name!r} contradicts its checksum"
+    return f"the setting {name!r} contradicts its checksum, or is not found"
 
 
 class LogReader(ReadTransaction):
@@ -44,7 +44,7 @@ class LogReader(ReadTransaction):
         return LogState(commit.sequence, commit.log_floor, commit.history_from)
 
     def iter_transactions(self, after: int, up_to: int) -> Iterator[LoggedTransaction]:
-        for row in self._execute(SELECT_DEEDS, (after, up_to)):
+        for row in self._deeds(after, up_to):
             deed, sequence, nonce = self._checked_deed(row), row[0], row[1]
             yield LoggedTransaction(
                 sequence=sequence,
@@ -57,6 +57,14 @@ class LogReader(ReadTransaction):
                 replaced=deed.replaced,
                 changes=self._iter_changes(sequence, deed.changes),
             )
+
+    def _deeds(self, after: int, up_to: int) -> Iterator[tuple[Any, ...]]:
+        """Ascending, or who goes on behind one that is out of order would miss others."""
+        for row in self._execute(SELECT_DEEDS, (after, up_to)):
+            if row[0] <= after:
+                raise CatalogError("the transactions in the log are out of order")
+            after = row[0]
+            yield row
 
     def _checked_deed(self, row: tuple[Any, ...]) -> Deed:
         deed = Deed(*row[2:-2])
@@ -94,7 +102,13 @@ class LogReader(ReadTransaction):
         return str(value)
 
     def damaged_settings(self) -> list[str]:
-        return [name for name, _, _, is_right in self._all_settings() if not is_right]
+        rows = self._all_settings()
+        return [name for name, _, _, is_right in rows if not (is_right and self._is_setting_found(name))]
+
+    def _is_setting_found(self, name: str) -> bool:
+        """Where rows are out of order, a right one may not be."""
+        row = self._row("SELECT name FROM settings WHERE name = ?", name)
+        return row is not None and row[0] == name
 
     def _all_settings(self) -> list[tuple[str, str, bytes, bool]]:
         """The rows, and whether each is right; a damaged one may hold what is no text."""
@@ -113,7 +127,7 @@ class LogReader(ReadTransaction):
         if count != state.last - state.floor:
             yield f"of {state.last - state.floor} transactions in the log {count} are there"
         try:
-            for row in self._execute(SELECT_DEEDS, (state.floor, state.last)):
+            for row in self._deeds(state.floor, state.last):
                 for part in self._iter_parts(row[0], self._checked_deed(row).changes):
                     check_changes(part)
         except CatalogError as error:

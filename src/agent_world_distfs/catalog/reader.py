@@ -267,15 +267,19 @@ class SqliteReader(SnapshotReader):
         return total
 
     def _find_pin_damage(self, doubted: Doubted, stored: Commit | None) -> Iterator[str]:
-        checksums = []
+        checksums, before, is_ordered = [], 0, True
         sql = "SELECT blob_id, content_hash, p.checksum FROM pins p LEFT JOIN blobs b USING (blob_id)"
         for blob_id, content_hash, checksum in self._execute(sql):
             checksums.append(checksum)
+            is_ordered &= before < blob_id
+            before = blob_id
             doubted.unnamed.discard(blob_id)
             if content_hash is None:
                 yield f"a pin names blob {blob_id}, which has no row"
             elif self._checksums.pin(content_hash) != checksum:
                 yield f"the pin of blob {content_hash.hex()} contradicts its checksum"
+        if not is_ordered:
+            yield "the pins are out of order: some are not found by their blob"
         if stored is not None and (stored.total_pins, stored.pin_digest) != sum_up(checksums):
             yield "the pins are not the set that was written: rows were lost, added or changed"
 

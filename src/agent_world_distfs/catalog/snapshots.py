@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from agent_world_distfs.catalog.change_log import LogReader
@@ -13,7 +14,8 @@ from agent_world_distfs.protocols import BlobBrief, BlobRow
 from agent_world_distfs.records import FileIndexManifestRef, Snapshot
 
 _COLUMNS = "name, manifest_hash, manifest_bytes, created_at_ms, total_files, message, checksum"
-_ALL = f"SELECT {_COLUMNS} FROM snapshots ORDER BY created_at_ms, name"  # noqa: S608  # constants only
+_AS_STORED = f"SELECT {_COLUMNS} FROM snapshots"  # noqa: S608  # constants only
+_ALL = f"{_AS_STORED} ORDER BY created_at_ms, name"
 _ONE = f"SELECT {_COLUMNS} FROM snapshots WHERE name = ?"  # noqa: S608
 ADD_SNAPSHOT = f"INSERT INTO snapshots ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
@@ -42,13 +44,16 @@ class SnapshotReader(LogReader):
         return snapshot
 
     def _find_snapshot_damage(self, stored: Commit | None) -> Iterator[str]:
-        checksums = []
-        for row in self._execute(_ALL):
+        checksums, names = [], []
+        for row in self._execute(_AS_STORED):
             checksums.append(row[-1])
+            names.append(row[0])
             try:
                 self._checked_snapshot(row)
             except CatalogError as error:
                 yield error.reason
+        if any(name <= before for before, name in pairwise(names)):
+            yield "the snapshots are out of order: some are not found by their name"
         if stored is not None and (stored.total_snapshots, stored.snapshot_digest) != sum_up(checksums):
             yield "the snapshots are not the set that was written: rows were lost, added or changed"
 

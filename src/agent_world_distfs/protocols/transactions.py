@@ -143,7 +143,7 @@ class CatalogReader(Protocol):
         ...
 
     def damaged_settings(self) -> list[str]:
-        """The names of the settings whose rows are damaged."""
+        """The names of the settings whose rows are damaged, or not found where they stand."""
         ...
 
     def has_committed(self, transaction_id: str) -> bool | None:
@@ -265,7 +265,7 @@ class CatalogWriter(CatalogReader, Protocol):
         ...
 
     def drop_damaged_settings(self) -> list[str]:
-        """Remove the settings whose rows are damaged; their names."""
+        """Remove the settings whose rows are damaged; their names. The others are found again."""
         ...
 
     def note_import(self, manifest: BlobRow | BlobBrief | None) -> None:
