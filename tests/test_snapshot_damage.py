@@ -107,3 +107,30 @@ def test_a_changed_row_of_a_snapshot_is_index_damage_and_nothing_is_taken(
         assert again.audit_file_index().index_damage
         with pytest.raises(CatalogError):
             again.prune_orphan_blobs()
+
+
+def test_a_snapshot_of_a_damaged_index_is_named_and_neither_audit_nor_repair_ends_at_it(
+    store: LocalCasStore,
+) -> None:
+    """One flipped bit makes no path of a path; what was kept is whole, and no manifest."""
+    store.snapshot("before")
+    store.write_file("a/.b", b"kept")
+    content_hash = store.write_file("c", b"kept").content_hash
+    store.close()
+    edit(Path(store.location), "UPDATE files SET path = 'a//b' WHERE path = 'a/.b'")
+    with LocalCasStore(store.location) as damaged:
+        damaged.snapshot("of damage")
+        damaged.snapshot("same")
+        assert damaged.audit_file_index().index_damage == ("the entry of 'a//b' contradicts its checksum",)
+        assert damaged.repair(dry_run=True).index_damage
+    edit(Path(store.location), "UPDATE files SET path = 'a/.b' WHERE path = 'a//b'")
+    with LocalCasStore(store.location) as again:
+        again.delete_files(["a/.b", "c"])
+        again.snapshot("after")
+        report = again.audit_file_index(verify=True)
+        assert report.damaged_snapshots == ("of damage", "same")
+        assert not report.is_sound()
+        assert again.repair().lost_snapshots == ()
+        assert content_hash not in again.prune_orphan_blobs().pruned_blob_hashes
+        again.drop_snapshots(report.damaged_snapshots)
+        assert again.audit_file_index().is_sound()

@@ -9,16 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.engine.retained import manifest_entries
 from agent_world_distfs.engine.states import merged
-from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError
+from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, ManifestError
 from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogReader
 from agent_world_distfs.records import BlobStat, Snapshot
 
 WINDOW = 500
 """Blobs looked up in one snapshot of the catalog."""
+
+
+class Losses(NamedTuple):
+    """Hashes that snapshots name: ``lost``, not stored; and those of manifests that cannot be read.
+
+    ``rotten``: their bytes are others. ``senseless``: their bytes are right, and no manifest, since the index
+    was damaged when it was kept: its entries are not checked then.
+    """
+
+    lost: set[str]
+    rotten: set[str]
+    senseless: set[str]
 
 
 def named_by(
@@ -28,6 +41,7 @@ def named_by(
 
     Raises:
         BlobMissingError, BlobHashMismatchError: one of the two manifests is gone, or corrupt.
+        ManifestError: it is whole, and no manifest.
     """
     yield BlobStat(snapshot.manifest.content_hash, snapshot.manifest.size_bytes)
     before = () if previous is None else manifest_entries(catalog, blobs, previous.manifest)
@@ -48,9 +62,9 @@ def _without_bytes(blobs: BlobFiles, names: set[str], tx: CatalogReader) -> list
     return [name for name in names if find_stored(tx, blobs, name) is None]
 
 
-def lost_in_snapshots(catalog: Catalog, blobs: BlobFiles) -> tuple[set[str], set[str]]:
-    """Hashes that snapshots name, each looked up twice: those not stored, and corrupt manifests."""
-    lost, rotten = set[str](), set[str]()
+def lost_in_snapshots(catalog: Catalog, blobs: BlobFiles) -> Losses:
+    """What all snapshots name, each looked up twice."""
+    lost, rotten, senseless = Losses(set(), set(), set())
     previous: Snapshot | None = None
     for snapshot in catalog.read(lambda tx: tx.list_snapshots()):
         try:
@@ -62,8 +76,11 @@ def lost_in_snapshots(catalog: Catalog, blobs: BlobFiles) -> tuple[set[str], set
         except BlobHashMismatchError as error:
             rotten.add(error.expected)
             found = {error.expected}
+        except ManifestError:  # this one's: that of the previous one has been read to its end
+            found = {snapshot.manifest.content_hash}
+            senseless |= found
         previous = None if found else snapshot
-    return lost, rotten
+    return Losses(lost, rotten, senseless)
 
 
 def is_there(catalog: Catalog, snapshot: Snapshot) -> bool:
@@ -82,7 +99,7 @@ def _lost_in(catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, previous: S
 
 
 def snapshots_naming(catalog: Catalog, blobs: BlobFiles, hashes: set[str]) -> tuple[str, ...]:
-    """The names of snapshots that name one of the blobs, or whose manifest is one; oldest first."""
+    """The names of snapshots that name one of the blobs, or whose manifest is one, or none; oldest first."""
     if not hashes:
         return ()
     snapshots = catalog.read(lambda tx: tx.list_snapshots())
@@ -92,5 +109,5 @@ def snapshots_naming(catalog: Catalog, blobs: BlobFiles, hashes: set[str]) -> tu
 def _names_any(catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, hashes: set[str]) -> bool:
     try:
         return any(blob.content_hash in hashes for blob in named_by(catalog, blobs, snapshot, None))
-    except (BlobMissingError, BlobHashMismatchError):
+    except (BlobMissingError, BlobHashMismatchError, ManifestError):
         return is_there(catalog, snapshot)

@@ -32,6 +32,8 @@ class _Findings:
     forgotten: set[str] = field(default_factory=set)
     """Named by the history, bytes not stored."""
     lost_in_snapshots: set[str] = field(default_factory=set)
+    senseless: set[str] = field(default_factory=set)
+    """Manifests of snapshots that are whole and no manifests."""
     page_damage: tuple[str, ...] = ()
     verified_bytes: int = 0
     is_verified: bool = False
@@ -76,7 +78,7 @@ def _audit(
     if budget is not None:
         _hash(catalog, blobs, budget, rounds, found, progress)
     unnamed, damage = _look_at_names(catalog, blobs, found)
-    bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots
+    bad = found.missing | found.damaged | found.corrupt | found.lost_in_snapshots | found.senseless
     damaged_snapshots = () if damage else snapshots_naming(catalog, blobs, bad)
     return FileIndexAuditReport(
         total_indexed_files=total_files,
@@ -120,6 +122,7 @@ def _look_at_names(catalog: Catalog, blobs: BlobFiles, found: _Findings) -> tupl
     if row_damage or found.page_damage:
         return _NOTHING, (*row_damage, *found.page_damage)
     found.lost_in_snapshots |= kept.lost_in_snapshots
+    found.senseless |= kept.senseless
     found.forgotten |= kept.forgotten
     found.corrupt |= kept.corrupt
     return unnamed, ()
@@ -127,9 +130,10 @@ def _look_at_names(catalog: Catalog, blobs: BlobFiles, found: _Findings) -> tupl
 
 def _look_at_unnamed(catalog: Catalog, blobs: BlobFiles, found: _Findings) -> Unnamed:
     """Orphans, and what is kept without a name; none of it if what keeps cannot be read: a finding."""
-    lost, rotten = lost_in_snapshots(catalog, blobs)
+    lost, rotten, senseless = lost_in_snapshots(catalog, blobs)
     found.lost_in_snapshots.update(lost)
     found.corrupt.update(rotten)
+    found.senseless.update(senseless)
     try:
         if forgotten := not_stored(catalog, blobs, history_hashes(catalog, blobs)):
             # Or taken, since it has expired?

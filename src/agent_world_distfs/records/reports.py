@@ -21,7 +21,8 @@ class FileIndexAuditReport:
     ``missing_history_blob_hashes``: named by that history, bytes not stored. ``snapshot_blob_hashes``:
     stored, and named by nothing but snapshots; no orphans. ``missing_snapshot_blob_hashes``: named by
     snapshots, bytes not stored. ``damaged_snapshots``: names of the snapshots that name a blob reported here
-    as missing, damaged or corrupt, their manifests included.
+    as missing, damaged or corrupt, their manifests included; or that were made of a damaged index, so that
+    what was kept is no manifest.
     ``is_verified``: all bytes were hashed now; ``verified_bytes``: how many were. Of an audit with a budget,
     ``verified_since_ms``: every byte stored at that time has been hashed since; None: not yet.
     """

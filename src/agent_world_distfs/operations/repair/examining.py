@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Self
 
 from agent_world_distfs.engine.snapshot_losses import is_there, named_by
-from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError
+from agent_world_distfs.errors import BlobHashMismatchError, BlobMissingError, CatalogError, ManifestError
 from agent_world_distfs.hashing import hash_function, hash_stream
 from agent_world_distfs.os_failures import reading_blob
 from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog
@@ -109,7 +109,7 @@ def _unseen(found: list[BlobStat], seen: set[str]) -> Iterator[BadBlob]:
 def _rowless_in(
     catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, previous: Snapshot | None
 ) -> list[BlobStat] | None:
-    """None: its manifest is one that nobody has, and what it names is not known."""
+    """None: its manifest is one that nobody has, or none, and what it names is not known."""
     try:
         named = named_by(catalog, blobs, snapshot, previous)
         return [blob for blob in named if _is_rowless(catalog, blob)]
@@ -117,6 +117,8 @@ def _rowless_in(
         unread = error.content_hash if isinstance(error, BlobMissingError) else error.expected
         if previous is not None and unread != snapshot.manifest.content_hash:
             return _rowless_in(catalog, blobs, snapshot, None)  # the previous one was dropped meanwhile
+        return None
+    except ManifestError:
         return None
 
 
