@@ -84,7 +84,10 @@ class SqliteReader(SnapshotReader):
 
     def list_generation(self, generation: int, start_after: str, limit: int) -> list[FileMetadata]:
         rows = self._execute(_ENTRIES, (generation, start_after, "", b"\xff", limit))
-        return [FileMetadata(path, raw.hex(), size_bytes, at) for path, raw, size_bytes, at in rows]
+        return [
+            FileMetadata(path, "" if raw is None else raw.hex(), size_bytes or 0, at)
+            for path, raw, size_bytes, at in rows
+        ]
 
     def count_files(self) -> int:
         return self.last_commit().total_files

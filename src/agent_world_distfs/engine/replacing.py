@@ -8,6 +8,9 @@ difference is counted, and is swept in short transactions.
 Where a history is kept, the old generation is written down as a manifest while it is still claimed, and
 the import's entry in the change log gets the reference: what the index was before can be read from then on.
 
+Replacing a damaged index is how one gets rid of the damage. So what cannot be read of it after the flip is no
+error: it counts as if it had not been there, and a history does not know it.
+
 A process that dies before the flip leaves a generation that nobody sees and the next tidying
 removes; after it, an old one of which the same is true; then what the index was before is not known.
 """
@@ -27,6 +30,8 @@ from agent_world_distfs.engine.pairing import paired
 from agent_world_distfs.engine.reading import find_stored, verify_hash
 from agent_world_distfs.errors import (
     BlobNotFoundError,
+    CatalogError,
+    CorruptError,
     ManifestError,
     OutcomeUnknownError,
     StorageError,
@@ -39,6 +44,9 @@ from agent_world_distfs.records import FileMetadata, ManifestImportReport
 
 Entries = Callable[[], Iterable[FileMetadata]]
 """Gives the same entries each time it is called: ascending by the UTF-8 bytes of the path, unique."""
+
+_MAY_BE_LEFT = (CorruptError, OutcomeUnknownError, StorageError, UnavailableError, ValueError)
+"""What keeps the old index from being written down or swept. ValueError: no manifest can hold its entries."""
 
 CHUNK = 300
 """Entries staged in one transaction: some milliseconds of the write lock."""
@@ -77,13 +85,18 @@ def replace_index(
         # The new index stands: an error from here on must not say that it does not. What is not written down
         # is not known later, and what is not swept the next tidying sweeps.
         if flipped.is_kept:
-            with suppress(OutcomeUnknownError, StorageError, UnavailableError):
+            with suppress(*_MAY_BE_LEFT):
                 _write_down(catalog, blobs, flipped)
-        report = compare(list_generation(catalog, flipped.previous), entries())
-    with suppress(OutcomeUnknownError, StorageError, UnavailableError):
+        report = compare(_readable(list_generation(catalog, flipped.previous)), entries())
+    with suppress(*_MAY_BE_LEFT):
         while not catalog.write_lazily(lambda tx: tx.sweep_generations(END_BATCH)):
             pass
     return report
+
+
+def _readable(entries: Iterator[FileMetadata]) -> Iterator[FileMetadata]:
+    with suppress(CatalogError):
+        yield from entries
 
 
 class _Flipped(NamedTuple):
