@@ -294,6 +294,17 @@ def test_a_reference_whose_size_is_wrong_is_invalid_unless_the_blob_is_damaged(s
         store.import_file_index_manifest(wrong)
 
 
+def test_a_pull_by_a_reference_whose_size_is_wrong_copies_nothing_that_the_manifest_names(
+    store: LocalCasStore, other_store: LocalCasStore
+) -> None:
+    named = other_store.write_file("a", LARGE).content_hash
+    ref = other_store.export_file_index_manifest()
+    with pytest.raises(InvalidInputError, match="take the reference as it was printed"):
+        store.pull_manifest(other_store, FileIndexManifestRef(ref.content_hash, ref.size_bytes + 1))
+    assert not store.has(named)
+    assert store.pull_manifest(other_store, ref).added == 1
+
+
 def test_a_blob_that_the_source_of_a_pull_lacks_is_told_as_its_loss(
     store: LocalCasStore, other_store: LocalCasStore
 ) -> None:

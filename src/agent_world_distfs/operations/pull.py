@@ -17,7 +17,7 @@ from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.manifests import entries_of, open_manifest
 from agent_world_distfs.engine.other_stores import damage_of, damage_of_bytes, open_at
-from agent_world_distfs.engine.reading import find_stored, open_hash
+from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
 from agent_world_distfs.engine.snapshots import require_free
 from agent_world_distfs.errors import BlobNotFoundError, LeaseExpiredError, ManifestError, StorageFullError
@@ -58,13 +58,8 @@ def pull(
     """Bring a manifest and what it names, then import it while all of it is kept."""
     with Lease(catalog, blobs) as lease:
         fetch_blob(lease, source, ref.content_hash)
-        with open_hash(catalog, blobs, ref.content_hash) as manifest:
-
-            def entries() -> Iterator[FileMetadata]:
-                manifest.seek(0)
-                return decode_manifest(manifest)
-
-            _fetch_entries(catalog, blobs, lease, source, entries, progress)
+        with open_manifest(catalog, blobs, ref) as manifest:  # before what it names, which may be much
+            _fetch_entries(catalog, blobs, lease, source, partial(entries_of, manifest), progress)
         return import_manifest()
 
 
