@@ -326,6 +326,26 @@ def test_stores_of_two_algorithms_do_not_mix(tmp_path: Path, store: LocalCasStor
             store.pull_index(other)
 
 
+@pytest.mark.parametrize("named", ["sha256", "md5", None, 7])
+def test_a_source_may_say_in_text_what_names_its_blobs(
+    store: LocalCasStore, other_store: LocalCasStore, named: object
+) -> None:
+    other_store.write_file("a", b"1")
+    ref = other_store.export_file_index_manifest()
+
+    class Source:
+        def __init__(self, hash_algorithm: object) -> None:
+            self.hash_algorithm = hash_algorithm
+
+        def get(self, content_hash: str) -> bytes:
+            return other_store.get(content_hash)
+
+    with pytest.raises(InvalidInputError, match="blake3"):
+        store.pull_manifest(Source(named), ref)  # type: ignore[arg-type]
+    assert store.list_files() == []
+    assert store.pull_manifest(Source("blake3"), ref).added == 1  # type: ignore[arg-type]
+
+
 def test_what_is_no_source_is_a_type_error(store: LocalCasStore) -> None:
     ref = store.export_file_index_manifest()
     for wrong in (None, "world", object()):

@@ -36,10 +36,10 @@ class StoreBase:
 
     def _require_algorithm(self, source: BlobStore) -> None:
         theirs = getattr(source, "hash_algorithm", self.hash_algorithm)
-        if theirs is not self.hash_algorithm:
-            raise InvalidInputError(
-                f"the source names blobs by {theirs.value}, this store by {self.hash_algorithm.value}"
-            )
+        ours = self.hash_algorithm.value
+        theirs = theirs.value if isinstance(theirs, HashAlgorithm) else theirs  # of others, it may be text
+        if theirs != ours:
+            raise InvalidInputError(f"the source names blobs by {theirs}, this store by {ours}")
 
 
 def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:
