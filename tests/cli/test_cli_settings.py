@@ -190,6 +190,16 @@ def test_what_writes_says_that_it_may_not(public: Distfs, command: str) -> None:
     assert done.stderr.decode() == f"distfs: {told}\n"
 
 
+def test_what_writes_after_others_have_read_says_the_same(public: Distfs) -> None:
+    public.write("a", b"1")
+    public("ls")  # leaves an empty WAL: then SQLite opens the catalog, and the first lock is refused
+    done = run_without_rights(public, "rm", "a")
+    assert done.returncode == 6
+    assert done.stderr.decode().startswith(
+        f"distfs: no permission to write to the store at {public.location}:"
+    )
+
+
 @pytest.mark.parametrize("command", ["ls", "rm a", "audit"])
 def test_a_store_in_a_directory_that_may_not_be_entered_is_not_said_to_be_missing(
     public: Distfs, command: str

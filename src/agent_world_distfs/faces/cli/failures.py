@@ -170,13 +170,22 @@ def _sentence(error: BaseException) -> str:
         return f"unexpected {type(error).__name__}: {error}"
     if isinstance(error, CorruptError | BlobNotFoundError) and error.location is not None:
         return f"{error.location}: {error}"
-    if isinstance(error, StorageReadOnlyError) and os.path.basename(error.path) == "catalog.db":
-        return _not_writable(os.path.dirname(error.path))
+    if isinstance(error, StorageReadOnlyError) and (location := _store_around(error.path)) is not None:
+        return _not_writable(location)
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
+def _store_around(path: str) -> str | None:
+    """The store of which every writer needs this file; None if it is another file."""
+    directory, name = os.path.split(path)
+    if name == "catalog.db":
+        return directory
+    location, parent = os.path.split(directory)
+    return location if parent == "locks" and name in ("turnstile", "gate") else None
+
+
 def _not_writable(location: str) -> str:
-    """What SQLite calls an attempt to write a readonly database."""
+    """What SQLite calls an attempt to write a readonly database, and the system a file without permission."""
     with suppress(OSError):
         if os.statvfs(location).f_flag & os.ST_RDONLY:
             return f"the store at {location} is on a file system that is mounted read-only"
