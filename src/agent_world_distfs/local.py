@@ -186,7 +186,8 @@ def _hold_handle(location: str) -> Handle:
     try:
         return hold_handle(location)
     except StorageError as error:
-        if not os.path.lexists(error.path) and is_lock_file(error.path):
+        is_gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
+        if is_gone and is_lock_file(error.path):  # and not only out of reach of this user
             raise StorageError(error.path, LOCK_IS_GONE) from error
         raise
 

@@ -139,8 +139,10 @@ def public(tmp_path: Path) -> Iterator[Distfs]:
     shutil.rmtree(place)
 
 
-def run_without_rights(distfs: Distfs, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the command as a user who may read everything and write nothing of the store."""
+def run_without_rights(
+    distfs: Distfs, *arguments: str, closed: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command as a user who may read everything, save what is ``closed``, and write nothing of it."""
     # Root may write whatever the permissions say; another user may not read the interpreter, so import first.
     become = f"os.setgid({NOBODY}); os.setuid({NOBODY}); " if os.geteuid() == 0 else ""
     code = f"import os; from agent_world_distfs.faces.cli import main; {become}main()"
@@ -149,6 +151,8 @@ def run_without_rights(distfs: Distfs, *arguments: str) -> subprocess.CompletedP
         Path(directory).chmod(0o555)
         for file in files:
             (Path(directory) / file).chmod(0o444)
+    if closed is not None:
+        (distfs.location / closed).chmod(0o700)
     try:
         words = [sys.executable, "-c", code, *arguments]
         return subprocess.run(words, cwd="/", env=environment, capture_output=True, check=False)
@@ -198,6 +202,17 @@ def test_what_writes_after_others_have_read_says_the_same(public: Distfs) -> Non
     assert done.stderr.decode().startswith(
         f"distfs: no permission to write to the store at {public.location}:"
     )
+
+
+@pytest.mark.parametrize("command", ["ls", "rm a", "repair --dry-run"])
+def test_locks_that_may_not_be_reached_are_not_said_to_be_gone(public: Distfs, command: str) -> None:
+    if os.geteuid() != 0:
+        cannot_run("only root can be another user")
+    public.write("a", b"1")
+    done = run_without_rights(public, *command.split(), closed="locks")
+    assert done.returncode == 6
+    assert "ermission" in done.stderr.decode()
+    assert "repair" not in done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", ["ls", "rm a", "audit"])
