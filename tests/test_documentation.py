@@ -162,6 +162,17 @@ def test_every_page_is_on_the_map() -> None:
     assert pages - on_the_map == {"index.md"}
 
 
+def test_every_decision_is_on_the_map_by_its_title_and_says_what_it_should() -> None:
+    on_the_map = " ".join((ROOT / "docs" / "index.md").read_text("utf-8").split())
+    for page in sorted((ROOT / "docs" / "decisions").iterdir()):
+        text = page.read_text("utf-8")
+        title = re.match(rf"# ({page.name[:4]}: .+)\n\n\d{{4}}-\d\d-\d\d\. In force\.", text)
+        assert title is not None, page.name
+        assert f"[{title[1]}](decisions/{page.name})" in on_the_map
+        for heading in ("What", "Why", "What else was weighed", "How to undo"):
+            assert re.search(rf"^## {heading}", text, re.MULTILINE), (page.name, heading)
+
+
 # --- names exist, and none is left out --------------------------------------------------------
 
 
