@@ -20,7 +20,7 @@ from agent_world_distfs import (
     IncompatibleStoreError,
     InvalidInputError,
     LocalCasStore,
-    StorageError,
+    NotFoundError,
     StorageReadOnlyError,
     adopt_original,
 )
@@ -275,8 +275,8 @@ def test_what_is_no_store_of_the_original_is_refused_before_a_store_is_made(
     tmp_path: Path, original: Original, hash_algorithm: HashAlgorithm | None
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for place in ("nothing", "empty"):
-        with pytest.raises((IncompatibleStoreError, StorageError)):
+    for place, refusal in (("nothing", NotFoundError), ("empty", IncompatibleStoreError)):
+        with pytest.raises(refusal):
             adopt_original(tmp_path / place, tmp_path / "store", hash_algorithm=hash_algorithm)
     (original.root / "files_index.json").write_text("{")
     with pytest.raises(CatalogError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
+from agent_world_distfs.errors import CatalogError, IncompatibleStoreError, NotFoundError
 from agent_world_distfs.operations.original import (
     find_algorithm,
     open_original_blob,
@@ -139,10 +139,15 @@ def test_a_place_that_is_no_store_of_the_original_is_refused(tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "sharded" / "blobs" / NAME[:2]).mkdir(parents=True)
     (tmp_path / "sharded" / "blobs" / NAME[:2] / NAME).write_bytes(CONTENT)
-    for name in ("absent", "empty", "file", "sharded"):
+    for name in ("empty", "file", "sharded"):
         with pytest.raises(IncompatibleStoreError) as raised:
             read_snapshot(tmp_path / name)
         assert raised.value.location == str(tmp_path / name)
+
+
+def test_a_place_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no such directory"):
+        read_snapshot(tmp_path / "absent")
 
 
 def test_another_version_is_refused_as_such(original: Original) -> None:

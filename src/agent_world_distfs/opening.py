@@ -50,7 +50,8 @@ def adopt_original(
     target's.
 
     Raises:
-        IncompatibleStoreError: there is no store of the original; the target uses another hash algorithm;
+        NotFoundError: there is no such directory.
+        IncompatibleStoreError: it is no store of the original; the target uses another hash algorithm;
             no blob of the original is intact, so that the algorithm has to be given; or another one is given.
         InvalidInputError: the index is not empty; or one of the two directories lies in the other.
         CatalogError: the original's index or pins cannot be read.

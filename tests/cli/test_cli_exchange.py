@@ -207,8 +207,9 @@ def test_adopt_says_what_it_took(distfs: Distfs) -> None:
 
 
 def test_adopt_of_what_is_no_store_of_the_original_makes_no_store(distfs: Distfs) -> None:
-    for directory in (distfs.place, distfs.place / "missing"):
-        assert distfs.error("adopt", directory, code=7)["location"] == str(directory)
+    assert distfs.error("adopt", distfs.place, code=7)["location"] == str(distfs.place)
+    missing = distfs.place / "missing"
+    assert distfs.error("adopt", missing, code=3)["name"] == str(missing)
     assert not distfs.location.exists()
 
 

@@ -132,6 +132,7 @@ class ExchangeMethods(BlobMethods):
         there become orphans here. The original is never changed. Progress in blobs.
 
         Raises:
+            NotFoundError: there is no such directory.
             InvalidInputError: the index here is not empty.
             IncompatibleStoreError: not a store of the original, or it uses another hash algorithm.
             CatalogError: its index or pins cannot be read.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from agent_world_distfs.engine.other_stores import damage_at
-from agent_world_distfs.errors import CatalogError, CorruptError, IncompatibleStoreError
+from agent_world_distfs.errors import CatalogError, CorruptError, IncompatibleStoreError, NotFoundError
 from agent_world_distfs.hashing import is_content_hash
 from agent_world_distfs.operations.original.directory import open_regular, opened_blobs
 from agent_world_distfs.os_failures import translate_reading, translated
@@ -50,6 +50,7 @@ def read_snapshot(directory: str | os.PathLike[str]) -> OriginalSnapshot:
     """What the store in ``directory`` says now. Index and pins are read before the blobs are listed.
 
     Raises:
+        NotFoundError: there is no such directory.
         IncompatibleStoreError: no store of the original, or one of a version that is not known.
         CatalogError: its index or its pins are not what they should be.
     """
@@ -62,6 +63,8 @@ def read_snapshot(directory: str | os.PathLike[str]) -> OriginalSnapshot:
             raise IncompatibleStoreError(location, "not a directory") from error
         blobs = _list_blobs(location)
         if index is None and pins is None and not blobs:
+            if not os.path.exists(location):
+                raise NotFoundError(location, "no such directory")
             raise IncompatibleStoreError(location, "no store of the original: no index, no pins and no blobs")
         return OriginalSnapshot(_parse_files(index, location), _parse_pins(pins), blobs)
 
