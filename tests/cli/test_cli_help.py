@@ -108,6 +108,13 @@ def test_the_top_help_lists_every_command_in_a_section(distfs: Distfs) -> None:
         assert re.search(rf"^  {name} +\S", text, re.MULTILINE), name
 
 
+@pytest.mark.parametrize("words", [[], *([name] for name in GROUPS)], ids=" ".join)
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_no_list_of_commands_cuts_a_sentence_off(distfs: Distfs, words: list[str], columns: str) -> None:
+    text = distfs.process(*words, "--help", env={"COLUMNS": columns}).text
+    assert re.search(r"\w,?\.\.\.$", text, re.MULTILINE) is None
+
+
 def test_the_reference_tells_of_every_command_and_no_other() -> None:
     assert sorted(sections()) == sorted(COMMANDS)
 

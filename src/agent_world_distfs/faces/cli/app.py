@@ -72,7 +72,7 @@ class _Application(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(each.name or "", each.get_short_help_str(80)) for each in commands])
+                formatter.write_dl([(each.name or "", each.get_short_help_str()) for each in commands])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(

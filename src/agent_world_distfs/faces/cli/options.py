@@ -31,6 +31,10 @@ class StoreCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(formatter, *self.examples)
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The whole first sentence, on as many lines as it takes: click would cut it off."""
+        return super().get_short_help_str(len(self.help or ""))
+
 
 class StoreGroup(StoreCommand, click.Group):
     """A command with subcommands."""

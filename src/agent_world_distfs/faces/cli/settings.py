@@ -69,10 +69,12 @@ def _lines(found: Mapping[str, object]) -> list[str]:
 
 
 @command("expire", "distfs expire", "distfs expire --max-age-ms 86400000")
-@click.option("--before", "before_seq", type=count, metavar="SEQ", help="States before this one.")
-@click.option("--max-age-ms", type=count, metavar="MS", help="What is older than this.")
+@click.option("--before", "before_seq", type=count, metavar="SEQ", help="Forget changes before this state.")
+@click.option("--max-age-ms", type=count, metavar="MS", help="Forget changes older than this.")
 @click.option("--max-transactions", type=count, metavar="N", help="Forget all but the last N.")
-@click.option("--max-bytes", type=size, metavar="BYTES", help="What made more old bytes than this.")
+@click.option(
+    "--max-bytes", type=size, metavar="BYTES", help="Forget until at most this much old content is left."
+)
 @pass_invocation
 def expire(
     invocation: Invocation,
