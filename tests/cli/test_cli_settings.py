@@ -116,6 +116,13 @@ def test_two_dashes_end_the_options(distfs: Distfs) -> None:
     assert distfs("stat", "--", "--json", code=3).stderr.startswith("distfs: ")
 
 
+def test_a_path_that_begins_with_a_dash_is_told_where_to_stand(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    assert "'distfs rm -- -odd'" in distfs("stat", "-odd", code=2).stderr
+    assert "'distfs rm -- -odd'" not in distfs("stat", "--odd", code=2).stderr
+    assert distfs("rm", "--", "-odd", code=3).stderr.startswith("distfs: no such path")
+
+
 def test_a_store_that_others_hold_open_and_write_is_readable(distfs: Distfs) -> None:
     with distfs.store() as store:
         store.write_file("a", b"1")

@@ -136,6 +136,8 @@ def _for_people(error: BaseException) -> str:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         lines.insert(0, error.ctx.get_usage())
         lines.append(f"Try '{error.ctx.command_path} --help'.")
+    if isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--"):
+        lines.append("If it is the beginning of a path, put the path after --, as in 'distfs rm -- -odd'.")
     if isinstance(error, BlobMissingError | BlobHashMismatchError | CatalogError):
         lines.extend(_how_to_repair(error))
     if exit_code(error) is ExitCode.OTHER and not os.environ.get("DISTFS_DEBUG"):
