@@ -11,16 +11,14 @@ file. Prints nothing: facts are records; the guide of the tour puts them into wo
 
 from __future__ import annotations
 
-from agent_world_distfs.faces.tour.facts import Facts, Step, StepReport, TourReport
-from agent_world_distfs.faces.tour.walk import COPY, PREFIX, STEPS, WORLD, Guide, run_tour
+from agent_world_distfs.faces.tour.facts import Step, StepReport, TourReport
+from agent_world_distfs.faces.tour.walk import COPY, PREFIX, STEPS, WORLD, run_tour
 
 __all__ = [
     "COPY",
     "PREFIX",
     "STEPS",
     "WORLD",
-    "Facts",
-    "Guide",
     "Step",
     "StepReport",
     "TourReport",

@@ -30,11 +30,9 @@ from agent_world_distfs.operations.original.content import (
     open_original_blob,
     require_algorithm,
 )
-from agent_world_distfs.operations.original.snapshot import BlobFingerprint, OriginalSnapshot, read_snapshot
+from agent_world_distfs.operations.original.snapshot import read_snapshot
 
 __all__ = [
-    "BlobFingerprint",
-    "OriginalSnapshot",
     "adopt",
     "find_algorithm",
     "open_original_blob",

@@ -18,6 +18,6 @@ open its database to others.
 """
 
 from agent_world_distfs.operations.tree_in.carrying import TreeOptions, import_tree
-from agent_world_distfs.operations.tree_in.scan import Branch, Tree, scan_tree
+from agent_world_distfs.operations.tree_in.scan import scan_tree
 
-__all__ = ["Branch", "Tree", "TreeOptions", "import_tree", "scan_tree"]
+__all__ = ["TreeOptions", "import_tree", "scan_tree"]
