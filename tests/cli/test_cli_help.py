@@ -15,11 +15,9 @@ import pytest
 from agent_world_distfs.faces.cli import cli
 from agent_world_distfs.faces.cli.failures import ExitCode
 from agent_world_distfs.faces.cli.options import StoreCommand
+from cli.reference import COMMANDS, GROUPS, ORIGINAL, REFERENCE, sections
 from cli.running import Distfs
 
-ROOT = Path(__file__).parent.parent.parent
-ORIGINAL = ROOT / "tests" / "data" / "original-store" / "reference-store"
-REFERENCE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 ISSUED = {
     *("init", "write", "read", "rm", "mv", "cp", "ls", "stat", "put", "get", "pin", "unpin", "pins"),
     *("update", "log", "history", "diff", "watch", "undo", "settings", "expire"),
@@ -28,25 +26,6 @@ ISSUED = {
     *(f"snapshot {verb}" for verb in ("create", "list", "show", "diff", "restore", "drop", "prune", "fork")),
 }
 SHARED = {"--store", "--json", "--help"}
-COMMANDS: dict[str, click.Command] = {}
-"""Those of groups by both words."""
-
-for _name, _command in cli.commands.items():
-    _below = _command.commands if isinstance(_command, click.Group) else {}
-    COMMANDS |= {f"{_name} {verb}": each for verb, each in _below.items()} or {_name: _command}
-GROUPS = sorted({name.split()[0] for name in COMMANDS if " " in name})
-
-
-def sections() -> dict[str, str]:
-    """The sections of the reference about one command each, by its name."""
-    parts = re.split(
-        rf"^### `distfs ((?:(?:{'|'.join(GROUPS)}) )?[a-z-]+)[^\n]*`\n", REFERENCE, flags=re.MULTILINE
-    )
-    return dict(
-        zip(
-            parts[1::2], (re.split(r"^## ", part, flags=re.MULTILINE)[0] for part in parts[2::2]), strict=True
-        )
-    )
 
 
 def options(command: click.Command) -> set[str]:
