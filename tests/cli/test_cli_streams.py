@@ -169,9 +169,28 @@ def test_a_full_disk_below_the_target_leaves_it_untouched(
     target = distfs.file("target", b"old")
     distfs.write("a", b"data")
     monkeypatch.setattr(os, "fsync", full)
-    assert distfs.error("read", "a", target, code=6)["errno"] == errno.ENOSPC
+    error = distfs.error("read", "a", target, code=6)
+    assert (error["path"], error["errno"]) == (str(target), errno.ENOSPC)
     assert target.read_bytes() == b"old"
     assert names(distfs.place) == {"target"}
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "number"),
+    [
+        ("read a /dev/full", "/dev/full", errno.ENOSPC),
+        ("write b /proc/self/mem", "/proc/self/mem", errno.EIO),
+        ("put /proc/self/mem", "/proc/self/mem", errno.EIO),
+    ],
+)
+def test_an_error_while_it_is_read_or_written_names_the_file(
+    distfs: Distfs, command: str, place: str, number: int
+) -> None:
+    if not os.path.exists(place):
+        pytest.skip(f"needs {place}")
+    distfs.write("a", b"data")
+    error = distfs.error(*command.split(), code=6)
+    assert (error["kind"], error["path"], error["errno"]) == ("OSError", place, number)
 
 
 def test_a_directory_that_may_be_written_and_not_be_read_takes_a_target(

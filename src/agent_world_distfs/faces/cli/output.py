@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, BinaryIO, TextIO
 
+from agent_world_distfs.errors import WorldError
 from agent_world_distfs.records import FileIndexManifestRef, FileMetadata
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,13 +62,13 @@ def flush() -> None:
 
 
 @contextmanager
-def named_in_errors() -> Iterator[None]:
-    """While standard output is written to: the system's errors do not say what was full."""
+def named_in_errors(name: str = "standard output") -> Iterator[None]:
+    """While what the caller calls so is read or written: the system's errors do not say what was full."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            error.filename = "standard output"
+        if error.filename is None and not isinstance(error, WorldError):
+            error.filename = name
         raise
 
 

@@ -33,7 +33,7 @@ STANDARD = "-"
 def open_source(source: str) -> Iterator[BinaryIO]:
     """The bytes of SOURCE, unbuffered: a buffer that waits for more to fill it would not notice Ctrl-C."""
     if source != STANDARD:
-        with open(source, "rb", buffering=0) as file:
+        with open(source, "rb", buffering=0) as file, named_in_errors(source):
             yield cast(BinaryIO, file)
         return
     if sys.stdin is None:
@@ -41,17 +41,24 @@ def open_source(source: str) -> Iterator[BinaryIO]:
     stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     with suppress(OSError):  # not of the operating system
         os.set_blocking(stream.fileno(), True)  # a parent may have left it so that "nothing yet" ends a read
-    yield stream
+    with named_in_errors("standard input"):
+        yield stream
 
 
 @contextmanager
 def open_target(target: str) -> Iterator[BinaryIO]:
     """Where the bytes for TARGET go; they are there when the block ends well, and only then."""
+    name = "standard output" if target == STANDARD else target
+    with named_in_errors(name), _open_target(target) as writer:
+        yield writer
+
+
+@contextmanager
+def _open_target(target: str) -> Iterator[BinaryIO]:
     descriptor = _descriptor_of(target)
     existing = None if target == STANDARD else _stat_or_none(target)
     if target == STANDARD:
-        with named_in_errors():
-            yield standard_output_bytes()
+        yield standard_output_bytes()
     elif descriptor is not None:
         with os.fdopen(os.dup(descriptor), "wb") as opened:
             yield opened
