@@ -105,11 +105,12 @@ def test_a_terminal_of_80_columns_is_wide_enough(directory: Path, monkeypatch: p
 
 
 def test_a_terminal_gets_colours_unless_it_wants_none(directory: Path, temporary: Path) -> None:
-    for no_color in ({}, {"NO_COLOR": "1"}):
+    for no_color in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}):
         ours, theirs = pty.openpty()
+        willing = {"NO_COLOR": "", "TERM": "xterm"}
         settings = {"TMPDIR": str(temporary), **no_color}
         words = [sys.executable, "-m", "agent_world_distfs", "tour", str(directory)]
-        with subprocess.Popen(words, stdout=theirs, env=os.environ | {"NO_COLOR": ""} | settings) as process:
+        with subprocess.Popen(words, stdout=theirs, env=os.environ | willing | settings) as process:
             os.close(theirs)
             seen = _read_all(ours)
         assert process.returncode == 0

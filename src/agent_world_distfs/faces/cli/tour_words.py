@@ -97,7 +97,8 @@ def _program() -> str:
 
 def _styled(text: str, **style: str | bool) -> str:
     """For a terminal that wants no plain text."""
-    is_plain = not output.standard_output().isatty() or bool(os.environ.get("NO_COLOR"))
+    is_wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    is_plain = not (is_wanted and output.standard_output().isatty())
     return text if is_plain else click.style(text, **style)  # type: ignore[arg-type]
 
 
