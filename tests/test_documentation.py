@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import agent_world_distfs
-from agent_world_distfs import LocalCasStore
+from agent_world_distfs import AgentSession, BlobLease, LocalCasStore, Transaction, Watch
 from agent_world_distfs.catalog.schema import APPLICATION_ID, FORMAT, TABLES
 from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.faces.cli import cli
@@ -202,6 +202,14 @@ def public_methods() -> dict[str, Callable[..., object]]:
 def test_the_api_page_names_every_public_name() -> None:
     words = set(re.findall(r"\w+", API.read_text("utf-8")))
     assert {*agent_world_distfs.__all__, *public_methods()} - words == set()
+
+
+@pytest.mark.parametrize("kind", [AgentSession, BlobLease, Transaction, Watch])
+def test_the_api_page_names_every_method_of_what_a_store_hands_out(kind: type) -> None:
+    methods = {
+        name for name in vars(kind) if not name.startswith("_") and inspect.isfunction(vars(kind)[name])
+    }
+    assert {name for name in methods if f"`{name}(" not in API.read_text("utf-8")} == set()
 
 
 def described() -> dict[str, str]:

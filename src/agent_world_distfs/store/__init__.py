@@ -38,8 +38,9 @@ class CasStore(
     where there was no file; write ``meta.content_hash if meta else ABSENT``. Conditions compare content: a
     change that was changed back is not noticed.
 
-    Every method may raise StoreClosedError, ForkedStoreError, StorageError and CatalogError; those that write
-    may also raise StoreBusyError, StoreMovedError and OutcomeUnknownError.
+    Every method may raise StoreClosedError, ForkedStoreError, StorageError, CatalogError and, where the
+    directory was moved, removed or replaced meanwhile, IncompatibleStoreError; those that write may also
+    raise StoreBusyError and OutcomeUnknownError.
     """
 
     def close(self) -> None:
