@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent_world_distfs import LocalCasStore, Snapshot
-from test_exchange import LARGE
+from calls import LARGE
 
 FILES = {"docs/a": b"a", "docs/large": LARGE, "docs2/b": b"b", "docs": b"no directory", "top": b"t" * 9_000}
 

@@ -25,8 +25,8 @@ from agent_world_distfs import (
     adopt_original,
 )
 from behind import blob_file, edit
+from calls import LARGE
 
-LARGE = b"large" * 10_000
 ORIGINAL = Path(__file__).parent / "data" / "original-store"
 
 

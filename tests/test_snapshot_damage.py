@@ -9,8 +9,8 @@ import pytest
 from agent_world_distfs import BlobHashMismatchError, BlobMissingError, CatalogError, LocalCasStore
 from agent_world_distfs.hashing import CHUNK_BYTES
 from behind import blob_file, edit
+from calls import LARGE
 from changed_since import fill
-from test_exchange import LARGE
 
 
 @pytest.fixture

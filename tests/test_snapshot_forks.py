@@ -21,9 +21,9 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.engine.cloning import is_cloned
 from behind import blob_file
+from calls import LARGE
 from changed_since import FILES, contents, fill
 from children import MakeDisk, Start, faulty
-from test_exchange import LARGE
 from test_named_meanwhile import run_once_after
 
 

@@ -18,8 +18,8 @@ from agent_world_distfs import (
 )
 from agent_world_distfs.copying import catalogs
 from behind import blob_file
+from calls import LARGE
 from changed_since import FILES, fill
-from test_exchange import LARGE
 from test_named_meanwhile import run_once_after
 
 PAGE = 4096

@@ -17,8 +17,8 @@ from agent_world_distfs import (
     SnapshotNotFoundError,
 )
 from behind import blob_file
+from calls import LARGE
 from changed_since import FILES, contents, fill
-from test_exchange import LARGE
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from agent_world_distfs import (
     SnapshotPruneReport,
     StorageReadOnlyError,
 )
+from calls import LARGE
 from changed_since import FILES, fill
-from test_exchange import LARGE
 
 NO_NAMES = {
     "empty": "",

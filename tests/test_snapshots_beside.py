@@ -23,8 +23,8 @@ from agent_world_distfs.operations import collect
 from agent_world_distfs.operations.snapshots import creating, restoring
 from agent_world_distfs.protocols import Catalog
 from behind import blob_file
+from calls import LARGE
 from children import Start
-from test_exchange import LARGE
 from test_named_meanwhile import run_once_after
 
 Act = Callable[[LocalCasStore], object]
