@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -269,6 +270,8 @@ def test_the_format_page_has_the_numbers_of_the_format() -> None:
     ]
 
 
-def test_the_changelog_has_the_version() -> None:
+def test_the_changelog_and_the_package_have_the_same_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == agent_world_distfs.__version__
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert re.search(rf"^## \[{re.escape(agent_world_distfs.__version__)}\]", changes, re.MULTILINE)

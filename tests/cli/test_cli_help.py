@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from agent_world_distfs import __version__
 from agent_world_distfs.faces.cli import cli
 from agent_world_distfs.faces.cli.failures import ExitCode
 from agent_world_distfs.faces.cli.options import StoreCommand
@@ -79,6 +81,14 @@ def test_the_examples_of_the_help_mean_the_same_to_every_shell(name: str) -> Non
     assert isinstance(command, StoreCommand)
     for example in command.examples:  # zsh refuses a bracket that matches no file
         assert re.search(r"jq (?:-r )?[^' -]*\[", example) is None
+
+
+def test_the_version_is_that_of_the_code_that_runs(distfs: Distfs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_not_installed(name: str) -> str:  # a checkout that is on the path
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", is_not_installed)
+    assert distfs("--version").text == f"distfs {__version__}\n"
 
 
 def test_the_top_help_lists_every_command_in_a_section(distfs: Distfs) -> None:

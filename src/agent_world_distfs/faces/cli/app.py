@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
+from agent_world_distfs import __version__
 from agent_world_distfs.faces.cli import (
     blobs,
     exchange,
@@ -91,7 +92,7 @@ class _Application(click.Group):
     params=shared_options(envvar="DISTFS_STORE"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="agent-world-distfs", prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 def cli() -> None:
     """A file layer for many processes.
 
