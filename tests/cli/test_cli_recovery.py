@@ -109,6 +109,15 @@ def test_a_budget_without_verify_exits_with_2(distfs: Distfs) -> None:
     distfs("audit", "--budget", "1GB", code=2)
 
 
+def test_what_is_advised_where_the_catalog_is_damaged_can_be_done(distfs: Distfs) -> None:
+    distfs.write("a", b"1")
+    with (distfs.location / "catalog.db").open("r+b") as catalog:
+        catalog.write(bytes(4096))
+    how = distfs("audit", code=5).stderr.splitlines()[1]
+    advised = how.split("'")[1]  # where it does not open, it cannot be audited
+    assert "would be rebuilt with 1 file" in distfs(*advised.split()[1:]).text
+
+
 # --- backup, restore, du ------------------------------------------------------------------------
 
 

@@ -146,11 +146,15 @@ def _for_people(error: BaseException) -> str:
 
 
 def _how_to_repair(error: CorruptError) -> Iterator[str]:
+    # A store whose catalog is damaged may not open, and so not be audited.
+    look, tells = ("repair --dry-run", "says what can be saved")
+    if not isinstance(error, CatalogError):
+        look, tells = ("audit --verify", "lists all damage")
     if error.location is None:
-        yield "'distfs audit --verify' lists all damage, 'distfs repair --from SOURCE' repairs it."
+        yield f"'distfs {look}' {tells}, 'distfs repair --from SOURCE' repairs it."
     elif _is_repairable(error.location):
         store = printable(f"--store {shlex.quote(error.location)}")
-        yield f"'distfs audit --verify {store}' lists all damage there, 'distfs repair {store}' repairs it."
+        yield f"'distfs {look} {store}' {tells} there, 'distfs repair {store}' repairs it."
 
 
 def _is_repairable(location: str) -> bool:
