@@ -140,6 +140,14 @@ def test_json_holds_no_lone_surrogate(text: str, shown: str) -> None:
     found.encode()
 
 
+def test_a_full_disk_is_told_how_it_can_be_emptied(distfs: Distfs, monkeypatch: pytest.MonkeyPatch) -> None:
+    distfs("init")
+    fail_with(monkeypatch, StorageFullError("world/tmp/0", "no space"))
+    told, how = distfs("pins", code=6).stderr.splitlines()
+    assert told == "distfs: world/tmp/0: no space"
+    assert how.startswith("Make room there")
+
+
 def test_what_should_not_happen_is_one_line_and_a_hint(
     distfs: Distfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

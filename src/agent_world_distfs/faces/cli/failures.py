@@ -26,6 +26,7 @@ from agent_world_distfs.errors import (
     NotFoundError,
     OutcomeUnknownError,
     StorageError,
+    StorageFullError,
     StorageReadOnlyError,
     UnavailableError,
     WorldError,
@@ -140,6 +141,8 @@ def _for_people(error: BaseException) -> str:
         lines.append("If it is the beginning of a path, put the path after --, as in 'distfs rm -- -odd'.")
     if isinstance(error, BlobMissingError | BlobHashMismatchError | CatalogError):
         lines.extend(_how_to_repair(error))
+    if isinstance(error, StorageFullError):
+        lines.append("Make room there: in a store by 'distfs prune', after 'distfs rm' of what can go.")
     if exit_code(error) is ExitCode.OTHER and not os.environ.get("DISTFS_DEBUG"):
         lines.append("This should not happen; DISTFS_DEBUG=1 shows where it did.")
     return "\n".join(lines)
