@@ -108,7 +108,7 @@ def test_what_is_older_than_is_kept_is_said_to_be(location: Path) -> None:
 )
 def test_what_is_no_id_is_refused(kept: LocalCasStore, text: str) -> None:
     for ask in (kept.was_committed, kept.undo_transaction):
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidInputError, match="such as 12-0123456789abcdef"):  # a seq alone is none
             ask(text)
         for other in (1, None, b"1-0000000000000000"):
             with pytest.raises(TypeError, match="a transaction id is a str"):

@@ -64,5 +64,5 @@ def check_transaction_id(text: str) -> str:
         raise TypeError(f"a transaction id is a str, not {type(text).__name__}")
     match = _transaction_id.fullmatch(text)
     if match is None or int(match[1]) >= 1 << 63:
-        raise InvalidInputError(f"not the id of a transaction: {text[:80]!r}")
+        raise InvalidInputError(f"not the id of a transaction, such as 12-0123456789abcdef: {text[:80]!r}")
     return text
