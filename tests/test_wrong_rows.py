@@ -92,17 +92,18 @@ def test_content_that_is_stored_again_replaces_no_other_that_would_seem_to_be_da
     good, refused = contents(filled), 0
     for data in FILES.values():
         for place in damaged(filled, INDEX, each_flipped(filled)):
-            refused += is_refused(place, lambda store, data=data: store.put_bytes(data))
+            refused += is_refused(place, lambda store, data=data: store.put_bytes(data))  # type: ignore[misc]
             assert contents(place) >= good
     assert refused
 
 
 def test_unpinning_removes_no_other_pin(filled: Path) -> None:
-    ids = dict(look(filled, "SELECT lower(hex(content_hash)), blob_id FROM blobs"))
+    rows = look(filled, "SELECT lower(hex(content_hash)), blob_id FROM blobs")
+    ids = {row[0]: row[1] for row in rows}
     good, refused = pinned(filled), 0
     for name in hashes_in(filled):
         for place in damaged(filled, INDEX, each_flipped(filled)):
-            refused += is_refused(place, lambda store, name=name: store.unpin(name))
+            refused += is_refused(place, lambda store, name=name: store.unpin(name))  # type: ignore[misc]
             assert pinned(place) >= good - {(ids[name],)}
     assert refused
 
@@ -154,7 +155,7 @@ def test_an_entry_out_of_order_does_not_go_in_the_place_of_another(
     good, refused = entries(filled), 0
     for path in sorted(FILES)[:5]:
         for place in damaged(filled, "files", EXCHANGED):
-            refused += is_refused(place, lambda store, path=path: call(store, path))
+            refused += is_refused(place, lambda store, path=path: call(store, path))  # type: ignore[misc]
             assert {row for row in good if row[0] != path} <= entries(place)
     assert refused
 
