@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from agent_world_distfs import InvalidInputError, LocalCasStore, Retry, Transaction
+from agent_world_distfs import (
+    InvalidInputError,
+    LocalCasStore,
+    Retry,
+    Transaction,
+    TransactionConflictError,
+)
 from agent_world_distfs.engine import retrying
 from agent_world_distfs.protocols import Turn
 from striking import RaiseAtLine
@@ -52,6 +59,32 @@ def test_an_interrupt_at_any_line_leaves_no_turn_taken_and_no_call_open(
         if not striking.has_raised:
             break
     assert len(kept) == number - 1
+
+
+@pytest.mark.parametrize("call", ["update_file", "run_transaction"])
+def test_errors_that_are_kept_keep_no_descriptor_open(store: LocalCasStore, call: str) -> None:
+    def fail(_: object) -> bytes:
+        raise Struck
+
+    def lose(tx: Transaction) -> None:
+        tx.stat_file("n")
+        store.write_file("n", b"%d" % time.monotonic_ns())
+        tx.stat_file("n")
+
+    def make() -> None:
+        if call == "update_file":
+            store.update_file("n", fail)
+        store.run_transaction(lose, retry=Retry(max_attempts=2))
+
+    def fails() -> BaseException:
+        with pytest.raises((Struck, TransactionConflictError)) as raised:
+            make()
+        return raised.value
+
+    kept = [fails()]  # as by a pool of threads, or a log
+    before = len(os.listdir("/dev/fd"))
+    kept.extend(fails() for _ in range(9))
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_a_nested_call_is_refused_by_whatever_name_the_store_was_opened(

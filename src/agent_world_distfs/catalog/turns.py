@@ -101,8 +101,10 @@ class OneTurn:
         """Interrupted, it can be called again."""
         if not self._insists:  # else the mark is right for those that wait, if it is one of ours
             self._write_mark(_NO_MARK)
-        _let_go(self._lock)
-        _let_go(self._next)
+        for lock in (self._lock, self._next):
+            _let_go(lock)
+            with contextlib.suppress(OSError):
+                lock.close()  # an exception that is kept, by whoever made the call, keeps the object
         self.is_held = False
 
     def drop(self) -> None:
