@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -78,10 +79,21 @@ def test_a_str_of_another_class_is_taken_for_its_text() -> None:
         def startswith(self, *arguments: Any) -> bool:
             return False
 
+        def __str__(self) -> str:
+            return "b"
+
     assert normalize_path(Loud("a/./b")) == "a/b"
     assert type(normalize_path(Loud("a"))) is str
     with pytest.raises(PathInvalidError):
         normalize_path(Loud("/etc/passwd"))
+
+
+def test_a_member_of_an_enum_of_text_names_the_path_that_it_is_equal_to(store: LocalCasStore) -> None:
+    class Known(str, Enum):  # noqa: UP042  # whose text is not what str() gives
+        PLAN = "plan.md"
+
+    store.write_file(Known.PLAN, b"")
+    assert [file.path for file in store.list_files(prefix=Known.PLAN)] == ["plan.md"]
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "..", "a//", ".", "a\0", "\U0010ffff"])

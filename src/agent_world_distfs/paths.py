@@ -91,7 +91,7 @@ def check_prefix(prefix: str) -> str:
 
 def _as_plain_str(path: object) -> str:
     if isinstance(path, str):
-        return str(path)
+        return str.__str__(path)  # its text; str() may give another, as of a member of an Enum
     hint = "; pass path.as_posix()" if hasattr(path, "__fspath__") else ""
     raise TypeError(f"a store path is a str, not {type(path).__name__}{hint}")
 
