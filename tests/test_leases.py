@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,28 @@ def test_a_lease_is_of_no_use_outside_of_its_block(store: LocalCasStore) -> None
         lease.__enter__()
     with pytest.raises(InvalidInputError):
         lease.keep("0" * 64)
+
+
+def test_a_stream_of_another_thread_that_outlasts_the_block_is_told_so_and_not_kept(
+    store: LocalCasStore,
+) -> None:
+    has_begun, has_ended = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > 0:
+                has_begun.set()
+                assert has_ended.wait(30)
+            return super().read(size)
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.lease() as lease:
+            putting = pool.submit(lease.put_stream, Slow(LARGE))
+            assert has_begun.wait(30)
+        has_ended.set()
+        with pytest.raises(InvalidInputError):
+            putting.result(30)
+    assert store.prune_orphan_blobs().pruned_blob_hashes == (store.hash_bytes(LARGE),)
 
 
 def test_a_forked_child_leaves_the_lease_to_its_parent(store: LocalCasStore) -> None:
