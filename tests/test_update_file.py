@@ -65,6 +65,20 @@ def test_the_same_bytes_write_nothing_and_neither_does_no_file_where_there_is_no
     assert log_of(store) == before
 
 
+def test_what_an_update_returns_is_there_although_others_wrote_the_same_bytes_meanwhile(
+    store: LocalCasStore,
+) -> None:
+    written = store.write_file("a", b"a")
+
+    def change(content: bytes | None) -> bytes:
+        while store.write_file("a", b"a") == written:
+            time.sleep(0.001)
+        return content or b""
+
+    returned = store.update_file("a", change)
+    assert returned == store.stat_file("a") != written
+
+
 def test_a_forgotten_return_does_not_delete(store: LocalCasStore) -> None:
     store.write_file("a", b"a")
     with pytest.raises(TypeError, match="None"):

@@ -24,7 +24,7 @@ from agent_world_distfs.engine.retrying import (
 )
 from agent_world_distfs.errors import FileConflictError, OutcomeUnknownError, PathNotFoundError
 from agent_world_distfs.hashing import as_bytes
-from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.protocols import BlobFiles, Catalog, CatalogWriter
 from agent_world_distfs.records import ABSENT, Absent, Data, Expected, FileMetadata, Retry
 
 Edit = Callable[[bytes | None], Data | Absent]
@@ -72,7 +72,6 @@ class Update:
         before, content = self._read()
         after = wanted(require_run(self._change(content)))
         expected: Expected = ABSENT if before is None else before.content_hash
-        self._written = before
         try:
             if after == content:
                 self._confirm(expected)
@@ -92,8 +91,14 @@ class Update:
             return None, None
 
     def _confirm(self, expected: Expected) -> None:
-        """Nothing to write; still, what was found must be durable, and still there, before it is returned."""
-        self._catalog.write(lambda tx: check_expected(self._path, expected, tx.stat_file(self._path)))
+        """Nothing to write; still, what is there must be durable, and as found, before it is returned."""
+
+        def confirm(tx: CatalogWriter) -> None:
+            found = tx.stat_file(self._path)
+            check_expected(self._path, expected, found)
+            self._written = found  # somebody may have written the same bytes again
+
+        self._catalog.write(confirm)
 
     def _note(self, written: FileMetadata | None) -> None:
         self._written = written
