@@ -277,6 +277,8 @@ def test_snapshots_are_compared_with_each_other_with_now_and_with_numbers(filled
     assert deeds(filled.diff("kept", "now", prefix="docs/")) == SINCE[:3]
     assert deeds(filled.diff("kept", "kept")) == []
     assert deeds(filled.diff(filled.last_seq(), "now")) == []
+    with pytest.raises(TypeError):
+        filled.diff(None, "kept")  # type: ignore[arg-type]
 
 
 def test_a_path_that_only_was_written_again_does_not_differ(store: LocalCasStore) -> None:

@@ -48,7 +48,8 @@ def differences(
     for state in (state_a, state_b):
         if isinstance(state, str):
             find_snapshot(catalog, check_name(state))
-    numbers = [check_seq(state) for state in (state_a, state_b) if not isinstance(state, str | None)]
+    states = (state_a,) if state_b is None else (state_a, state_b)
+    numbers = [check_seq(state) for state in states if not isinstance(state, str)]
     if isinstance(state_a, str) or isinstance(state_b, str):
         past.known_last(catalog, *numbers)
         return _merged(catalog, blobs, state_a, state_b, prefix)
