@@ -150,6 +150,7 @@ WRONG_OPTIONS: dict[str, tuple[type[Exception], dict[str, Any]]] = {
     "timeout, nothing": (TypeError, {"lock_timeout_s": None}),
     "timeout, negative": (InvalidInputError, {"lock_timeout_s": -1}),
     "timeout, no number": (InvalidInputError, {"lock_timeout_s": float("nan")}),
+    "timeout, beyond numbers": (InvalidInputError, {"lock_timeout_s": 10**400}),
 }
 
 

@@ -110,6 +110,7 @@ def test_a_place_that_nobody_can_read_is_none(filled: LocalCasStore, text: str) 
         ({"verify": True, "max_bytes": 0}, InvalidInputError),
         ({"verify": True, "max_seconds": -1}, InvalidInputError),
         ({"verify": True, "max_seconds": math.nan}, InvalidInputError),
+        ({"verify": True, "max_seconds": 10**400}, InvalidInputError),
         ({"verify": True, "max_bytes": "10GB"}, TypeError),
         ({"verify": True, "max_bytes": True}, TypeError),
     ],

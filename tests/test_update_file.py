@@ -91,7 +91,16 @@ def test_a_forgotten_return_does_not_delete(store: LocalCasStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [Retry(-1), Retry(float("nan")), Retry(cap_s=float("nan")), Retry(1, -1)], ids=repr
+    "wrong",
+    [
+        Retry(-1),
+        Retry(float("nan")),
+        Retry(10**400),
+        Retry(1, -1),
+        Retry(base_s=10**400),
+        Retry(cap_s=float("nan")),
+    ],
+    ids=lambda retry: repr(retry)[:60],
 )
 def test_a_retry_that_no_clock_can_follow_is_refused(store: LocalCasStore, wrong: Retry) -> None:
     with pytest.raises(InvalidInputError):

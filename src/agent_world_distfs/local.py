@@ -24,6 +24,7 @@ from agent_world_distfs.catalog.connections import require_fixed_sqlite
 from agent_world_distfs.catalog.failures import LOCK_IS_GONE, is_lock_file
 from agent_world_distfs.catalog.schema import FORMAT
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.clock import is_time_to_wait
 from agent_world_distfs.copying import copy_store
 from agent_world_distfs.creating import find_or_create
 from agent_world_distfs.engine.directories import as_host_path, require_apart
@@ -178,7 +179,7 @@ def _check_options(algorithm: object, durability: str, lock_timeout_s: float) ->
         raise TypeError(f"hash_algorithm is a HashAlgorithm, not {type(algorithm).__name__}")
     if isinstance(lock_timeout_s, bool) or not isinstance(lock_timeout_s, int | float):
         raise TypeError(f"lock_timeout_s is a number of seconds, not {type(lock_timeout_s).__name__}")
-    if not lock_timeout_s >= 0:
+    if not is_time_to_wait(lock_timeout_s):
         raise InvalidInputError(f"lock_timeout_s is not a time to wait: {lock_timeout_s}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from agent_world_distfs.clock import is_time_to_wait
 from agent_world_distfs.errors import InvalidInputError, TransactionForgottenError
 from agent_world_distfs.operations import files
 from agent_world_distfs.operations.leasing import BlobLease
@@ -129,6 +130,6 @@ def _check_retry(retry: Retry) -> Retry:
     for number in (retry.deadline_s, retry.max_attempts, retry.base_s, retry.cap_s):
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise TypeError(f"a Retry holds numbers, not {type(number).__name__}")
-        if not number >= 0:  # also nan: its deadline would never come
+        if not is_time_to_wait(number):
             raise InvalidInputError(f"not a valid Retry value: {number}")
     return retry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent_world_distfs.clock import is_time_to_wait
 from agent_world_distfs.engine import states
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import history, retention, undo
@@ -52,7 +53,11 @@ class HistoryMethods(StoreBase):
         return history.list_changes(self._catalog, since, check_prefix(prefix))
 
     def history(self, path: str) -> Iterator[Change]:
-        """The known changes of one path, oldest first, and the imports, each of which may have changed it."""
+        """The known changes of one path, oldest first, and the imports, each of which may have changed it.
+
+        Raises:
+            HistoryExpiredError: during iteration, if changes expire before they are reached.
+        """
         return history.path_history(self._catalog, normalize_path(path))
 
     def diff(
@@ -78,7 +83,7 @@ class HistoryMethods(StoreBase):
             HistoryExpiredError: changes in between are no longer known; also while it runs, if it falls that
                 far behind.
         """
-        if timeout_s is not None and not timeout_s >= 0:  # also nan: the time would never be up
+        if timeout_s is not None and not is_time_to_wait(timeout_s):
             raise InvalidInputError(f"timeout_s is not a time to wait: {timeout_s}")
         return Watch(self._catalog, since, check_prefix(prefix), timeout_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent_world_distfs.clock import is_time_to_wait
 from agent_world_distfs.engine.scrubbing import Budget
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.operations import audit, collect, usage
@@ -49,7 +50,7 @@ def _check_budget(budget: Budget, *, verify: bool) -> None:
     for limit in (budget.max_bytes, budget.max_seconds):
         if isinstance(limit, bool) or not isinstance(limit, int | float | None):
             raise TypeError(f"a budget is a number or None, not {type(limit).__name__}")
-        if limit is not None and not limit > 0:
+        if limit is not None and not (limit > 0 and is_time_to_wait(limit)):
             raise InvalidInputError(f"not a budget: {limit}")
     if budget.is_limited and not verify:
         raise InvalidInputError("a budget is for verifying: verify=True")
