@@ -79,7 +79,28 @@ def test_with_other_damage_a_damaged_setting_stays_where_it_is_until_the_catalog
     edit(location, "UPDATE files SET checksum = x'00' WHERE path = 'a'")
     report = repair_store(location)
     assert report.salvaged_from is not None
+    assert report.dropped_settings == ("history_max_bytes",)
     assert look(location, "SELECT name FROM settings") == [("history_max_transactions",)]
     damaged = apsw.Connection(str(location / report.salvaged_from))
     assert damaged.execute("SELECT count(*) FROM settings").fetchone() == (2,)
     damaged.close()
+
+
+def test_a_history_that_a_new_catalog_does_not_have_is_told_of_and_begins_anew(location: Path) -> None:
+    with LocalCasStore(location) as store:
+        store.set_setting("keep_history", True)
+        store.write_file("a", b"old")
+        store.write_file("a", b"new")
+    edit(location, "UPDATE files SET checksum = x'00' WHERE path = 'a'")
+    tried = repair_store(location, dry_run=True)
+    report = repair_store(location)
+    for each in (tried, report):
+        assert (each.is_proven, each.is_history_lost, each.is_whole()) == (True, True, False)
+    with LocalCasStore(location) as store:
+        assert store.settings().keep_history
+        seq = store.last_seq()
+        store.write_file("a", b"newer")
+        assert store.prune_orphan_blobs().pruned_blobs == 1
+        assert store.read_file_at("a", seq) == b"new"
+        assert store.audit_file_index(verify=True).is_sound()
+    assert repair_store(location).is_whole()

@@ -32,7 +32,7 @@ def rebuild_catalog(path: str, materials: Materials) -> None:
     """Write it to ``path``, where nothing is yet; flushed, closed, without a WAL.
 
     A blob that is named and has neither bytes in the old catalog nor a file gets a row without bytes:
-    it is missing, and known to be. The change log begins anew.
+    it is missing, and known to be. The change log begins anew, and so does a history that is kept.
     """
     write_catalog(path, _Builder(materials).fill)
 
@@ -104,6 +104,6 @@ class _Builder:
             pin_digest=pins[1],
             total_snapshots=snapshots[0],
             snapshot_digest=snapshots[1],
-            history_from=None,
+            history_from=None if known is None or known.history_from is None else sequence,
             log_floor=sequence,
         )

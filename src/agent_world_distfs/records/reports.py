@@ -218,7 +218,8 @@ class RepairReport:
     ``lost_snapshots``: names of the snapshots that name a lost blob, or whose manifest is one.
 
     ``dropped_settings``: settings whose rows were damaged; they have no value until they are set again.
-    ``index_damage``: contradictions of the catalog that are still there.
+    ``index_damage``: contradictions of the catalog that are still there. ``is_history_lost``: a history was
+    kept, and begins anew with the new catalog; what only it named is named by nothing any more.
     """
 
     repaired_blob_hashes: tuple[str, ...]
@@ -238,6 +239,7 @@ class RepairReport:
     lost_snapshots: tuple[str, ...] = ()
     dropped_settings: tuple[str, ...] = ()
     refused_sources: tuple[str, ...] = ()
+    is_history_lost: bool = False
 
     def is_whole(self) -> bool:
         """Whether everything that was in the store is there again."""
@@ -247,6 +249,7 @@ class RepairReport:
             or self.lost_files
             or self.index_damage
             or self.lost_snapshots
+            or self.is_history_lost
         )
 
 

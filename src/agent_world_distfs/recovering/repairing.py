@@ -164,13 +164,17 @@ def _drop_settings(tx: CatalogWriter) -> list[str]:
 
 
 def _without(settings: list[str], report: RepairReport) -> RepairReport:
-    """The bookkeeping of audits is nothing that anybody has set, and begins anew."""
     told = set(map(setting_damage, settings))
     return dataclasses.replace(
         report,
-        dropped_settings=tuple(sorted(set(settings) - {scrubbing.SETTING})),
+        dropped_settings=_dropped(settings),
         index_damage=tuple(damage for damage in report.index_damage if damage not in told),
     )
+
+
+def _dropped(settings: Iterable[str]) -> tuple[str, ...]:
+    """The bookkeeping of audits is nothing that anybody has set, and begins anew."""
+    return tuple(sorted(set(settings) - {scrubbing.SETTING}))
 
 
 def _is_of_this_format(catalog: str) -> bool:
@@ -226,5 +230,7 @@ def _merged(report: RepairReport, rebuilt: Rebuilt, store: CasStore) -> RepairRe
         is_proven=found.is_proven,
         doubtful_paths=tuple(sorted(found.doubtful_paths)),
         adopted_blob_hashes=_unkept(store, rebuilt.adopted),
+        dropped_settings=_dropped(found.damaged_settings),
+        is_history_lost=found.commit is not None and found.commit.history_from is not None,
         refused_sources=tuple(sorted({*report.refused_sources, *rebuilt.refused})),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from agent_world_distfs.catalog.checksums import Checksums, sum_up, take_from_digest
 from agent_world_distfs.catalog.pages import Record
@@ -37,16 +37,20 @@ class Rows:
         if self._log.commits:
             result.highest_sequence = max(self._log.commits)
             result.commit = self._log.commits[result.highest_sequence][0]
-        result.settings = dict(self._settings())
+        self._take_settings()
         is_whole = self._take_entries()
         result.is_proven = all((self._take_pins(), self._take_snapshots(), is_whole))
 
-    def _settings(self) -> Iterator[tuple[str, str]]:
+    def _take_settings(self) -> None:
+        result = self._result
         for record in self._found.settings:
             match record.values:
                 case (str() as name, str() as value, checksum):
                     if self._checksums.setting(name, value) == checksum:
-                        yield name, value
+                        result.settings[name] = value
+                    else:
+                        result.damaged_settings.add(name)
+        result.damaged_settings -= result.settings.keys()
 
     # --- entries
 

@@ -54,6 +54,7 @@ class Salvage:
     former_blobs: dict[bytes, int] = field(default_factory=dict)
     payloads: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
+    damaged_settings: set[str] = field(default_factory=set)
     schema: dict[str, str] = field(default_factory=dict)
     lost_files: int | None = None
     doubtful_paths: set[str] = field(default_factory=set)

@@ -92,7 +92,9 @@ def _told_of_catalog(report: RepairReport) -> Iterator[str]:
     if report.doubtful_paths:
         yield "Not in the index now, though an older state or a source has them:"
         yield from output.listed(map(output.shown_path, report.doubtful_paths), len(report.doubtful_paths))
-    if report.adopted_blob_hashes and not report.is_proven:
+    if report.is_history_lost:
+        yield "The history that was kept is lost, and begins anew."
+    if report.adopted_blob_hashes and (report.is_history_lost or not report.is_proven):
         adopted = output.counted(len(report.adopted_blob_hashes), "stored blob")
         yield f"{adopted} without a name: name what you need before `distfs prune` removes them."
 
