@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from agent_world_distfs import CatalogError, LocalCasStore, UnavailableError, repair_store
 from agent_world_distfs.flushing import flush_directory
-from agent_world_distfs.recovering import exchanging, repairing
+from agent_world_distfs.recovering import building, exchanging, repairing
 
 OLD = {f"old/{number:03}": b"old%d" % number for number in range(60)}
 IN_THE_LOG = {f"logged/{number}": b"logged%d" % number for number in range(5)}
@@ -132,6 +134,40 @@ def test_what_sqlite_left_beside_a_new_catalog_is_no_exchange_and_goes_with_it(s
             for suffix in ("-wal", "-shm"):
                 Path(f"{new}{suffix}").write_bytes(b"left by a killed sqlite3")
         assert_mended(state, EXPECTED)
+
+
+def test_a_repair_that_died_is_no_reason_to_forget_what_it_could_not_save(
+    damaged: Path, tmp_path: Path
+) -> None:
+    with (damaged / "catalog.db").open("r+b") as file:
+        file.seek(6 * 4096)
+        file.write(bytes(4 * 4096))
+    (damaged / "catalog.db-wal").unlink()
+    wanted = repair_store(shutil.copytree(damaged, tmp_path / "whole"))
+    assert not wanted.is_whole()
+    number = 0
+    while repair_and_die(place := shutil.copytree(damaged, tmp_path / f"{number}"), number):
+        report = repair_store(place)
+        assert [report.salvaged_from] == [path.name for path in place.glob("catalog.db.damaged-????????")]
+        assert dataclasses.replace(report, salvaged_from=wanted.salvaged_from) == wanted
+        assert repair_store(place).salvaged_files is None, "told once"
+        number += 1
+    assert number > 3
+
+
+def test_nothing_of_a_repair_that_died_stays(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(damaged / "nowhere"))
+    before = sorted(os.listdir(damaged))
+    child = os.fork()
+    if child == 0:
+        setattr(building, "rebuild_catalog", lambda *_: os._exit(DEAD))  # noqa: B010
+        repair_store(damaged)
+        os._exit(FAILED)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == DEAD
+    assert list((damaged / "tmp").glob("repair-*/damaged/catalog.db"))
+    LocalCasStore(damaged).close()
+    assert os.listdir(damaged / "tmp") == []
+    assert sorted(os.listdir(damaged)) == [name for name in before if not name.startswith("catalog.db-")]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["", "-wal", "-shm"])))

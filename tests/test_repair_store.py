@@ -14,7 +14,9 @@ import apsw
 import pytest
 
 from agent_world_distfs import (
+    HashAlgorithm,
     IncompatibleStoreError,
+    InvalidInputError,
     LocalCasStore,
     NotFoundError,
     RepairReport,
@@ -263,11 +265,10 @@ def test_where_temporary_files_have_no_room_their_place_is_named(
     disk = make_disk(16 << 10)
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
     with pytest.raises(StorageFullError) as raised:
-        repair_store(place)
+        repair_store(place, dry_run=True)
     assert raised.value.path.startswith(f"{disk}/distfs-repair-")
     assert os.listdir(disk) == []
-    monkeypatch.undo()
-    repair_store(place)
+    repair_store(place)  # it makes all that it needs in the store
     with LocalCasStore(place) as mended:
         assert mended.read_file("in/the/log") == b"l" * 100
 
@@ -349,3 +350,16 @@ def test_a_stray_file_that_the_disk_cannot_read_keeps_no_catalog_from_being_buil
     assert stray.exists()
     with LocalCasStore(filled) as store:
         assert not store.has(stray.name)
+
+
+def test_a_source_with_another_algorithm_is_refused_before_anything_is_built_anew(
+    filled: Path, tmp_path: Path
+) -> None:
+    LocalCasStore(tmp_path / "other", hash_algorithm=HashAlgorithm.SHA256).close()
+    blank(filled, 6, 12)
+    for source in (tmp_path / "other", LocalCasStore(tmp_path / "other")):
+        with pytest.raises(InvalidInputError, match="by sha256, this store by blake3"):
+            repair_store(filled, [source])
+    assert not list(filled.glob("catalog.db.*"))
+    assert os.listdir(filled / "tmp") == []
+    assert repair_store(filled).salvaged_from is not None

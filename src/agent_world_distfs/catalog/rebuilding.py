@@ -20,12 +20,16 @@ _FIRST_GENERATION = 1
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """``pages``: those that the salvage read. ``stored``: large blobs whose files are whole and durable."""
+    """``pages``: those that the salvage read. ``stored``: large blobs whose files are whole and durable.
+
+    ``notes``: further settings.
+    """
 
     salvage: Salvage
     pages: PageFile
     algorithm: HashAlgorithm
     stored: dict[bytes, int]
+    notes: dict[str, str]
 
 
 def rebuild_catalog(path: str, materials: Materials) -> None:
@@ -54,7 +58,8 @@ class _Builder:
         self._add_files(connection)
         pins = [(self._ids[raw], self._checksums.pin(raw)) for raw in sorted(self._salvage.pins)]
         connection.executemany("INSERT INTO pins VALUES (?, ?)", pins)
-        settings = [(*each, self._checksums.setting(*each)) for each in self._salvage.settings.items()]
+        named = self._salvage.settings | self._from.notes
+        settings = [(*each, self._checksums.setting(*each)) for each in named.items()]
         connection.executemany("INSERT INTO settings VALUES (?, ?, ?)", settings)
         snapshots = [snapshot_row(each, self._checksums) for each in self._salvage.snapshots]
         connection.executemany(ADD_SNAPSHOT, snapshots)

@@ -1,16 +1,15 @@
 """A new catalog, built from what is left of a store.
 
-It is made in ``tmp/repair-<id>/``, complete and flushed: what a repair that dies before that leaves is tidied
-as whatever dead sessions leave. Only then does it take the name of the damaged one (``exchanging``).
+It is made in ``tmp/repair-<id>/``, complete and flushed, from a copy of the damaged one that
+has its WAL merged. What a repair that dies before that leaves is tidied as whatever dead sessions leave. Only
+then does it take the name of the damaged one (``exchanging``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
 import secrets
-import tempfile
+import shutil
 from contextlib import ExitStack
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
@@ -18,31 +17,21 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage
 from agent_world_distfs.engine.orphans import SHARDS
-from agent_world_distfs.errors import StorageIOError, WorldError
+from agent_world_distfs.errors import InvalidInputError, StorageIOError, WorldError
 from agent_world_distfs.flushing import flush_directory, flush_file
 from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.records import HashAlgorithm
-from agent_world_distfs.recovering.exchanging import exchange, find_remains, undo_cut_off
+from agent_world_distfs.recovering.exchanging import exchange, find_remains, kept_name, undo_cut_off
 from agent_world_distfs.recovering.finding import opened_remains
+from agent_world_distfs.recovering.telling import SETTING, text_of
 from agent_world_distfs.store.recovery import RepairSource, name_of
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """``kept_as``: the name of the damaged catalog. ``adopted``: stored, and named by nothing any more.
-
-    ``refused``: which sources could not say what they know, and why.
-    """
-
-    salvage: Salvage
-    adopted: tuple[str, ...]
-    refused: tuple[str, ...]
-    kept_as: str | None = None
+NEW = "catalog.db"
 
 
-def rebuild(place: str, sources: list[RepairSource]) -> Rebuilt:
+def rebuild(place: str, sources: list[RepairSource]) -> None:
     """Build a new catalog, and let it take the name of the damaged one."""
     for name in ("blobs", "tmp"):
         os.makedirs(os.path.join(place, name), exist_ok=True)
@@ -54,27 +43,41 @@ def rebuild(place: str, sources: list[RepairSource]) -> Rebuilt:
     number = secrets.token_hex(4)
     workshop = os.path.join(place, "tmp", f"repair-{number}")
     os.mkdir(workshop)
-    new = os.path.join(workshop, "catalog.db")
-    rebuilt = build(place, new, sources)
-    kept_as = exchange(place, new, number)
-    with contextlib.suppress(OSError):
-        os.rmdir(workshop)
-    return dataclasses.replace(rebuilt, kept_as=kept_as)
+    try:
+        build(place, workshop, sources, kept_name(place, number))
+        exchange(place, os.path.join(workshop, NEW), number)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
-def build(place: str, new: str, sources: list[RepairSource]) -> Rebuilt:
-    """A new catalog in ``new``."""
+def build(place: str, workshop: str, sources: list[RepairSource], kept_as: str | None) -> None:
+    """A new catalog, ``NEW`` in ``workshop``. ``kept_as``: the name that the damaged one is to have.
+
+    Raises:
+        InvalidInputError: a source uses another hash algorithm. Later would be too late to refuse it.
+    """
     blobs = DirectoryBlobs(place, read_only=True)
-    with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
-        present = _list_files(blobs)
-        hints, refused = _hints(sources, present)
-        with opened_remains(find_remains(place), blobs, present, hints, own) as (pages, found):
-            algorithm = found.algorithm or _algorithm_of(blobs, present)
-            stored = _whole_files(blobs, present, found, algorithm)
-            rebuild_catalog(new, Materials(found, pages, algorithm, stored))
-    named = found.pins | {entry.content_hash for entry in found.entries.values()}
-    adopted = (raw.hex() for raw in {*stored, *found.blobs} - named)
-    return Rebuilt(found, tuple(sorted(adopted)), refused)
+    present = _list_files(blobs)
+    hints, refused, algorithms = _hints(sources, present)
+    own = os.path.join(workshop, "damaged")
+    os.mkdir(own)
+    with opened_remains(find_remains(place), blobs, present, hints, own) as (pages, found):
+        algorithm = found.algorithm or _algorithm_of(blobs, present)
+        _require(algorithm, algorithms)
+        stored = _whole_files(blobs, present, found, algorithm)
+        named = found.pins | {entry.content_hash for entry in found.entries.values()}
+        adopted = [raw.hex() for raw in {*stored, *found.blobs} - named]
+        notes = {SETTING: text_of(found, adopted, refused, kept_as)}
+        rebuild_catalog(os.path.join(workshop, NEW), Materials(found, pages, algorithm, stored, notes))
+    shutil.rmtree(own)
+
+
+def _require(algorithm: HashAlgorithm, algorithms: list[HashAlgorithm]) -> None:
+    for theirs in algorithms:
+        if theirs is not algorithm:
+            raise InvalidInputError(
+                f"the source names blobs by {theirs.value}, this store by {algorithm.value}"
+            )
 
 
 # --- what others know ---------------------------------------------------------------------------
@@ -88,14 +91,22 @@ def _list_files(blobs: DirectoryBlobs) -> dict[str, int]:
     return found
 
 
-def _hints(sources: list[RepairSource], present: dict[str, int]) -> tuple[Hints, tuple[str, ...]]:
-    """What the sources know, and which of them could not be asked; of such a one, nothing is taken."""
+def _hints(
+    sources: list[RepairSource], present: dict[str, int]
+) -> tuple[Hints, list[str], list[HashAlgorithm]]:
+    """What the sources know; which of them could not be asked, and why; how those that are stores name blobs.
+
+    Of one that could not be asked, nothing is taken.
+    """
     hints = Hints(blobs={(bytes.fromhex(name), size) for name, size in present.items()})
     refused: list[str] = []
+    algorithms: list[HashAlgorithm] = []
     for source in sources:
         try:
             with ExitStack() as stack:
-                told = _hints_of(_as_store(source, stack))
+                store = _as_store(source, stack)
+                told = _hints_of(store)
+                theirs = getattr(source if store is None else store, "hash_algorithm", None)
         except WorldError as error:
             refused.append(f"{name_of(source)}: {error}")
             continue
@@ -103,7 +114,8 @@ def _hints(sources: list[RepairSource], present: dict[str, int]) -> tuple[Hints,
         hints.pins |= told.pins
         hints.snapshots.extend(told.snapshots)
         hints.keys.extend(told.keys)
-    return hints, tuple(refused)
+        algorithms += [theirs] if theirs is not None else []
+    return hints, refused, algorithms
 
 
 def _hints_of(store: LocalCasStore | None) -> Hints:

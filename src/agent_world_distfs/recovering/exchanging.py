@@ -55,13 +55,18 @@ class Remains:
     wal: str
 
 
-def exchange(place: str, new: str, number: str) -> str | None:
-    """Let the new catalog take the name; returns the one that the damaged one has now, if there was one."""
+def kept_name(place: str, number: str) -> str | None:
+    """The name that the damaged catalog will be kept under, if there is one."""
+    catalog, _, kept = _names(place, number)
+    return os.path.basename(kept) if os.path.lexists(catalog) else None
+
+
+def exchange(place: str, new: str, number: str) -> None:
+    """Let the new catalog take the name."""
     catalog, ready, kept = _names(place, number)
     os.rename(new, ready)
     flush_directory(place)
-    is_there = os.path.lexists(catalog)
-    if is_there:
+    if os.path.lexists(catalog):
         os.rename(catalog, kept)
         flush_directory(place)
     if os.path.lexists(catalog + "-wal"):
@@ -71,7 +76,6 @@ def exchange(place: str, new: str, number: str) -> str | None:
     flush_directory(place)
     os.rename(ready, catalog)
     flush_directory(place)
-    return os.path.basename(kept) if is_there else None
 
 
 def undo_cut_off(place: str) -> None:

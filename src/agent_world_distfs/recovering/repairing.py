@@ -7,7 +7,6 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Iterable
-from functools import partial
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.change_log import setting_damage
@@ -31,7 +30,8 @@ from agent_world_distfs.local import LocalCasStore, catalog_of
 from agent_world_distfs.os_failures import translated
 from agent_world_distfs.protocols import CatalogReader, CatalogWriter
 from agent_world_distfs.records import Progress, RepairReport
-from agent_world_distfs.recovering.building import Rebuilt, build, rebuild
+from agent_world_distfs.recovering import telling
+from agent_world_distfs.recovering.building import NEW, build, rebuild
 from agent_world_distfs.recovering.finding import hash_raw
 from agent_world_distfs.store import CasStore
 from agent_world_distfs.store.recovery import RepairSource, check_sources
@@ -69,15 +69,17 @@ def repair_store(
         damage, settings = _find_damage(place, dry_run=dry_run)
     if not damage:
         with LocalCasStore(place, create=False, read_only=dry_run) as store:
-            return _without(settings, store.repair(sources, dry_run=dry_run, progress=progress))
+            report = _without(settings, store.repair(sources, dry_run=dry_run, progress=progress))
+            return _with_told(report, store, catalog_of(store), is_last=not dry_run)
     with held_alone(place, create=not dry_run), translated(place):
         if _identity_of(place) != examined:  # building a whole one anew would cost its change log
             raise UnavailableError(f"{place}: somebody else has repaired the store: retry")
         if dry_run:
             return _try_rebuilding(place, sources, progress)
-        rebuilt = rebuild(place, sources)
+        rebuild(place, sources)
     with LocalCasStore(place, create=False) as store:
-        return _merged(store.repair(sources, progress=progress), rebuilt, store)
+        report = store.repair(sources, progress=progress)
+        return _with_told(report, store, catalog_of(store), is_last=True)
 
 
 def _require_remains(place: str) -> None:
@@ -174,7 +176,7 @@ def _without(settings: list[str], report: RepairReport) -> RepairReport:
 
 def _dropped(settings: Iterable[str]) -> tuple[str, ...]:
     """The bookkeeping of audits is nothing that anybody has set, and begins anew."""
-    return tuple(sorted(set(settings) - {scrubbing.SETTING}))
+    return tuple(sorted(set(settings) - {scrubbing.SETTING, telling.SETTING}))
 
 
 def _is_of_this_format(catalog: str) -> bool:
@@ -210,27 +212,29 @@ def _unkept(store: CasStore, adopted: tuple[str, ...]) -> tuple[str, ...]:
 def _try_rebuilding(place: str, sources: list[RepairSource], progress: Progress | None) -> RepairReport:
     """What a repair would do, found out with a new catalog that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="distfs-repair-") as own:
-        catalog = os.path.join(own, "catalog.db")
-        rebuilt = build(place, catalog, sources)
-        os.mkdir(os.path.join(own, "locks"))
-        Gate.create(os.path.join(own, "locks"))
-        open_catalog = partial(SqliteCatalog, catalog, os.path.join(own, "locks"))
-        with _Beside(place, open_catalog(is_flushed=False, timeout_s=1), DirectoryBlobs(place)) as store:
+        build(place, own, sources, "catalog.db")
+        locks = os.path.join(own, "locks")
+        os.mkdir(locks)
+        Gate.create(locks)
+        catalog = SqliteCatalog(os.path.join(own, NEW), locks, is_flushed=False, timeout_s=1)
+        with _Beside(place, catalog, DirectoryBlobs(place)) as store:
             report = store.repair(sources, dry_run=True, progress=progress)
-            return _merged(report, dataclasses.replace(rebuilt, kept_as="catalog.db"), store)
+            return _with_told(report, store, catalog, is_last=False)
 
 
-def _merged(report: RepairReport, rebuilt: Rebuilt, store: CasStore) -> RepairReport:
-    found = rebuilt.salvage
-    return dataclasses.replace(
-        report,
-        salvaged_from=rebuilt.kept_as,
-        salvaged_files=len(found.entries),
-        lost_files=found.lost_files,
-        is_proven=found.is_proven,
-        doubtful_paths=tuple(sorted(found.doubtful_paths)),
-        adopted_blob_hashes=_unkept(store, rebuilt.adopted),
-        dropped_settings=_dropped(found.damaged_settings),
-        is_history_lost=found.commit is not None and found.commit.history_from is not None,
-        refused_sources=tuple(sorted({*report.refused_sources, *rebuilt.refused})),
-    )
+def _with_told(
+    report: RepairReport, store: CasStore, catalog: SqliteCatalog, *, is_last: bool
+) -> RepairReport:
+    """The report with what the catalog tells of how it was made; in the last step it forgets that."""
+    told = telling.read_told(catalog)
+    if not told:
+        return report
+    told |= {
+        "adopted_blob_hashes": _unkept(store, told.get("adopted_blob_hashes", ())),
+        "dropped_settings": _dropped([*report.dropped_settings, *told.get("dropped_settings", ())]),
+        "refused_sources": tuple(sorted({*report.refused_sources, *told.get("refused_sources", ())})),
+    }
+    report = dataclasses.replace(report, **told)
+    if is_last:
+        telling.forget_told(catalog, DirectoryBlobs(store.location))
+    return report
