@@ -19,6 +19,7 @@ from agent_world_distfs import (
     StorageError,
     StorageFullError,
     UnavailableError,
+    repair_store,
     restore_backup,
 )
 from children import MakeDisk
@@ -246,3 +247,32 @@ def test_progress_is_told_in_bytes(filled: LocalCasStore, tmp_path: Path) -> Non
     filled.backup(tmp_path / "backup", progress=lambda done, total: told.append((done, total)))
     assert told
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_backup_from_before_a_repair_that_lost_files_keeps_them(
+    filled: LocalCasStore, tmp_path: Path
+) -> None:
+    for number in range(300):
+        filled.write_file(f"many/{number}", b"%d" % number)
+    wanted = filled.list_files()
+    filled.backup(tmp_path / "backup")
+    filled.write_file("later", b"later")
+    filled.close()
+    catalog = tmp_path / "damaged" / "catalog.db"
+    shutil.copytree(filled.location, catalog.parent)
+    for first, last in ((20, 30), (4, 200)):  # the last commits are known, or nothing is
+        place = shutil.copytree(catalog.parent, tmp_path / f"{first}")
+        with (place / "catalog.db").open("r+b") as file:
+            file.seek(first * 4096)
+            file.write(bytes((last - first) * 4096))
+        report = repair_store(place)
+        assert (report.is_proven, report.lost_files is None) == (False, first == 4)
+        with LocalCasStore(place) as store:
+            for number in range(400):  # so that what was lost could be taken for long ago
+                store.delete_file("a") if number % 2 else store.write_file("a", b"a")
+            with pytest.raises(IncompatibleStoreError, match="lost part of the index|of another store"):
+                store.backup(tmp_path / "backup")
+            made = store.backup(tmp_path / f"new {first}")
+            assert store.backup(tmp_path / f"new {first}").total_files == made.total_files
+    with LocalCasStore(tmp_path / "backup") as backup:
+        assert backup.list_files() == wanted

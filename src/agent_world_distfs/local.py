@@ -117,7 +117,7 @@ class LocalCasStore(CasStore):
 
         Raises:
             IncompatibleStoreError: the target is neither empty nor a backup of this store, or has been
-                changed.
+                changed, or is from before a repair that lost part of the index.
             InvalidInputError: it is this store, lies in it or holds it.
             CatalogError: the catalog here is damaged, or that of the target, which ``location`` then names;
                 the target stays as it is.

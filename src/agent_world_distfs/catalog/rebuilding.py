@@ -15,7 +15,12 @@ from agent_world_distfs.catalog.schema import write_catalog
 from agent_world_distfs.catalog.snapshots import ADD_SNAPSHOT, snapshot_row
 from agent_world_distfs.records import HashAlgorithm
 
+LOST_AT = "index_lost_at"
+"""The setting of a store whose catalog was built anew and not proven: by which transaction."""
+
 _FIRST_GENERATION = 1
+_MANY_COMMITS = 1 << 40
+"""More than can have been lost: what has been committed since must have another number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,9 @@ class _Builder:
         known = self._salvage.commit
         self._next_id = max(1, self._salvage.highest_blob_id + 1, 0 if known is None else known.next_blob_id)
         self._ids: dict[bytes, int] = {}
+        self._sequence = self._salvage.highest_sequence + 1
+        if not self._salvage.is_proven:
+            self._sequence += _MANY_COMMITS
 
     def fill(self, connection: apsw.Connection) -> None:
         algorithm = self._from.algorithm.value
@@ -59,6 +67,8 @@ class _Builder:
         pins = [(self._ids[raw], self._checksums.pin(raw)) for raw in sorted(self._salvage.pins)]
         connection.executemany("INSERT INTO pins VALUES (?, ?)", pins)
         named = self._salvage.settings | self._from.notes
+        if not self._salvage.is_proven:
+            named[LOST_AT] = str(self._sequence)
         settings = [(*each, self._checksums.setting(*each)) for each in named.items()]
         connection.executemany("INSERT INTO settings VALUES (?, ?, ?)", settings)
         snapshots = [snapshot_row(each, self._checksums) for each in self._salvage.snapshots]
@@ -94,10 +104,9 @@ class _Builder:
 
     def _state(self, pins: tuple[int, bytes], snapshots: tuple[int, bytes]) -> Commit:
         salvage, known = self._salvage, self._salvage.commit
-        sequence = salvage.highest_sequence + 1
         total_files, digest = sum_up(entry.checksum for entry in salvage.entries.values())
         return Commit(
-            sequence=sequence,
+            sequence=self._sequence,
             nonce=secrets.token_bytes(8),
             moved_to=None if known is None else known.moved_to,
             epoch=0 if known is None else known.epoch,
@@ -109,6 +118,6 @@ class _Builder:
             pin_digest=pins[1],
             total_snapshots=snapshots[0],
             snapshot_digest=snapshots[1],
-            history_from=None if known is None or known.history_from is None else sequence,
-            log_floor=sequence,
+            history_from=None if known is None or known.history_from is None else self._sequence,
+            log_floor=self._sequence,
         )

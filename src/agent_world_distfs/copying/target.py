@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
+from agent_world_distfs.catalog.rebuilding import LOST_AT
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.handles import held_alone
 from agent_world_distfs.engine.other_stores import damage_at
@@ -84,6 +85,13 @@ class Target:
             self._states = {state: made_by}  # of the one that is there; another one never took the name
             if source.read(lambda tx: tx.has_committed(made_by)) is False:
                 reason = "a backup of another copy of this store, or of a later state of it"
+                raise IncompatibleStoreError(self._location, reason)
+            lost_at = source.read(lambda tx: tx.setting(LOST_AT))
+            if lost_at is not None and int(made_by.partition("-")[0]) < int(lost_at):
+                reason = (
+                    "a repair of the store has lost part of the index since: keep this backup as long as it"
+                    " has what the store lacks, and take another directory"
+                )
                 raise IncompatibleStoreError(self._location, reason)
 
     def _read_mark(self) -> None:

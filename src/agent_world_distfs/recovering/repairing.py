@@ -12,6 +12,7 @@ from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.change_log import setting_damage
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.pages import PageFile
+from agent_world_distfs.catalog.rebuilding import LOST_AT
 from agent_world_distfs.catalog.salvage import Hints, salvage
 from agent_world_distfs.catalog.schema import TABLES
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
@@ -175,8 +176,8 @@ def _without(settings: list[str], report: RepairReport) -> RepairReport:
 
 
 def _dropped(settings: Iterable[str]) -> tuple[str, ...]:
-    """The bookkeeping of audits is nothing that anybody has set, and begins anew."""
-    return tuple(sorted(set(settings) - {scrubbing.SETTING, telling.SETTING}))
+    """Without the store's own bookkeeping, which nobody has set."""
+    return tuple(sorted(set(settings) - {scrubbing.SETTING, telling.SETTING, LOST_AT}))
 
 
 def _is_of_this_format(catalog: str) -> bool:
