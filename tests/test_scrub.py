@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_world_distfs import InvalidInputError, LocalCasStore, StorageReadOnlyError
+from agent_world_distfs import InvalidInputError, LocalCasStore, StorageReadOnlyError, restore_backup
 
 SIZE = 10_000
 
@@ -121,3 +121,22 @@ def test_bad_budgets_are_refused(
     audit: Callable[..., object] = store.audit_file_index
     with pytest.raises(error):
         audit(**limits)
+
+
+def test_a_backup_has_a_place_of_its_own(filled: LocalCasStore, tmp_path: Path) -> None:
+    assert filled.audit_file_index(verify=True, max_bytes=1 << 30).verified_since_ms is not None
+    filled.backup(tmp_path / "backup")
+    told, budget = [], SIZE + 1
+    for _ in range(20):
+        with LocalCasStore(tmp_path / "backup") as backup:
+            told.append(backup.audit_file_index(verify=True, max_bytes=budget).verified_since_ms is not None)
+        filled.write_file("more", b"%d" % len(told))
+        filled.backup(tmp_path / "backup")
+        if told[-1]:
+            break
+    total = len(told)
+    assert told == [False] * (total - 1) + [True]
+    assert total > 3, "each portion goes on where that of the older backup ended"
+    restore_backup(tmp_path / "backup", tmp_path / "restored")
+    with LocalCasStore(tmp_path / "restored") as restored:
+        assert restored.audit_file_index(verify=True, max_bytes=1).verified_since_ms is None

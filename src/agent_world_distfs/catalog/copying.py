@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 import apsw
@@ -17,11 +17,17 @@ PAGES_AT_ONCE = 1_000
 _OF_READING = {apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS}
 
 
-def copy_catalog(connection: apsw.Connection, generation: int, path: str) -> None:
+def copy_catalog(
+    connection: apsw.Connection,
+    generation: int,
+    path: str,
+    own_settings: Mapping[str, tuple[str, bytes] | None],
+) -> None:
     """Copy what ``connection``, which has a read transaction open, sees to ``path``, where nothing is yet.
 
     The open transaction holds the snapshot, so that others may write meanwhile. What belongs to running
     processes stays behind: leases, recorders, and generations other than the index. Not flushed.
+    ``own_settings``: values of the copy's own, with their checksums, or None, in place of what is copied.
 
     Raises:
         StorageError: the disk of the copy failed; it names ``path``. What SQLite says of ``connection`` comes
@@ -35,6 +41,10 @@ def copy_catalog(connection: apsw.Connection, generation: int, path: str) -> Non
             for table in ("leases", "recorders", "generations"):
                 target.execute(f"DELETE FROM {table}")  # noqa: S608  # constants only
             target.execute("DELETE FROM files WHERE generation <> ?", (generation,))
+            for name, own in own_settings.items():
+                target.execute("DELETE FROM settings WHERE name = ?", (name,))
+                if own is not None:
+                    target.execute("INSERT INTO settings VALUES (?, ?, ?)", (name, *own))
         empty_wal(target)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from agent_world_distfs.catalog.checksums import sum_as_digest, sum_up
@@ -182,9 +182,13 @@ class SqliteReader(SnapshotReader):
             raise CatalogError("a lease is no text")
         return leases
 
-    def copy_to(self, path: str) -> None:
+    def copy_to(self, path: str, own_settings: Mapping[str, str | None]) -> None:
         """Copy this snapshot to ``path``; see ``copy_catalog``."""
-        copy_catalog(self._connection, self.generation, path)
+        own = {
+            name: None if value is None else (value, self._checksums.setting(name, value))
+            for name, value in own_settings.items()
+        }
+        copy_catalog(self._connection, self.generation, path, own)
 
     # --- damage --------------------------------------------------------------------------------
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.copying.target import Target
 from agent_world_distfs.engine.leases import Lease
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.engine.retained import kept_hashes
+from agent_world_distfs.engine.scrubbing import SETTING
 from agent_world_distfs.errors import (
     BlobHashMismatchError,
     BlobMissingError,
@@ -34,7 +37,7 @@ def copy_catalog(
     """
     for attempt in range(1, _ATTEMPTS + 1):
         path = place.new_catalog()
-        _write_copy(catalog, path)
+        _write_copy(catalog, path, {SETTING: place.verified})
         copy = place.open_catalog(path)
         try:
             _require_sound(copy)
@@ -57,8 +60,8 @@ def _require_sound(copy: SqliteCatalog) -> None:
         raise CatalogError(damage)
 
 
-def _write_copy(catalog: SqliteCatalog, path: str) -> None:
-    catalog.read(lambda tx: tx.copy_to(path))
+def _write_copy(catalog: SqliteCatalog, path: str, own_settings: Mapping[str, str | None]) -> None:
+    catalog.read(lambda tx: tx.copy_to(path, own_settings))
 
 
 def _keep_all(copy: SqliteCatalog, lease: Lease | None) -> tuple[set[str], Lease | None]:

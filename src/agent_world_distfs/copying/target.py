@@ -15,9 +15,10 @@ from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.rebuilding import LOST_AT
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
+from agent_world_distfs.engine import scrubbing
 from agent_world_distfs.engine.handles import held_alone
 from agent_world_distfs.engine.other_stores import damage_at
-from agent_world_distfs.errors import IncompatibleStoreError
+from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
 from agent_world_distfs.filesystem_kind import PROBE, require_lockable
 from agent_world_distfs.flushing import flush, flush_directory, flush_file, flush_name
 from agent_world_distfs.os_failures import translated
@@ -62,6 +63,8 @@ class Target:
         self._identity = identity
         self._states: dict[str, str] = {}  # and the transaction that made each
         self._new = ""
+        self.verified: str | None = None
+        """How far verification has come here: what was read from the disk of the store is no matter."""
 
     def require_ours(self, source: SqliteCatalog) -> None:
         """Make sure that it is a copy of this very store that nobody has changed; mark a new one."""
@@ -78,6 +81,8 @@ class Target:
         if os.path.exists(self._catalog):
             with damage_at(self._location), contextlib.closing(self.open_catalog(self._catalog)) as there:
                 state = there.read(state_of)
+                with contextlib.suppress(CatalogError):
+                    self.verified = there.read(lambda tx: tx.setting(scrubbing.SETTING))
             made_by = self._states.get(state)
             if made_by is None:
                 reason = "the backup was changed since; keep it, and take another directory"
