@@ -276,3 +276,23 @@ def test_a_backup_from_before_a_repair_that_lost_files_keeps_them(
             assert store.backup(tmp_path / f"new {first}").total_files == made.total_files
     with LocalCasStore(tmp_path / "backup") as backup:
         assert backup.list_files() == wanted
+
+
+@pytest.mark.parametrize(
+    ("directory", "file"), [(0o700, 0o644), (0o755, 0o600), (0o750, 0o640), (0o755, 0o644)]
+)
+def test_whoever_may_not_read_a_store_may_not_read_its_copies(
+    filled: LocalCasStore, tmp_path: Path, directory: int, file: int
+) -> None:
+    filled.snapshot("monday")
+    os.chmod(filled.location, directory)
+    os.chmod(Path(filled.location, "catalog.db"), file)
+    filled.backup(tmp_path / "backup")
+    filled.fork(tmp_path / "fork", "monday")
+    restore_backup(tmp_path / "backup", tmp_path / "restored")
+    expected = {0o600: 0o700, 0o640: 0o750}.get(file, directory)
+    for name in ("backup", "fork", "restored"):
+        assert oct((tmp_path / name).stat().st_mode & 0o777) == oct(expected), name
+    (tmp_path / "chosen").mkdir(0o711)
+    filled.backup(tmp_path / "chosen")
+    assert (tmp_path / "chosen").stat().st_mode & 0o777 == 0o711

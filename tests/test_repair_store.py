@@ -352,6 +352,22 @@ def test_a_stray_file_that_the_disk_cannot_read_keeps_no_catalog_from_being_buil
         assert not store.has(stray.name)
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_catalog_that_was_built_anew_is_for_those_who_could_use_the_damaged_one(
+    filled: Path, mode: int
+) -> None:
+    catalog = filled / "catalog.db"
+    catalog.chmod(mode)
+    owner = (12_345, 23_456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(catalog, *owner)
+    blank(filled, 0, 1)
+    report = repair_store(filled)
+    assert report.salvaged_from is not None
+    status = catalog.stat()
+    assert (oct(status.st_mode & 0o777), status.st_uid, status.st_gid) == (oct(mode), *owner)
+    assert contents(filled) == expected()
+
+
 def test_a_source_with_another_algorithm_is_refused_before_anything_is_built_anew(
     filled: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.schema import create_catalog
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine.cloning import is_cloned
-from agent_world_distfs.engine.directories import flush_tree, opened_below
+from agent_world_distfs.engine.directories import flush_tree, mode_like, opened_below
 from agent_world_distfs.engine.reading import open_hash
 from agent_world_distfs.engine.replacing import chunks
 from agent_world_distfs.engine.snapshots import OpenSnapshot, opened_snapshot, reading
@@ -58,6 +58,7 @@ def fork_store(
         require_lockable(os.path.dirname(place.path))
         with staged(place) as (staging, directory), opened_below(directory, (TREE,)) as root:
             location = os.path.join(os.path.dirname(place.path), os.fsdecode(staging), os.fsdecode(TREE))
+            os.fchmod(root, os.fstat(root).st_mode & mode_like(blobs.root))
             with reading(catalog, snapshot.snapshot):
                 fork = _Fork(catalog, blobs, location)
                 fork.fill(snapshot, progress)

@@ -53,6 +53,7 @@ class DirectoryBlobs:
         self, root: str, *, read_only: bool = False, require_present: Callable[[], None] = lambda: None
     ) -> None:
         """``require_present`` raises if another store, or none, is at the location by now."""
+        self.root = root
         self._blobs, self._temporary = os.path.join(root, "blobs"), os.path.join(root, "tmp")
         self._quarantine = Quarantine(root)
         self._hints = Hints(root)

@@ -16,6 +16,7 @@ from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.rebuilding import LOST_AT
 from agent_world_distfs.catalog.sqlite import SqliteCatalog
 from agent_world_distfs.engine import scrubbing
+from agent_world_distfs.engine.directories import mode_like
 from agent_world_distfs.engine.handles import held_alone
 from agent_world_distfs.engine.other_stores import damage_at
 from agent_world_distfs.errors import CatalogError, IncompatibleStoreError
@@ -29,11 +30,14 @@ RESTORING = "restore.json"
 
 
 @contextmanager
-def opened_target(target: str, mark: str) -> Iterator[None]:
-    """Make it a store without a catalog, if it is empty; nobody else has it open meanwhile."""
+def opened_target(target: str, mark: str, source: str) -> Iterator[None]:
+    """Make it a store without a catalog, if it is empty; nobody else has it open meanwhile.
+
+    If it is missing, it is made for those who may read the store at ``source``; else its mode is the user's.
+    """
     with translated(target):
         with contextlib.suppress(FileExistsError):
-            os.mkdir(target)
+            os.mkdir(target, mode_like(source))
         if not os.path.isdir(target):
             raise IncompatibleStoreError(target, "not a directory")
         names = set(os.listdir(target))

@@ -30,7 +30,7 @@ def copy_store(
     Raises:
         UnavailableError: what was to be copied was collected: nothing could be leased, or not soon enough.
     """
-    with opened_target(target, mark), ExitStack() as stack:
+    with opened_target(target, mark, blobs.root), ExitStack() as stack:
         place = Target(target, mark, identity_of(catalog))
         place.require_ours(catalog)
         there = DirectoryBlobs(target)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 
 from agent_world_distfs.errors import InvalidInputError, NotFoundError
@@ -69,6 +70,22 @@ def shared_length(segments: Sequence[object], others: Sequence[object]) -> int:
     """How many segments two paths begin with together."""
     pairs = enumerate(zip(segments, others, strict=False))
     return next((end for end, (one, other) in pairs if one != other), min(len(segments), len(others)))
+
+
+def mode_like(location: str) -> int:
+    """The mode for the directory of a copy of the store at ``location``: no wider than that of the store.
+
+    A store may be private by its directory, or by its files alone.
+    """
+    try:
+        mode = stat.S_IMODE(os.stat(location).st_mode) & 0o777
+        files = stat.S_IMODE(os.stat(os.path.join(location, "catalog.db")).st_mode)
+    except FileNotFoundError:  # moved away: whoever reads it will say so
+        return stat.S_IRWXU
+    for others in (stat.S_IRWXG, stat.S_IRWXO):
+        if not files & others:
+            mode &= ~others
+    return mode | stat.S_IRWXU
 
 
 def require_apart(path: str, location: str) -> None:

@@ -7,9 +7,11 @@ then does it take the name of the damaged one (``exchanging``).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import stat
 from contextlib import ExitStack
 
 from agent_world_distfs.blobs.directory import DirectoryBlobs
@@ -45,9 +47,24 @@ def rebuild(place: str, sources: list[RepairSource]) -> None:
     os.mkdir(workshop)
     try:
         build(place, workshop, sources, kept_name(place, number))
+        _permit_alike(os.path.join(workshop, NEW), os.path.join(place, "catalog.db"))
         exchange(place, os.path.join(workshop, NEW), number)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _permit_alike(new: str, damaged: str) -> None:
+    """Let those use the new catalog who could use the damaged one, and nobody else, as far as we may.
+
+    SQLite gives the WAL and the shared memory the permissions and, for root, the owner of the catalog.
+    """
+    status = os.lstat(damaged) if os.path.lexists(damaged) else None
+    if status is not None and stat.S_ISREG(status.st_mode):
+        for owner in ((status.st_uid, -1), (-1, status.st_gid)):
+            with contextlib.suppress(PermissionError):
+                os.chown(new, *owner)
+        os.chmod(new, stat.S_IMODE(status.st_mode) & 0o777)
+        flush_file(new)
 
 
 def build(place: str, workshop: str, sources: list[RepairSource], kept_as: str | None) -> None:
