@@ -281,10 +281,23 @@ def test_where_no_source_can_be_opened_the_report_says_so(
 ) -> None:
     broken, _ = backups
     break_catalog(broken, first=0, pages=1)
-    spoil(blob_file(store.location, store.hash_bytes(LARGE)))
+    for location in (store.location, broken):
+        spoil(blob_file(location, store.hash_bytes(LARGE)))
     report = store.repair([broken])
     assert report.lost_paths == ("large",)
     assert len(report.refused_sources) == 1
+
+
+def test_a_store_with_a_damaged_catalog_still_is_a_source_of_its_large_blobs(
+    store: LocalCasStore, backups: tuple[Path, Path]
+) -> None:
+    broken, _ = backups
+    break_catalog(broken, first=0, pages=1)
+    spoil(blob_file(store.location, store.hash_bytes(LARGE)))
+    report = store.repair([broken])
+    assert report.is_whole()
+    assert len(report.refused_sources) == 1
+    assert store.read_file("large") == LARGE
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -330,10 +343,14 @@ def test_no_store_is_a_source_of_its_own_repair(rotten: LocalCasStore, tmp_path:
                 repair_store(rotten.location, [source])
 
 
-@pytest.mark.parametrize("name", ["pins.json", "files_index.json"])
+@pytest.mark.parametrize("name", ["pins.json", "files_index.json", "catalog.db"])
 def test_files_are_a_source_whatever_one_of_them_is_called(
     rotten: LocalCasStore, tmp_path: Path, name: str
 ) -> None:
     plant(tmp_path / "files", {name: b"{}", "copy": LARGE})
-    assert rotten.repair([tmp_path / "files"]).is_whole()
+    report = rotten.repair([tmp_path / "files"])
+    assert (report.is_whole(), report.refused_sources) == (True, ())
     assert rotten.read_file("large") == LARGE
+    rotten.close()
+    break_catalog(Path(rotten.location), first=0, pages=1)
+    assert repair_store(rotten.location, [tmp_path / "files"]).refused_sources == ()

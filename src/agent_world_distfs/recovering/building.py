@@ -18,6 +18,7 @@ from agent_world_distfs.blobs.directory import DirectoryBlobs
 from agent_world_distfs.catalog.gate import Gate
 from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage
+from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.engine.orphans import SHARDS
 from agent_world_distfs.errors import InvalidInputError, StorageIOError, WorldError
 from agent_world_distfs.flushing import flush_directory, flush_file
@@ -28,7 +29,7 @@ from agent_world_distfs.records import HashAlgorithm
 from agent_world_distfs.recovering.exchanging import exchange, find_remains, kept_name, undo_cut_off
 from agent_world_distfs.recovering.finding import opened_remains
 from agent_world_distfs.recovering.telling import SETTING, text_of
-from agent_world_distfs.store.recovery import RepairSource, name_of
+from agent_world_distfs.store.recovery import RepairSource, is_store, name_of, names_in
 
 NEW = "catalog.db"
 
@@ -149,7 +150,7 @@ def _hints_of(store: LocalCasStore | None) -> Hints:
 def _as_store(source: RepairSource, stack: ExitStack) -> LocalCasStore | None:
     if isinstance(source, LocalCasStore):
         return source
-    if isinstance(source, str | os.PathLike) and os.path.exists(os.path.join(source, "catalog.db")):
+    if isinstance(source, str | os.PathLike) and is_store(names_in(as_host_path(source))):
         return stack.enter_context(LocalCasStore(source, create=False, read_only=True))
     return None
 

@@ -8,9 +8,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
-from agent_world_distfs.engine.directories import as_host_path, require_other
+from agent_world_distfs.engine.directories import STORE_NAMES, as_host_path, require_other
 from agent_world_distfs.engine.other_stores import open_at
-from agent_world_distfs.errors import InvalidInputError, NotFoundError, WorldError
+from agent_world_distfs.errors import (
+    CorruptError,
+    IncompatibleStoreError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    WorldError,
+)
 from agent_world_distfs.operations import original, repair
 from agent_world_distfs.operations.repair.sources import Source
 from agent_world_distfs.os_failures import translate_reading, translated
@@ -20,6 +27,9 @@ from agent_world_distfs.store.base import StoreBase
 
 RepairSource = str | os.PathLike[str] | BlobStore
 """Where good bytes may come from: an open store, or the directory of a store, of files, of an original."""
+
+_NOT_OPENED = (CorruptError, IncompatibleStoreError, UnavailableError)
+"""Of a store that cannot be opened because of these, the large blobs are files all the same."""
 
 
 def check_sources(sources: Iterable[RepairSource], location: str) -> list[RepairSource]:
@@ -93,14 +103,16 @@ class RecoveryMethods(StoreBase):
                     raise
                 except WorldError as error:
                     refused.append(f"{name_of(source)}: {error}")
+                    if isinstance(error, _NOT_OPENED) and isinstance(source, str | os.PathLike):
+                        opened.append(repair.TreeSource(as_host_path(source), self.hash_algorithm))
             yield opened, refused
 
     def _open_source(self, source: RepairSource, stack: ExitStack) -> Source:
         if not isinstance(source, str | os.PathLike):
             return self._blob_source(name_of(source), source)
         location = as_host_path(source)
-        names = _names_in(location)
-        if "catalog.db" in names:
+        names = names_in(location)
+        if is_store(names):
             return self._blob_source(location, stack.enter_context(self._open_beside(location)))
         if "blobs" in names and {"files_index.json", "pins.json"} & names:
             return repair.OpenedSource(location, partial(original.open_original_blob, location))
@@ -111,6 +123,12 @@ class RecoveryMethods(StoreBase):
         return repair.OpenedSource(name, partial(open_at, store))
 
 
-def _names_in(location: str) -> set[str]:
+def is_store(names: set[str]) -> bool:
+    """Whether a directory with these names in it is one: ``catalog.db`` alone may be anything of a user's."""
+    return "catalog.db" in names and not names.isdisjoint(STORE_NAMES - {"catalog.db"})
+
+
+def names_in(location: str) -> set[str]:
+    """The names in a directory of the caller's."""
     with translated(location, translate_reading):
         return set(os.listdir(location))
