@@ -130,6 +130,27 @@ def place(tmp_path: Path) -> Path:
     return place
 
 
+def test_a_source_that_never_ends_fills_no_disk(rotten: LocalCasStore) -> None:
+    class Endless(io.RawIOBase):
+        total_bytes = 0
+
+        def read(self, size: int = -1, /) -> bytes:
+            Endless.total_bytes += size
+            assert Endless.total_bytes < 1 << 27
+            return bytes(size)
+
+    class Liar:
+        hash_algorithm = rotten.hash_algorithm
+        location = "liar"
+
+        def open_blob(self, _: str) -> Endless:
+            return Endless()
+
+    report = rotten.repair([Liar()])  # type: ignore[list-item]
+    assert report.refused_blobs == (f"liar: {rotten.hash_bytes(LARGE)}",)
+    assert report.lost_paths == ("large",)
+
+
 def test_a_file_that_vanishes_while_its_directory_is_searched_is_left_out(
     rotten: LocalCasStore, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

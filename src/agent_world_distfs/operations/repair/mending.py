@@ -27,7 +27,7 @@ from agent_world_distfs.operations.repair.examining import (
     look_again,
 )
 from agent_world_distfs.operations.repair.sources import Source
-from agent_world_distfs.protocols import BlobFiles, Catalog
+from agent_world_distfs.protocols import BlobFiles, BlobRow, Catalog
 from agent_world_distfs.records import Progress, Readable, RepairReport
 
 
@@ -108,19 +108,33 @@ def _mend(sources: Sequence[Source], bad: BadBlob, take: Take, outcome: _Outcome
         return False
 
 
+_EXCESS_BYTES = 64 << 20
+"""A row may say too little, if it is damaged; that makes no difference that would matter on a disk."""
+
+
 class _SourceFailedError(Exception):
     """A source is damaged, or could not be read; the store is not to blame."""
 
 
 class _SourceStream:
-    """Reads from a source, so that its errors can be told from those of what takes the bytes."""
+    """Reads from a source, so that its errors can be told from those of what takes the bytes.
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    One that gives far more than the blob has would fill the disk before its hash could tell.
+    """
+
+    def __init__(self, stream: IO[bytes], row: BlobRow) -> None:
         self._stream = stream
+        self._name = row.content_hash
+        self._left = row.size_bytes + _EXCESS_BYTES if row.size_bytes else None  # 0: it may not be known
 
     def read(self, size: int, /) -> bytes:
         with _failing():
-            return self._stream.read(size)
+            part = self._stream.read(size)
+        if self._left is not None:
+            self._left -= len(part)
+            if self._left < 0:
+                raise BlobHashMismatchError(self._name, "")
+        return part
 
 
 @contextmanager
@@ -144,7 +158,7 @@ def _opened(source: Source, bad: BadBlob) -> Iterator[_SourceStream | None]:
         yield None
         return
     with closing(stream):
-        yield _SourceStream(stream)
+        yield _SourceStream(stream, bad.row)
 
 
 def _try_bytes(catalog: Catalog, bad: BadBlob) -> Take:
