@@ -22,7 +22,7 @@ from agent_world_distfs import (
     repair_store,
 )
 from agent_world_distfs.operations.repair.sources import TreeSource
-from behind import blob_file
+from behind import blob_file, edit
 from meanwhile import OnlyRead, spoil
 from trees import plant
 from unreadable import BadDisk, disk
@@ -128,6 +128,26 @@ def place(tmp_path: Path) -> Path:
         (place / name).write_bytes(name[-1:].encode() * len(LARGE))
     (place / "below" / "z").write_bytes(LARGE)
     return place
+
+
+def test_a_pin_whose_row_and_bytes_are_lost_is_found_among_files(
+    store: LocalCasStore, tmp_path: Path
+) -> None:
+    name = store.put_bytes(LARGE)
+    store.pin(name)
+    store.backup(tmp_path / "backup")
+    store.close()
+    edit(store.location, "UPDATE blobs SET checksum = zeroblob(16), size_bytes = 1")
+    for location in (store.location, tmp_path / "backup"):
+        blob_file(location, name).unlink()
+    plant(tmp_path / "files", {"copy": LARGE, "other": b"other", "none": b""})
+    report = repair_store(store.location, [tmp_path / "backup", tmp_path / "files"])
+    assert report.repaired_blob_hashes == (name,)
+    assert report.is_whole()
+    with LocalCasStore(store.location) as mended:
+        assert mended.list_pins() == [name]
+        assert mended.get(name) == LARGE
+        assert mended.audit_file_index(verify=True).is_sound()
 
 
 def test_a_source_that_never_ends_fills_no_disk(rotten: LocalCasStore) -> None:

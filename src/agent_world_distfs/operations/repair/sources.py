@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import IO, Protocol
 
 from agent_world_distfs.engine.directories import STORE_NAMES
 from agent_world_distfs.errors import NotFoundError, WorldError
-from agent_world_distfs.hashing import hash_stream
+from agent_world_distfs.hashing import hash_function, hash_stream
 from agent_world_distfs.os_failures import translate_reading
 from agent_world_distfs.records import HashAlgorithm
 
@@ -63,7 +64,7 @@ class TreeSource:
         if self._by_size is None:
             self._by_size = self._scan()
         unread = self._unread
-        for path in self._by_size.get(size_bytes, []):
+        for path in self._candidates(self._by_size, content_hash, size_bytes):
             try:
                 if self._hash(path) == content_hash:
                     return self._opened(path)
@@ -74,6 +75,12 @@ class TreeSource:
         if unread is not None:
             raise unread
         return None
+
+    def _candidates(self, by_size: dict[int, list[str]], content_hash: str, size_bytes: int) -> Iterable[str]:
+        """Those of the size; all, if 0 stands for one that is not known: of a pin whose row was lost."""
+        if size_bytes or content_hash == hash_function(self._algorithm)(b""):
+            return by_size.get(size_bytes, [])
+        return chain.from_iterable(by_size.values())
 
     def _scan(self) -> dict[int, list[str]]:
         found: dict[int, list[str]] = defaultdict(list)
