@@ -23,6 +23,7 @@ from agent_world_distfs import (
     restore_backup,
 )
 from children import MakeDisk
+from trees import plant
 
 FILES = {"small": b"small", "large": b"large" * 5_000, "other": b"other" * 6_000, "empty": b""}
 
@@ -224,6 +225,20 @@ def test_a_mark_that_nobody_can_read_is_refused(filled: LocalCasStore, tmp_path:
     (tmp_path / "backup" / "backup.json").write_bytes(os.fsencode(text))
     with pytest.raises(IncompatibleStoreError):
         filled.backup(tmp_path / "backup")
+
+
+@pytest.mark.parametrize("name", ["backup.json", "restore.json"])
+def test_where_somebody_else_has_a_file_called_like_the_mark_nothing_is_made(
+    filled: LocalCasStore, tmp_path: Path, name: str
+) -> None:
+    filled.backup(tmp_path / "backup")
+    place = tmp_path / "place"
+    plant(place, {name: b'{"of": "another program"}', "mine": b"mine"})
+    with pytest.raises(IncompatibleStoreError):
+        filled.backup(place)
+    with pytest.raises(IncompatibleStoreError):
+        restore_backup(tmp_path / "backup", place)
+    assert sorted(os.listdir(place)) == sorted([name, "mine"])
 
 
 def test_where_the_disk_is_full_the_backup_goes_on_later(filled: LocalCasStore, make_disk: MakeDisk) -> None:

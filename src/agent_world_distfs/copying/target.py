@@ -43,8 +43,10 @@ def opened_target(target: str, mark: str, source: str) -> Iterator[None]:
         names = set(os.listdir(target))
         if mark not in names and not _is_beginning(target, names, mark):
             raise IncompatibleStoreError(target, "neither empty nor a backup")
-        if mark not in names:  # who made the directory may have died before this
-            flush_name(target)
+        if mark in names:
+            _read_mark(target, mark)  # what has the name may be somebody else's: then nothing is made there
+        else:
+            flush_name(target)  # who made the directory may have died before this
         require_lockable(target)
     with held_alone(target):
         yield
@@ -55,6 +57,17 @@ def _is_beginning(target: str, names: set[str], mark: str) -> bool:
     others = {name for name in names if not name.startswith(PROBE)} - {"locks", f"{mark}.new"}
     locks = os.path.join(target, "locks")
     return not others and (not os.path.exists(locks) or set(os.listdir(locks)) <= {"handles"})
+
+
+def _read_mark(target: str, mark: str) -> tuple[str, dict[str, str]]:
+    """Of which store it is a copy, and in which states."""
+    path = os.path.join(target, mark)
+    try:
+        with translated(path), open(path, encoding="utf-8") as file:
+            told = json.load(file)
+        return told["store"], dict(told["states"])
+    except (ValueError, TypeError, KeyError):
+        raise IncompatibleStoreError(target, "its mark cannot be read") from None
 
 
 class Target:
@@ -73,7 +86,9 @@ class Target:
     def require_ours(self, source: SqliteCatalog) -> None:
         """Make sure that it is a copy of this very store that nobody has changed; mark a new one."""
         if os.path.exists(self._mark):
-            self._read_mark()
+            identity, self._states = _read_mark(self._location, os.path.basename(self._mark))
+            if identity != self._identity:
+                raise IncompatibleStoreError(self._location, "a backup of another store")
         else:
             self._write_mark()
         with translated(self._location):
@@ -102,17 +117,6 @@ class Target:
                     " has what the store lacks, and take another directory"
                 )
                 raise IncompatibleStoreError(self._location, reason)
-
-    def _read_mark(self) -> None:
-        try:
-            with translated(self._mark), open(self._mark, encoding="utf-8") as file:
-                mark = json.load(file)
-            identity, states = mark["store"], dict(mark["states"])
-        except (ValueError, TypeError, KeyError):
-            raise IncompatibleStoreError(self._location, "its mark cannot be read") from None
-        if identity != self._identity:
-            raise IncompatibleStoreError(self._location, "a backup of another store")
-        self._states = states
 
     def _write_mark(self) -> None:
         new = self._mark + ".new"
