@@ -100,6 +100,13 @@ def test_lock_files_and_directories_that_were_cleared_away_come_back(filled: Pat
         store.write_file("next", b"next" * 5_000)
 
 
+def test_lock_files_come_back_where_the_reserve_is_gone_too(filled: Path) -> None:
+    shutil.rmtree(filled / "locks")
+    (filled / "reserve").unlink()
+    assert repair_store(filled).is_whole()
+    assert contents(filled) == expected()
+
+
 def test_a_directory_of_blobs_that_is_gone_comes_back_with_all_that_a_source_has(
     filled: Path, tmp_path: Path
 ) -> None:

@@ -93,8 +93,9 @@ def _restore_locks(place: str) -> None:
 
     Opening does not: whoever has the store open holds the old ones, and the two would not exclude each other.
     """
-    locks = os.path.join(place, "locks")
-    if {"catalog.db", "reserve"} <= set(os.listdir(place)) and not _names_in(locks) >= _LOCKS:
+    locks, names = os.path.join(place, "locks"), set(os.listdir(place))
+    is_ours = "catalog.db" in names and ("reserve" in names or names >= {"blobs", "tmp"})
+    if is_ours and not _names_in(locks) >= _LOCKS:
         os.makedirs(locks, exist_ok=True)
         Gate.create(locks)
         flush_directory(locks)
