@@ -109,3 +109,17 @@ def test_what_is_collected_again_and_again_before_it_can_be_kept_makes_no_backup
         store.backup(tmp_path / "backup")
     assert times[0] > 1
     assert not (tmp_path / "backup" / "catalog.db").exists()
+
+
+def test_what_is_stored_again_while_a_backup_runs_is_not_told_to_be_missing(
+    store: LocalCasStore, tmp_path: Path
+) -> None:
+    contents = {store.hash_bytes(data): data for data in (bytes([number]) * 20_000 for number in range(4))}
+    for data in contents.values():
+        store.write_file(store.hash_bytes(data), data)
+    last = max(contents)
+    blob_file(store.location, last).unlink()
+    report = store.backup(tmp_path / "backup", progress=once(lambda: store.put_bytes(contents[last])))
+    assert report.is_whole()
+    with LocalCasStore(tmp_path / "backup") as copy:
+        assert copy.audit_file_index(verify=True).is_sound()

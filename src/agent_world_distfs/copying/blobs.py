@@ -120,6 +120,7 @@ class Carrier:
             return
         finally:
             incoming.discard()
+        self.tally.missing.discard(row.content_hash)  # it may have been stored again meanwhile
         self.tally.copied_blobs += 1
         self.tally.copied_bytes += row.size_bytes
 
