@@ -148,3 +148,20 @@ def test_a_store_on_a_full_disk_is_opened_to_read(make_disk: MakeDisk) -> None:
         with LocalCasStore(disk / "store", read_only=True) as store:
             assert store.read_file("large") == LARGE
             assert store.audit_file_index(verify=True).is_sound()
+
+
+def test_whoever_reads_on_a_full_disk_does_not_give_away_what_emptying_it_needs(make_disk: MakeDisk) -> None:
+    disk = make_disk(8 << 20)
+    closed_store(disk)
+
+    def fill_up(name: str) -> None:
+        with pytest.raises(OSError, match="No space"):
+            (disk / name).write_bytes(bytes(16 << 20))
+
+    fill_up("filler")
+    with LocalCasStore(disk / "store", read_only=True) as store:
+        paths = [file.path for file in store.list_files()]
+    fill_up("another")
+    with LocalCasStore(disk / "store") as store:
+        assert store.delete_files(paths) == len(paths)
+        assert store.prune_orphan_blobs().pruned_blobs > 0
