@@ -26,7 +26,7 @@ from agent_world_distfs import (
     repair_store,
 )
 from agent_world_distfs.catalog.pages import PageFile
-from behind import blob_file
+from behind import blob_file, look
 from children import MakeDisk
 
 PAGE = 4096
@@ -386,3 +386,22 @@ def test_a_source_with_another_algorithm_is_refused_before_anything_is_built_ane
     assert not list(filled.glob("catalog.db.*"))
     assert os.listdir(filled / "tmp") == []
     assert repair_store(filled).salvaged_from is not None
+
+
+def test_snapshots_that_are_lost_are_counted_and_the_index_is_proven_all_the_same(filled: Path) -> None:
+    with LocalCasStore(filled) as store:
+        for name in ("monday", "tuesday"):
+            store.snapshot(name)
+    ((page,),) = look(filled, "SELECT rootpage FROM sqlite_schema WHERE name = 'snapshots'")
+    assert isinstance(page, int)
+    shutil.copytree(filled, filled.with_name("backup"))
+    blank(filled, page - 1, page)
+    tried = repair_store(filled, dry_run=True)
+    report = repair_store(filled)
+    for each in (tried, report):
+        assert (each.is_index_proven, each.is_proven, each.is_whole()) == (True, False, False)
+        assert (each.missing_snapshots, each.missing_pins, each.lost_files) == (2, 0, 0)
+    assert contents(filled) == expected()
+    assert report.salvaged_from is not None
+    os.rename(filled / report.salvaged_from, filled / "catalog.db")
+    assert repair_store(filled, [filled.with_name("backup")]).missing_snapshots == 0

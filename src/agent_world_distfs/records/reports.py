@@ -211,8 +211,9 @@ class RepairReport:
 
     Only if a new catalog was built: ``salvaged_from``, the new name of the damaged one, and
     ``salvaged_files``, the number of entries in the index. ``lost_files``: how many more it had in the last
-    known state; None if no state is known. ``is_proven``: index, pins and snapshots are exactly those last
-    written. ``doubtful_paths``: not in the index, but an older state or a source had them.
+    known state; None if no state is known; ``missing_pins`` and ``missing_snapshots``: the same of these.
+    ``is_index_proven``: the entries are exactly those last written; ``is_proven``: so are pins and snapshots.
+    ``doubtful_paths``: not in the index, but an older state or a source had them.
     ``adopted_blob_hashes``: stored bytes that nothing names any more.
 
     ``lost_snapshots``: names of the snapshots that name a lost blob, or whose manifest is one.
@@ -240,6 +241,9 @@ class RepairReport:
     dropped_settings: tuple[str, ...] = ()
     refused_sources: tuple[str, ...] = ()
     is_history_lost: bool = False
+    missing_pins: int | None = 0
+    missing_snapshots: int | None = 0
+    is_index_proven: bool = True
 
     def is_whole(self) -> bool:
         """Whether everything that was in the store is there again."""

@@ -38,8 +38,11 @@ class Rows:
             result.highest_sequence = max(self._log.commits)
             result.commit = self._log.commits[result.highest_sequence][0]
         self._take_settings()
-        is_whole = self._take_entries()
-        result.is_proven = all((self._take_pins(), self._take_snapshots(), is_whole))
+        result.is_index_proven = self._take_entries()
+        result.is_proven = all((self._take_pins(), self._take_snapshots(), result.is_index_proven))
+        if (state := result.commit) is not None:
+            result.lost_pins = max(0, state.total_pins - len(result.pins))
+            result.lost_snapshots = max(0, state.total_snapshots - len(result.snapshots))
 
     def _take_settings(self) -> None:
         result = self._result

@@ -38,8 +38,9 @@ class Salvage:
 
     ``former_blobs``: rows of pages that are not in use, which may be needed all the same.
     ``commit``: the last state that is known. ``lost_files``: how many more entries there were, None if
-    nothing tells; ``doubtful_paths``: what they may have been. ``is_proven``: entries, pins and snapshots
-    are exactly those of the last state.
+    nothing tells; ``doubtful_paths``: what they may have been. ``lost_pins``, ``lost_snapshots``: the same
+    of these. ``is_index_proven``: the entries are exactly those of the last state; ``is_proven``: so are pins
+    and snapshots.
     """
 
     key: bytes | None
@@ -58,4 +59,7 @@ class Salvage:
     schema: dict[str, str] = field(default_factory=dict)
     lost_files: int | None = None
     doubtful_paths: set[str] = field(default_factory=set)
+    lost_pins: int | None = None
+    lost_snapshots: int | None = None
+    is_index_proven: bool = False
     is_proven: bool = False

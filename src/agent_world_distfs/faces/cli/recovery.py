@@ -75,9 +75,12 @@ def _told_of_what_to_do(report: RepairReport, kept: list[str]) -> Iterator[str]:
         yield f"An earlier repair has kept {names}. If files are missing since then:"
     elif report.salvaged_files is None or report.is_proven:
         return
-    yield "`distfs pull BACKUP` replaces the index by that of a backup or of another store."
+    put = "Put"
+    if report.salvaged_files is None or not report.is_index_proven:
+        yield "`distfs pull BACKUP` replaces the index by that of a backup or of another store."
+        put = "Or put"
     if kept:
-        yield "Or put the damaged catalog (and its -wal, if there is one) back as catalog.db,"
+        yield f"{put} the damaged catalog (and its -wal, if there is one) back as catalog.db,"
         yield "and repair it again, with --from BACKUP."
 
 
@@ -85,10 +88,13 @@ def _told_of_catalog(report: RepairReport) -> Iterator[str]:
     if report.salvaged_files is None:
         return
     did = "would be rebuilt" if report.is_dry_run else "was rebuilt"
-    proven = "exactly those last written" if report.is_proven else "not all, or not proven to be all"
+    proven = "exactly those last written" if report.is_index_proven else "not all, or not proven to be all"
     yield f"The catalog {did} with {output.counted(report.salvaged_files, 'file')}: {proven}."
     if report.salvaged_from is not None and not report.is_dry_run:
         yield f"The damaged one is kept as {report.salvaged_from}."
+    for missing, what in ((report.missing_pins, "pin"), (report.missing_snapshots, "snapshot")):
+        if missing:
+            yield f"{output.counted(missing, what)} lost; a backup may have it still."
     if report.doubtful_paths:
         yield "Not in the index now, though an older state or a source has them:"
         yield from output.listed(map(output.shown_path, report.doubtful_paths), len(report.doubtful_paths))
