@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -92,19 +93,18 @@ def test_content_that_is_stored_again_replaces_no_other_that_would_seem_to_be_da
     good, refused = contents(filled), 0
     for data in FILES.values():
         for place in damaged(filled, INDEX, each_flipped(filled)):
-            refused += is_refused(place, lambda store, data=data: store.put_bytes(data))  # type: ignore[misc]
+            refused += is_refused(place, partial(LocalCasStore.put_bytes, data=data))
             assert contents(place) >= good
     assert refused
 
 
 def test_unpinning_removes_no_other_pin(filled: Path) -> None:
-    rows = look(filled, "SELECT lower(hex(content_hash)), blob_id FROM blobs")
-    ids = {row[0]: row[1] for row in rows}
+    ids = {row[0]: row[1:] for row in look(filled, "SELECT lower(hex(content_hash)), blob_id FROM blobs")}
     good, refused = pinned(filled), 0
     for name in hashes_in(filled):
         for place in damaged(filled, INDEX, each_flipped(filled)):
-            refused += is_refused(place, lambda store, name=name: store.unpin(name))  # type: ignore[misc]
-            assert pinned(place) >= good - {(ids[name],)}
+            refused += is_refused(place, partial(LocalCasStore.unpin, content_hash=name))
+            assert pinned(place) >= good - {ids[name]}
     assert refused
 
 
@@ -146,16 +146,16 @@ def snapshots(location: Path) -> Rows:
 
 @pytest.mark.parametrize(
     "call",
-    [lambda store, path: store.delete_file(path), lambda store, path: store.write_file(path, b"new")],
+    [LocalCasStore.delete_file, partial(LocalCasStore.write_file, data=b"new")],
     ids=["delete", "write"],
 )
 def test_an_entry_out_of_order_does_not_go_in_the_place_of_another(
-    filled: Path, call: Callable[[LocalCasStore, str], object]
+    filled: Path, call: Callable[..., object]
 ) -> None:
     good, refused = entries(filled), 0
     for path in sorted(FILES)[:5]:
         for place in damaged(filled, "files", EXCHANGED):
-            refused += is_refused(place, lambda store, path=path: call(store, path))  # type: ignore[misc]
+            refused += is_refused(place, partial(call, path=path))
             assert {row for row in good if row[0] != path} <= entries(place)
     assert refused
 
