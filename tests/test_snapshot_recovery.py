@@ -10,13 +10,19 @@ import apsw
 import pytest
 
 from agent_world_distfs import (
+    FileIndexManifestRef,
+    FileMetadata,
     IncompatibleStoreError,
     LocalCasStore,
+    ManifestError,
+    Snapshot,
     SnapshotExistsError,
     repair_store,
     restore_backup,
 )
 from agent_world_distfs.copying import catalogs
+from agent_world_distfs.manifest_format import encode_manifest
+from agent_world_distfs.protocols import CatalogWriter
 from behind import blob_file
 from calls import LARGE
 from changed_since import FILES, fill
@@ -126,6 +132,31 @@ def test_a_snapshot_of_another_state_under_the_same_name_is_a_conflict(
     assert raised.value.actual == mine
     assert peer.list_snapshots() == [mine]
     assert peer.list_files() == []
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("is_here", [False, True])
+@pytest.mark.parametrize(("wrong_bytes", "wrong_files"), [(1, 0), (0, 1)])
+def test_a_snapshot_that_says_something_untrue_is_not_pulled_since_it_could_not_be_restored(
+    filled: LocalCasStore, peer: LocalCasStore, data: bytes, is_here: bool, wrong_bytes: int, wrong_files: int
+) -> None:
+    entry = FileMetadata("a", filled.put_bytes(data), len(data) + wrong_bytes, 1)
+    manifest = b"".join(encode_manifest([entry], 1))
+    ref = FileIndexManifestRef(filled.put_bytes(manifest), len(manifest))
+
+    def lie(tx: CatalogWriter) -> None:
+        row = tx.find_brief(ref.content_hash)
+        assert row is not None
+        tx.add_snapshot(Snapshot("lie", ref, 1, 1 + wrong_files, ""), [row])
+
+    filled._catalog.write(lie)
+    if is_here:
+        peer.put_bytes(data)
+    with pytest.raises(ManifestError) as raised:
+        peer.pull_snapshots(filled)
+    assert raised.value.location == filled.location
+    assert "lie" not in [snapshot.name for snapshot in peer.list_snapshots()]
+    assert peer._catalog.read(lambda tx: tx.leases()) == frozenset()
 
 
 # --- repairs ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.manifests import entries_of, open_manifest
 from agent_world_distfs.engine.other_stores import damage_of, damage_of_bytes, open_at
 from agent_world_distfs.engine.reading import find_stored
-from agent_world_distfs.engine.replacing import Entries, chunks, replace_index
+from agent_world_distfs.engine.replacing import Entries, blob_of, chunks, replace_index
 from agent_world_distfs.engine.snapshots import require_free
 from agent_world_distfs.errors import BlobNotFoundError, LeaseExpiredError, ManifestError, StorageFullError
 from agent_world_distfs.hashing import as_bytes, hash_function, require_hash
@@ -78,8 +78,20 @@ def pull_snapshots(
             with open_manifest(catalog, blobs, snapshot.manifest) as manifest:
                 entries = partial(entries_of, manifest)
                 _fetch_entries(catalog, blobs, lease, source, entries, progress)
+                with damage_of_bytes(source):
+                    _require_true(catalog, blobs, snapshot, entries)
             catalog.write(partial(_add_leased, blobs=blobs, lease=lease.name, snapshot=snapshot))
     return wanted
+
+
+def _require_true(catalog: Catalog, blobs: BlobFiles, snapshot: Snapshot, entries: Entries) -> None:
+    """What is said of sizes and numbers is right, as an import makes sure: or it could never be restored."""
+    total = 0
+    for chunk in chunks(entries()):
+        total += len(chunk)
+        catalog.read(lambda tx, chunk=chunk: [blob_of(tx, blobs, file) for file in chunk])  # type: ignore[misc]
+    if total != snapshot.total_files:
+        raise ManifestError(f"has {total} files, and the snapshot {snapshot.name!r} {snapshot.total_files}")
 
 
 def _is_here(tx: CatalogReader, snapshot: Snapshot) -> bool:

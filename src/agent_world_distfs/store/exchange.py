@@ -106,6 +106,7 @@ class ExchangeMethods(BlobMethods):
             InvalidInputError: the source uses another hash algorithm.
             BlobNotFoundError, BlobHashMismatchError: the source has lost a blob, or dropped a snapshot
                 meanwhile.
+            ManifestError: a snapshot there says something untrue, and could not be restored.
         """
         self._check_open_store(source)
         with damage_of(source):
