@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from agent_world_distfs import (
     ManifestImportReport,
     adopt_original,
 )
-from behind import blob_file, edit
+from agent_world_distfs.engine import other_stores
+from behind import blob_file, edit, temporary_files
 from calls import LARGE
 
 ORIGINAL = Path(__file__).parent / "data" / "original-store"
@@ -256,6 +258,38 @@ def test_a_pull_from_a_source_that_lies_or_lacks_a_blob_changes_nothing(
         with pytest.raises(error):
             store.pull_manifest(source, ref)  # type: ignore[arg-type]
         assert [file.path for file in store.list_files()] == ["mine"]
+    assert store.pull_manifest(other_store, ref).added == 1
+
+
+@pytest.mark.parametrize("endless", ["manifest", "file"])
+def test_a_source_of_a_pull_that_never_ends_fills_no_disk(
+    store: LocalCasStore, other_store: LocalCasStore, endless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(other_stores, "EXCESS_BYTES", 1 << 20)
+    named = other_store.write_file("a", LARGE).content_hash
+    ref = other_store.export_file_index_manifest()
+    given = 0
+
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal given
+            assert size is not None
+            given += size
+            assert given < 10 << 20
+            return bytes(size)
+
+    class Source:
+        def get(self, content_hash: str) -> bytes:
+            return other_store.get(content_hash)
+
+        def open_blob(self, content_hash: str) -> object:
+            wanted = ref.content_hash if endless == "manifest" else named
+            return Endless() if content_hash == wanted else other_store.open_blob(content_hash)
+
+    with pytest.raises(BlobHashMismatchError):
+        store.pull_manifest(Source(), ref)  # type: ignore[arg-type]
+    assert store.list_files() == []
+    assert temporary_files(store) == []
     assert store.pull_manifest(other_store, ref).added == 1
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from agent_world_distfs.engine.intake import read_up_to
 from agent_world_distfs.errors import (
     BlobHashMismatchError,
     BlobMissingError,
@@ -15,6 +16,9 @@ from agent_world_distfs.errors import (
     ManifestError,
 )
 from agent_world_distfs.protocols import BlobStore
+from agent_world_distfs.records import Readable
+
+EXCESS_BYTES = 64 << 20
 
 
 def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
@@ -25,6 +29,30 @@ def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
             return io.BytesIO(source.get(content_hash))
         stream: IO[bytes] = open_blob(content_hash)
         return stream
+
+
+class Bounded:
+    """What a source gives of a blob whose size is said: one that never ended would fill the disk.
+
+    Some excess is let through, so that the hash can tell what is wrong.
+    """
+
+    def __init__(self, stream: Readable, content_hash: str, size_bytes: int) -> None:
+        self._stream = stream
+        self._content_hash = content_hash
+        self._left_bytes = size_bytes + EXCESS_BYTES
+
+    def read(self, size: int, /) -> bytes:
+        """As of any stream.
+
+        Raises:
+            BlobHashMismatchError: there is far more than was said.
+        """
+        part = read_up_to(self._stream, size)
+        self._left_bytes -= len(part)
+        if self._left_bytes < 0:
+            raise BlobHashMismatchError(self._content_hash, "")
+        return part
 
 
 @contextmanager

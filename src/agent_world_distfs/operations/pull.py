@@ -16,7 +16,7 @@ from agent_world_distfs.engine.intake import INLINE_MAX_BYTES
 from agent_world_distfs.engine.leases import Lease, lease_where_writable
 from agent_world_distfs.engine.manifest_spool import spool_manifest
 from agent_world_distfs.engine.manifests import entries_of, open_manifest
-from agent_world_distfs.engine.other_stores import damage_of, damage_of_bytes, open_at
+from agent_world_distfs.engine.other_stores import Bounded, damage_of, damage_of_bytes, open_at
 from agent_world_distfs.engine.reading import find_stored
 from agent_world_distfs.engine.replacing import Entries, blob_of, chunks, replace_index
 from agent_world_distfs.engine.snapshots import require_free
@@ -35,16 +35,17 @@ from agent_world_distfs.records import (
 SNAPSHOT_ATTEMPTS = 10
 
 
-def fetch_blob(lease: Lease, source: BlobStore, content_hash: str) -> None:
-    """Ensure that one blob is stored here, and keep it.
+def fetch_manifest(lease: Lease, source: BlobStore, ref: FileIndexManifestRef) -> None:
+    """Ensure that a manifest is stored here, and keep it.
 
     Raises:
         BlobNotFoundError: the source does not have it either.
         BlobHashMismatchError: the source returned something else; it is not kept.
     """
-    if lease.keep([content_hash]):
-        with open_at(source, content_hash) as stream, damage_of_bytes(source):
-            lease.put_stream(stream, content_hash)
+    name = ref.content_hash
+    if lease.keep([name]):
+        with open_at(source, name) as stream, damage_of_bytes(source):
+            lease.put_stream(Bounded(stream, name, ref.size_bytes), name)
 
 
 def pull(
@@ -57,7 +58,7 @@ def pull(
 ) -> ManifestImportReport:
     """Bring a manifest and what it names, then import it while all of it is kept."""
     with Lease(catalog, blobs) as lease:
-        fetch_blob(lease, source, ref.content_hash)
+        fetch_manifest(lease, source, ref)
         with open_manifest(catalog, blobs, ref) as manifest:  # before what it names, which may be much
             _fetch_entries(catalog, blobs, lease, source, partial(entries_of, manifest), progress)
         return import_manifest()
@@ -74,7 +75,7 @@ def pull_snapshots(
     wanted = catalog.read(lambda tx: [each for each in snapshots if not _is_here(tx, each)])
     for snapshot in wanted:
         with Lease(catalog, blobs) as lease:
-            fetch_blob(lease, source, snapshot.manifest.content_hash)
+            fetch_manifest(lease, source, snapshot.manifest)
             with open_manifest(catalog, blobs, snapshot.manifest) as manifest:
                 entries = partial(entries_of, manifest)
                 _fetch_entries(catalog, blobs, lease, source, entries, progress)
@@ -150,7 +151,7 @@ class _Fetch:
         """
         if size_bytes > INLINE_MAX_BYTES:
             with open_at(self._source, content_hash) as stream, damage_of_bytes(self._source):
-                self._bulk.add_stream(stream, content_hash)
+                self._bulk.add_stream(Bounded(stream, content_hash, size_bytes), content_hash)
             return
         with damage_of(self._source):
             data = as_bytes(self._source.get(content_hash))
