@@ -19,6 +19,7 @@ from agent_world_distfs.protocols import BlobStore
 from agent_world_distfs.records import Readable
 
 EXCESS_BYTES = 64 << 20
+"""What is said may be too little, where it is damaged; so much more makes no difference on a disk."""
 
 
 def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:

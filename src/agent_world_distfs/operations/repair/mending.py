@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import IO
 
 from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.engine.other_stores import Bounded
 from agent_world_distfs.engine.paging import iter_index
 from agent_world_distfs.engine.snapshot_losses import snapshots_naming
 from agent_world_distfs.engine.writable import require_writable
@@ -108,33 +108,19 @@ def _mend(sources: Sequence[Source], bad: BadBlob, take: Take, outcome: _Outcome
         return False
 
 
-_EXCESS_BYTES = 64 << 20
-"""A row may say too little, if it is damaged; that makes no difference that would matter on a disk."""
-
-
 class _SourceFailedError(Exception):
     """A source is damaged, or could not be read; the store is not to blame."""
 
 
 class _SourceStream:
-    """Reads from a source, so that its errors can be told from those of what takes the bytes.
+    """Reads from a source, so that its errors can be told from those of what takes the bytes."""
 
-    One that gives far more than the blob has would fill the disk before its hash could tell.
-    """
-
-    def __init__(self, stream: IO[bytes], row: BlobRow) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
-        self._name = row.content_hash
-        self._left = row.size_bytes + _EXCESS_BYTES if row.size_bytes else None  # 0: it may not be known
 
     def read(self, size: int, /) -> bytes:
         with _failing():
-            part = self._stream.read(size)
-        if self._left is not None:
-            self._left -= len(part)
-            if self._left < 0:
-                raise BlobHashMismatchError(self._name, "")
-        return part
+            return self._stream.read(size)
 
 
 @contextmanager
@@ -148,7 +134,7 @@ def _failing() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(source: Source, bad: BadBlob) -> Iterator[_SourceStream | None]:
+def _opened(source: Source, bad: BadBlob) -> Iterator[Readable | None]:
     with _failing():
         try:
             stream = source.open(bad.content_hash, bad.row.size_bytes)
@@ -158,7 +144,12 @@ def _opened(source: Source, bad: BadBlob) -> Iterator[_SourceStream | None]:
         yield None
         return
     with closing(stream):
-        yield _SourceStream(stream, bad.row)
+        yield _bounded(_SourceStream(stream), bad.row)
+
+
+def _bounded(stream: Readable, row: BlobRow) -> Readable:
+    """A size of 0 says that it may not be known."""
+    return Bounded(stream, row.content_hash, row.size_bytes) if row.size_bytes else stream
 
 
 def _try_bytes(catalog: Catalog, bad: BadBlob) -> Take:
