@@ -69,7 +69,7 @@ def test_nor_in_a_random_sequence_of_operations() -> None:
 def test_the_replay_catches(bug: str) -> None:
     workload = NAMED[CATCHES[bug]]
     assert not replay(workload, SEED, 200).bad
-    assert replay(workload, SEED, 200, bug, stop_after=1).bad
+    assert replay(workload, SEED, 400, bug, stop_after=1).bad
 
 
 def test_every_bug_is_claimed_by_a_test() -> None:

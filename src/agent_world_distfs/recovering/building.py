@@ -88,6 +88,7 @@ def build(place: str, workshop: str, sources: list[RepairSource], kept_as: str |
         notes = {SETTING: text_of(found, adopted, refused, kept_as)}
         rebuild_catalog(os.path.join(workshop, NEW), Materials(found, pages, algorithm, stored, notes))
     shutil.rmtree(own)
+    flush_directory(workshop)  # or a power cut while catalogs are exchanged would bring back the copy
 
 
 def _require(algorithm: HashAlgorithm, algorithms: list[HashAlgorithm]) -> None:

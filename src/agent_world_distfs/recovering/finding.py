@@ -24,7 +24,7 @@ from agent_world_distfs.catalog.pages import PageFile
 from agent_world_distfs.catalog.salvage import Hints, Salvage, salvage
 from agent_world_distfs.catalog.schema import empty_wal
 from agent_world_distfs.errors import CatalogError, StorageFullError, StorageIOError
-from agent_world_distfs.hashing import hash_function
+from agent_world_distfs.hashing import CHUNK_BYTES, hash_function
 from agent_world_distfs.os_failures import translate_reading, translated
 from agent_world_distfs.records import HashAlgorithm
 from agent_world_distfs.recovering.exchanging import Remains, has_bytes
@@ -94,9 +94,10 @@ def _with_wal(remains: Remains, own: str) -> str:
 
 
 def _copy(source: str, target: str) -> None:
-    """Copy a file; what is full is the disk of the copy, though the system's error names the source."""
+    """Copy a file; what is full is the disk of the copy, though the system's error may name the source."""
     try:
-        shutil.copyfile(source, target)
+        with open(source, "rb") as original, open(target, "xb") as copy:
+            shutil.copyfileobj(original, copy, CHUNK_BYTES)
     except OSError as error:
         failure = translate_reading(error, source)
         if isinstance(failure, StorageFullError):
