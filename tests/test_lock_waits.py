@@ -90,7 +90,7 @@ def test_writers_that_give_up_leave_one_thread_and_one_descriptor(location: Path
     for _ in range(2):  # closing waits for the lock, too
         with LocalCasStore(location, lock_timeout_s=0.002) as store, pytest.raises(StoreBusyError):
             store.write_file("a", b"x")
-    assert waiting_threads() <= before + 1
+    until(lambda: waiting_threads() - len(lock_waits._idle) <= before + 1)  # others may still be kept
     assert len(lock_waits._left) == 1
     holder.kill()
     with LocalCasStore(location) as store:
