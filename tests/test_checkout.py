@@ -6,6 +6,7 @@ import os
 import resource
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,36 @@ def test_a_directory_that_may_not_be_written_gets_its_mode_at_the_end(
     assert stat.S_IMODE((place / "out").stat().st_mode) == 0o555
     assert files_of(place / "out") == CONTENTS
     (place / "out").chmod(0o755)
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_who_is_not_root_replaces_a_directory_that_may_not_be_written(
+    store: LocalCasStore, place: Path, is_empty: bool
+) -> None:
+    write_all(store, CONTENTS)
+    store.checkout(place / "before")  # all is imported by then: another user may not read the modules
+    user = 65_534 if os.geteuid() == 0 else os.geteuid()
+    with tempfile.TemporaryDirectory() as own:  # who is not root may not enter those of the tests
+        os.chown(own, user, -1)
+        out = Path(own, "out")
+        out.mkdir()
+        if not is_empty:
+            (out / "mine").write_bytes(b"mine")
+        out.chmod(0o555)
+        os.chown(out, user, -1)
+        before = os.geteuid()
+        os.seteuid(user)
+        try:
+            with LocalCasStore(Path(own, "store")) as theirs:
+                write_all(theirs, CONTENTS)
+                theirs.checkout(out, replace=True)
+        finally:
+            os.seteuid(before)
+        assert stat.S_IMODE(out.stat().st_mode) == 0o555
+        assert files_of(out) == CONTENTS
+        assert not [name for name in os.listdir(own) if "staging" in name]
+        for directory in Path(own).glob("out*"):
+            directory.chmod(0o755)
 
 
 def test_a_mount_point_is_refused_before_the_first_byte(store: LocalCasStore) -> None:

@@ -125,7 +125,7 @@ def swap_in(place: Place, staging: bytes) -> str | None:
     """
     tree = os.path.join(staging, TREE)
     previous = None
-    _take_over_mode(place, tree)
+    mode = _take_over_mode(place, tree)
     try:
         _rename(place, tree, place.name)
     except NotADirectoryError:
@@ -136,15 +136,31 @@ def swap_in(place: Place, staging: bytes) -> str | None:
         if not place.may_replace:
             raise _not_empty(place) from None
         previous = _replace(place, tree)
+    if mode is not None:
+        _finish_mode(place, mode)
     flush(place.parent)
     return previous
 
 
-def _take_over_mode(place: Place, tree: bytes) -> None:
+def _take_over_mode(place: Place, tree: bytes) -> int | None:
+    """Give it the mode of what it replaces; returns what is missing of that, if anything is.
+
+    A directory that its owner may not write can neither be renamed to another directory nor be removed with
+    what is in it: it becomes read-only when it has its name.
+    """
     with contextlib.suppress(FileNotFoundError):
         status = os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            os.chmod(tree, stat.S_IMODE(status.st_mode), dir_fd=place.parent)
+            mode = stat.S_IMODE(status.st_mode)
+            os.chmod(tree, mode | stat.S_IRWXU, dir_fd=place.parent)
+            return None if mode & stat.S_IRWXU == stat.S_IRWXU else mode
+    return None
+
+
+def _finish_mode(place: Place, mode: int) -> None:
+    with opened_below(place.parent, (place.name,)) as directory:
+        os.fchmod(directory, mode)
+        flush(directory)
 
 
 def _replace(place: Place, tree: bytes) -> str:
