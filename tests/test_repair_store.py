@@ -14,6 +14,8 @@ import apsw
 import pytest
 
 from agent_world_distfs import (
+    BlobNotFoundError,
+    Data,
     HashAlgorithm,
     IncompatibleStoreError,
     InvalidInputError,
@@ -386,6 +388,37 @@ def test_a_source_with_another_algorithm_is_refused_before_anything_is_built_ane
     assert not list(filled.glob("catalog.db.*"))
     assert os.listdir(filled / "tmp") == []
     assert repair_store(filled).salvaged_from is not None
+
+
+class StoreOfOthers:
+    """A source that is not ours; looks around when it is asked."""
+
+    def __init__(self, named: str, look_around: Callable[[], None] = lambda: None) -> None:
+        self._named, self._look_around = named, look_around
+
+    @property
+    def hash_algorithm(self) -> str:
+        self._look_around()
+        return self._named
+
+    def put(self, content_hash: str, data: Data) -> None:
+        raise NotImplementedError
+
+    def get(self, content_hash: str) -> bytes:
+        raise BlobNotFoundError(content_hash)
+
+    def has(self, content_hash: str) -> bool:
+        return False
+
+    def put_bytes(self, data: Data) -> str:
+        raise NotImplementedError
+
+
+def test_a_source_may_name_its_algorithm_in_text(filled: Path) -> None:
+    blank(filled, 0, 1)
+    with pytest.raises(InvalidInputError, match="by sha256, this store by blake3"):
+        repair_store(filled, [StoreOfOthers("sha256")])
+    assert_restored(filled, repair_store(filled, [StoreOfOthers("blake3")]))
 
 
 def test_snapshots_that_are_lost_are_counted_and_the_index_is_proven_all_the_same(filled: Path) -> None:

@@ -91,12 +91,10 @@ def build(place: str, workshop: str, sources: list[RepairSource], kept_as: str |
     flush_directory(workshop)  # or a power cut while catalogs are exchanged would bring back the copy
 
 
-def _require(algorithm: HashAlgorithm, algorithms: list[HashAlgorithm]) -> None:
+def _require(algorithm: HashAlgorithm, algorithms: list[str]) -> None:
     for theirs in algorithms:
-        if theirs is not algorithm:
-            raise InvalidInputError(
-                f"the source names blobs by {theirs.value}, this store by {algorithm.value}"
-            )
+        if theirs != algorithm.value:
+            raise InvalidInputError(f"the source names blobs by {theirs}, this store by {algorithm.value}")
 
 
 # --- what others know ---------------------------------------------------------------------------
@@ -110,16 +108,14 @@ def _list_files(blobs: DirectoryBlobs) -> dict[str, int]:
     return found
 
 
-def _hints(
-    sources: list[RepairSource], present: dict[str, int]
-) -> tuple[Hints, list[str], list[HashAlgorithm]]:
+def _hints(sources: list[RepairSource], present: dict[str, int]) -> tuple[Hints, list[str], list[str]]:
     """What the sources know; which of them could not be asked, and why; how those that are stores name blobs.
 
     Of one that could not be asked, nothing is taken.
     """
     hints = Hints(blobs={(bytes.fromhex(name), size) for name, size in present.items()})
     refused: list[str] = []
-    algorithms: list[HashAlgorithm] = []
+    algorithms: list[str] = []
     for source in sources:
         try:
             with ExitStack() as stack:
@@ -133,7 +129,8 @@ def _hints(
         hints.pins |= told.pins
         hints.snapshots.extend(told.snapshots)
         hints.keys.extend(told.keys)
-        algorithms += [theirs] if theirs is not None else []
+        if theirs is not None:  # of what is no store of ours, it may be text
+            algorithms.append(theirs.value if isinstance(theirs, HashAlgorithm) else theirs)
     return hints, refused, algorithms
 
 
