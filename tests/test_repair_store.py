@@ -421,6 +421,17 @@ def test_a_source_may_name_its_algorithm_in_text(filled: Path) -> None:
     assert_restored(filled, repair_store(filled, [StoreOfOthers("blake3")]))
 
 
+def test_what_a_repair_builds_is_for_nobody_else_meanwhile(filled: Path) -> None:
+    blank(filled, 0, 1)
+    modes: set[int] = set()
+
+    def look_around() -> None:
+        modes.update(each.stat().st_mode & 0o777 for each in (filled / "tmp").glob("repair-*"))
+
+    repair_store(filled, [StoreOfOthers("blake3", look_around)])
+    assert modes == {0o700}
+
+
 def test_snapshots_that_are_lost_are_counted_and_the_index_is_proven_all_the_same(filled: Path) -> None:
     with LocalCasStore(filled) as store:
         for name in ("monday", "tuesday"):

@@ -45,7 +45,7 @@ def rebuild(place: str, sources: list[RepairSource]) -> None:
     undo_cut_off(place)
     number = secrets.token_hex(4)
     workshop = os.path.join(place, "tmp", f"repair-{number}")
-    os.mkdir(workshop)
+    os.mkdir(workshop, 0o700)  # the copies in it would be for all, even of a catalog that is private
     try:
         build(place, workshop, sources, kept_name(place, number))
         _permit_alike(os.path.join(workshop, NEW), os.path.join(place, "catalog.db"))
