@@ -14,7 +14,7 @@ import pytest
 
 from agent_world_distfs import CatalogError, LocalCasStore, UnavailableError, repair_store
 from agent_world_distfs.flushing import flush_directory
-from agent_world_distfs.recovering import building, exchanging, repairing
+from agent_world_distfs.recovering import building, exchanging, repairing, telling
 
 OLD = {f"old/{number:03}": b"old%d" % number for number in range(60)}
 IN_THE_LOG = {f"logged/{number}": b"logged%d" % number for number in range(5)}
@@ -153,6 +153,24 @@ def test_a_repair_that_died_is_no_reason_to_forget_what_it_could_not_save(
         assert repair_store(place).salvaged_files is None, "told once"
         number += 1
     assert number > 3
+
+
+def test_a_copy_made_before_a_repair_has_told_names_no_file_that_the_copy_lacks(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(telling, "forget_told", die)
+        with pytest.raises(KeyboardInterrupt):
+            repair_store(damaged)
+    with LocalCasStore(damaged) as store:
+        store.backup(tmp_path / "copy")
+    (kept,) = (each.name for each in damaged.glob("catalog.db.damaged-????????"))
+    of_copy, of_store = repair_store(tmp_path / "copy"), repair_store(damaged)
+    assert (of_copy.salvaged_from, of_store.salvaged_from) == (None, kept)
+    assert of_copy.salvaged_files == of_store.salvaged_files == len(EXPECTED)
 
 
 def test_nothing_of_a_repair_that_died_stays(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,6 +231,9 @@ def _with_told(
     told = telling.read_told(catalog)
     if not told:
         return report
+    kept = told.get("salvaged_from")
+    if kept is not None and not os.path.lexists(os.path.join(store.location, kept)):
+        told["salvaged_from"] = None  # a copy of the store, which has the notes and not what was kept
     told |= {
         "adopted_blob_hashes": _unkept(store, told.get("adopted_blob_hashes", ())),
         "dropped_settings": _dropped([*report.dropped_settings, *told.get("dropped_settings", ())]),
