@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -412,6 +413,19 @@ class StoreOfOthers:
 
     def put_bytes(self, data: Data) -> str:
         raise NotImplementedError
+
+
+def test_no_number_comes_again_where_all_commits_are_lost_twice(filled: Path) -> None:
+    numbers = []
+    for _ in range(2):
+        with contextlib.closing(apsw.Connection(str(filled / "catalog.db"))) as connection:
+            connection.execute("DELETE FROM commits")
+            connection.execute("VACUUM")
+        repair_store(filled)
+        with LocalCasStore(filled) as store:
+            numbers.append(store.last_seq())
+            store.write_file("since", b"since")
+    assert numbers[1] > numbers[0] + 1
 
 
 def test_a_source_may_name_its_algorithm_in_text(filled: Path) -> None:

@@ -54,7 +54,8 @@ class _Builder:
         known = self._salvage.commit
         self._next_id = max(1, self._salvage.highest_blob_id + 1, 0 if known is None else known.next_blob_id)
         self._ids: dict[bytes, int] = {}
-        self._sequence = self._salvage.highest_sequence + 1
+        before = int(self._salvage.settings.get(LOST_AT, 0))  # all commits since may be lost
+        self._sequence = max(self._salvage.highest_sequence, before) + 1
         if not self._salvage.is_proven:
             self._sequence += _MANY_COMMITS
 
