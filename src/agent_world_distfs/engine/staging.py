@@ -118,7 +118,7 @@ def _beside(place: Place, ending: bytes) -> bytes:
 def swap_in(place: Place, staging: bytes) -> str | None:
     """Make the staged tree the target, durably; returns where the old one is kept, if there was one.
 
-    Who may enter the old one may enter the new one, and nobody else.
+    The new one has the permissions of the old one.
 
     Raises:
         InvalidInputError: something is there by now that may not be replaced.
