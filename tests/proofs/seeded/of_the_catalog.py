@@ -98,6 +98,16 @@ def take_an_index_in_any_order() -> None:
     replace(SqliteReader, "_sum_of_index", sum_of_index)
 
 
+def take_the_row_that_a_search_ends_at() -> None:
+    """Whose row it is, is not looked at."""
+    from agent_world_distfs.catalog.reader import SqliteReader
+
+    def row_by_hash(self: SqliteReader, sql: str, content_hash: str) -> Any:
+        return self._row(sql, bytes.fromhex(content_hash))
+
+    replace(SqliteReader, "_row_by_hash", row_by_hash)
+
+
 def report_an_unknown_outcome_as_none() -> None:
     """A commit that raised is told as one that did not happen."""
 

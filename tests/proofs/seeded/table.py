@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import seeded_races
 
-from seeded import of_files, of_forms, of_snapshots, of_the_catalog
+from seeded import of_files, of_forms, of_recovery, of_snapshots, of_the_catalog
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,14 @@ SEEDED: dict[str, Seeded] = {
         ),
         "assert \\(\\)|index_damage",
     ),
+    "a row that was not sought is believed": Seeded(
+        of_the_catalog.take_the_row_that_a_search_ends_at,
+        _test(
+            "test_wrong_rows.py::"
+            "test_content_that_is_stored_again_replaces_no_other_that_would_seem_to_be_damaged"
+        ),
+        "assert .* >= ",
+    ),
     "a rotten row is kept": Seeded(
         of_the_catalog.trust_a_rotten_row,
         _test("test_collection.py::test_a_rotten_inline_blob_is_refused_found_and_healed"),
@@ -319,6 +327,19 @@ SEEDED: dict[str, Seeded] = {
         of_snapshots.restore_by_letters,
         _test("test_snapshot_restore.py::test_a_part_is_restored_and_nothing_beside_it[blake3-docs]"),
         "AssertionError",
+    ),
+    # --- recovery
+    "what a dead repair lost is forgotten": Seeded(
+        of_recovery.forget_what_a_dead_repair_lost,
+        _test(
+            "test_repair_cut_off.py::test_a_repair_that_died_is_no_reason_to_forget_what_it_could_not_save"
+        ),
+        "assert not True",
+    ),
+    "what a repair lost is overwritten": Seeded(
+        of_recovery.overwrite_what_a_repair_lost,
+        _test("test_backup.py::test_a_backup_from_before_a_repair_that_lost_files_keeps_them"),
+        "DID NOT RAISE",
     ),
     # --- forms
     "bytes behind a manifest are accepted": Seeded(
