@@ -14,6 +14,7 @@ import pytest
 
 from agent_world_distfs import LocalCasStore, OutcomeUnknownError
 from agent_world_distfs.catalog import commit_queue
+from agent_world_distfs.catalog.commit_queue import Member
 from agent_world_distfs.local import catalog_of
 from crowds import wait_until
 from striking import RaiseAtLine
@@ -68,10 +69,13 @@ class Group:
             with strike:
                 return work()
 
-        before = len(self._queue.line)
+        before = list(self._queue.line)  # among them one that may leave when it is struck
         future = self._threads[place].submit(struck if place == self._struck else work)
-        wait_until(lambda: len(self._queue.line) > before or future.done(), look_s=0.0001)
+        wait_until(lambda: future.done() or self._are_more_than(before), look_s=0.0001)
         return future
+
+    def _are_more_than(self, before: list[Member]) -> bool:
+        return any(all(member is not other for other in before) for member in list(self._queue.line))
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
