@@ -15,6 +15,9 @@ from typing import Any
 from blake3 import blake3
 
 from agent_world_distfs import ABSENT, FileIndexManifestRef, LocalCasStore
+from agent_world_distfs.catalog import commit_queue
+
+PATIENCE_S = 20
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Scene:
         return self.root / "store"
 
     def open(self) -> str:
-        self.store = LocalCasStore(self.location, durability=self.durability, lock_timeout_s=20)  # type: ignore[arg-type]
+        self.store = LocalCasStore(self.location, durability=self.durability, lock_timeout_s=PATIENCE_S)  # type: ignore[arg-type]
         return ""
 
     def close(self) -> str:
@@ -165,6 +168,7 @@ def _pull(scene: Scene, _: Step) -> None:
 
 def _write_together(scene: Scene, step: Step) -> None:
     """Each of them by a thread of its own, none of which gets the lock before all of them wait for it."""
+    commit_queue.MAX_S = PATIENCE_S  # tracing is slow, and their commit would be over before it has all
     catalog: Any = scene.store._catalog
     may_go_on = threading.Event()
     with ThreadPoolExecutor(len(TOGETHER) + 1) as pool:
