@@ -15,6 +15,7 @@ import pytest
 pytest.register_assert_rewrite("agent_world_distfs.testing.contracts")
 
 from agent_world_distfs import HashAlgorithm, LocalCasStore  # noqa: E402  # after the line above
+from agent_world_distfs.catalog import commit_queue  # noqa: E402
 from children import Child, MakeDisk, Start, cannot_run, forbid_skips, require_strace  # noqa: E402
 from crowds import Crowd  # noqa: E402
 from trees import CONTENTS, plant  # noqa: E402
@@ -73,8 +74,9 @@ def store(location: Path) -> Iterator[LocalCasStore]:
 
 
 @pytest.fixture
-def crowd(store: LocalCasStore) -> Iterator[Crowd]:
-    """Threads that are to share a commit of ``store``, which has one file."""
+def crowd(store: LocalCasStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
+    """Threads that are to share a commit of ``store``, which has one file; however slow the machine is."""
+    monkeypatch.setattr(commit_queue, "MAX_S", 60.0)
     store.write_file("first", b"1")
     crowd = Crowd(store)
     yield crowd

@@ -254,6 +254,8 @@ def test_an_unknown_outcome_is_told_to_each_with_its_own_id(location: Path, star
     require_strace()
     child = start(
         """
+        from agent_world_distfs.catalog import commit_queue
+        commit_queue.MAX_S = 60.0  # they are to share one commit, however slow tracing is
         store = LocalCasStore(location)
         held, go_on = threading.Event(), threading.Event()
         def hold(tx):
