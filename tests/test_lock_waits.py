@@ -52,7 +52,7 @@ def open_descriptors() -> int:
 
 
 def until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.0005)

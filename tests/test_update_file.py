@@ -252,7 +252,7 @@ def test_a_plain_writer_does_not_wait_for_a_turn(store: LocalCasStore) -> None:
         if content is None:
             began = time.monotonic()
             store.write_file("a", b"plain")
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 30
         return (content or b"") + b"!"
 
     store.update_file("a", change)

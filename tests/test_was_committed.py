@@ -65,7 +65,7 @@ def test_what_cannot_be_settled_cannot_be_told(store: LocalCasStore, monkeypatch
         began = time.monotonic()
         with pytest.raises(UnavailableError):
             store.was_committed(f"{int(number) + 9}-{nonce}")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
     finally:
         store._catalog._readers.give_back(loan)
     assert not store.was_committed(f"{int(number) + 9}-{nonce}")
