@@ -12,10 +12,8 @@ from behind import edit, look
 from test_audit_damage import edit_root, exchange_two_cells
 
 
-@pytest.mark.parametrize(
-    "damage", ["value = '1'", "name = 'a'", "name = CAST(x'ff' AS TEXT)", "checksum = x''"]
-)
-def test_a_damaged_setting_costs_that_setting_and_no_history(location: Path, damage: str) -> None:
+def keep_a_history(location: Path) -> int:
+    """Three settings, and a file that was another; the number of the state in which it was that."""
     with LocalCasStore(location) as store:
         store.set_setting("keep_history", True)
         store.set_setting("history_max_bytes", 1 << 40)
@@ -23,6 +21,14 @@ def test_a_damaged_setting_costs_that_setting_and_no_history(location: Path, dam
         store.write_file("a", b"old")
         seq = store.last_seq()
         store.write_file("a", b"new")
+    return seq
+
+
+@pytest.mark.parametrize(
+    "damage", ["value = '1'", "name = 'a'", "name = CAST(x'ff' AS TEXT)", "checksum = x''"]
+)
+def test_a_damaged_setting_costs_that_setting_and_no_history(location: Path, damage: str) -> None:
+    seq = keep_a_history(location)
     edit(location, f"UPDATE settings SET {damage} WHERE name = 'history_max_bytes'")
     tried = repair_store(location, dry_run=True)
     report = repair_store(location)
@@ -38,20 +44,13 @@ def test_a_damaged_setting_costs_that_setting_and_no_history(location: Path, dam
 
 
 def test_settings_that_are_only_out_of_order_are_put_in_order_and_cost_nothing(location: Path) -> None:
-    with LocalCasStore(location) as store:
-        store.set_setting("keep_history", True)
-        store.set_setting("history_max_bytes", 1 << 40)
-        store.set_setting("history_max_transactions", 90)
-        store.write_file("a", b"old")
-        seq = store.last_seq()
-        store.write_file("a", b"new")
-        settings = store.settings()
+    seq = keep_a_history(location)
     edit_root(location, "settings", exchange_two_cells)
     report = repair_store(location)
     assert report.is_whole()
     assert (report.salvaged_from, report.dropped_settings) == (None, ())
     with LocalCasStore(location) as store:
-        assert store.settings() == settings
+        assert store.settings() == StoreSettings(True, None, 90, 1 << 40)
         assert store.read_file_at("a", seq) == b"old"
         assert store.audit_file_index(verify=True).is_sound()
 

@@ -13,13 +13,16 @@ from agent_world_distfs.errors import (
     BlobMissingError,
     BlobNotFoundError,
     CorruptError,
+    InvalidInputError,
     ManifestError,
 )
 from agent_world_distfs.protocols import BlobStore
-from agent_world_distfs.records import Readable
+from agent_world_distfs.records import HashAlgorithm, Readable
 
 EXCESS_BYTES = 64 << 20
 """What is said may be too little, where it is damaged; so much more makes no difference on a disk."""
+
+_NOT_SAID = object()
 
 
 def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
@@ -30,6 +33,20 @@ def open_at(source: BlobStore, content_hash: str) -> IO[bytes]:
             return io.BytesIO(source.get(content_hash))
         stream: IO[bytes] = open_blob(content_hash)
         return stream
+
+
+def named_by(source: object) -> str | None:
+    """The hash algorithm that a source names blobs by; None if it does not say."""
+    algorithm = getattr(source, "hash_algorithm", _NOT_SAID)
+    if algorithm is _NOT_SAID:
+        return None
+    return algorithm.value if isinstance(algorithm, HashAlgorithm) else str(algorithm)  # of others: text
+
+
+def require_algorithm(theirs: str | None, ours: HashAlgorithm) -> None:
+    """Raise InvalidInputError if a source names blobs by another hash algorithm."""
+    if theirs not in (None, ours.value):
+        raise InvalidInputError(f"the source names blobs by {theirs}, this store by {ours.value}")
 
 
 class Bounded:

@@ -20,7 +20,8 @@ from agent_world_distfs.catalog.rebuilding import Materials, rebuild_catalog
 from agent_world_distfs.catalog.salvage import Hints, Salvage
 from agent_world_distfs.engine.directories import as_host_path
 from agent_world_distfs.engine.orphans import SHARDS
-from agent_world_distfs.errors import InvalidInputError, StorageIOError, WorldError
+from agent_world_distfs.engine.other_stores import named_by, require_algorithm
+from agent_world_distfs.errors import StorageIOError, WorldError
 from agent_world_distfs.flushing import flush_directory, flush_file
 from agent_world_distfs.hashing import hash_stream
 from agent_world_distfs.local import LocalCasStore, catalog_of
@@ -81,7 +82,8 @@ def build(place: str, workshop: str, sources: list[RepairSource], kept_as: str |
     os.mkdir(own)
     with opened_remains(find_remains(place), blobs, present, hints, own) as (pages, found):
         algorithm = found.algorithm or _algorithm_of(blobs, present)
-        _require(algorithm, algorithms)
+        for theirs in algorithms:
+            require_algorithm(theirs, algorithm)
         stored = _whole_files(blobs, present, found, algorithm)
         named = found.pins | {entry.content_hash for entry in found.entries.values()}
         adopted = [raw.hex() for raw in {*stored, *found.blobs} - named]
@@ -89,12 +91,6 @@ def build(place: str, workshop: str, sources: list[RepairSource], kept_as: str |
         rebuild_catalog(os.path.join(workshop, NEW), Materials(found, pages, algorithm, stored, notes))
     shutil.rmtree(own)
     flush_directory(workshop)  # or a power cut while catalogs are exchanged would bring back the copy
-
-
-def _require(algorithm: HashAlgorithm, algorithms: list[str]) -> None:
-    for theirs in algorithms:
-        if theirs != algorithm.value:
-            raise InvalidInputError(f"the source names blobs by {theirs}, this store by {algorithm.value}")
 
 
 # --- what others know ---------------------------------------------------------------------------
@@ -108,20 +104,20 @@ def _list_files(blobs: DirectoryBlobs) -> dict[str, int]:
     return found
 
 
-def _hints(sources: list[RepairSource], present: dict[str, int]) -> tuple[Hints, list[str], list[str]]:
+def _hints(sources: list[RepairSource], present: dict[str, int]) -> tuple[Hints, list[str], list[str | None]]:
     """What the sources know; which of them could not be asked, and why; how those that are stores name blobs.
 
     Of one that could not be asked, nothing is taken.
     """
     hints = Hints(blobs={(bytes.fromhex(name), size) for name, size in present.items()})
     refused: list[str] = []
-    algorithms: list[str] = []
+    algorithms: list[str | None] = []
     for source in sources:
         try:
             with ExitStack() as stack:
                 store = _as_store(source, stack)
                 told = _hints_of(store)
-                theirs = getattr(source if store is None else store, "hash_algorithm", None)
+                theirs = named_by(source if store is None else store)
         except WorldError as error:
             refused.append(f"{name_of(source)}: {error}")
             continue
@@ -129,8 +125,7 @@ def _hints(sources: list[RepairSource], present: dict[str, int]) -> tuple[Hints,
         hints.pins |= told.pins
         hints.snapshots.extend(told.snapshots)
         hints.keys.extend(told.keys)
-        if theirs is not None:  # of what is no store of ours, it may be text
-            algorithms.append(theirs.value if isinstance(theirs, HashAlgorithm) else theirs)
+        algorithms.append(theirs)
     return hints, refused, algorithms
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from agent_world_distfs.engine.full_disk import removing
 from agent_world_distfs.engine.intake import Intake
+from agent_world_distfs.engine.other_stores import named_by, require_algorithm
 from agent_world_distfs.errors import InvalidInputError
 from agent_world_distfs.protocols import BlobFiles, BlobRow, BlobStore, Catalog, CatalogWriter
 from agent_world_distfs.records import BlobStat, HashAlgorithm
@@ -35,11 +36,7 @@ class StoreBase:
         return removing(self._catalog, self._blobs, lambda: self._catalog.write(change))
 
     def _require_algorithm(self, source: BlobStore) -> None:
-        theirs = getattr(source, "hash_algorithm", self.hash_algorithm)
-        ours = self.hash_algorithm.value
-        theirs = theirs.value if isinstance(theirs, HashAlgorithm) else theirs  # of others, it may be text
-        if theirs != ours:
-            raise InvalidInputError(f"the source names blobs by {theirs}, this store by {ours}")
+        require_algorithm(named_by(source), self.hash_algorithm)
 
 
 def stat_row(_: CatalogWriter, row: BlobRow) -> BlobStat:
