@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import random
@@ -15,11 +14,7 @@ import apsw
 import pytest
 
 from agent_world_distfs import (
-    BlobNotFoundError,
-    Data,
-    HashAlgorithm,
     IncompatibleStoreError,
-    InvalidInputError,
     LocalCasStore,
     NotFoundError,
     RepairReport,
@@ -29,23 +24,14 @@ from agent_world_distfs import (
     repair_store,
 )
 from agent_world_distfs.catalog.pages import PageFile
-from behind import blob_file, look
+from behind import blob_file
 from children import MakeDisk
-
-PAGE = 4096
-FILES = {f"dir/{number:03}": b"%d" % number * (number + 1) for number in range(200)}
-FILES |= {f"large/{number}": bytes([number]) * (9_000 + number) for number in range(5)}
+from lost_catalogs import PAGE, assert_restored, blank, contents, expected, fill
 
 
 @pytest.fixture
 def filled(location: Path) -> Path:
-    with LocalCasStore(location) as store:
-        for path, data in FILES.items():
-            store.write_file(path, b"before " + data)
-            store.write_file(path, data)
-        store.delete_file("dir/007")
-        store.pin(store.put_bytes(b"pinned"))
-        store.prune_orphan_blobs()
+    fill(location)
     return location
 
 
@@ -55,32 +41,6 @@ def peer(filled: Path, other_store: LocalCasStore) -> LocalCasStore:
         other_store.pull_index(store)
         other_store.put_bytes(b"pinned")
     return other_store
-
-
-def expected() -> dict[str, bytes]:
-    return {path: data for path, data in FILES.items() if path != "dir/007"}
-
-
-def contents(location: Path) -> dict[str, bytes]:
-    with LocalCasStore(location) as store:
-        assert store.audit_file_index(verify=True).is_sound()
-        return {file.path: store.read_file(file.path) for file in store.iter_files()}
-
-
-def assert_restored(location: Path, report: RepairReport) -> None:
-    assert report.is_whole()
-    assert contents(location) == expected()
-    with LocalCasStore(location) as store:
-        assert store.list_pins() == [store.hash_bytes(b"pinned")]
-        store.write_file("next", b"next")
-        assert report.salvaged_from is not None
-        assert (location / report.salvaged_from).exists()
-
-
-def blank(location: Path, first: int, last: int) -> None:
-    with (location / "catalog.db").open("r+b") as file:
-        file.seek(first * PAGE)
-        file.write(bytes((last - first) * PAGE))
 
 
 def test_a_whole_catalog_stays(filled: Path) -> None:
@@ -360,106 +320,3 @@ def test_a_stray_file_that_the_disk_cannot_read_keeps_no_catalog_from_being_buil
     assert stray.exists()
     with LocalCasStore(filled) as store:
         assert not store.has(stray.name)
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o664])
-def test_a_catalog_that_was_built_anew_is_for_those_who_could_use_the_damaged_one(
-    filled: Path, mode: int
-) -> None:
-    catalog = filled / "catalog.db"
-    catalog.chmod(mode)
-    owner = (12_345, 23_456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-    os.chown(catalog, *owner)
-    blank(filled, 0, 1)
-    report = repair_store(filled)
-    assert report.salvaged_from is not None
-    status = catalog.stat()
-    assert (oct(status.st_mode & 0o777), status.st_uid, status.st_gid) == (oct(mode), *owner)
-    assert contents(filled) == expected()
-
-
-def test_a_source_with_another_algorithm_is_refused_before_anything_is_built_anew(
-    filled: Path, tmp_path: Path
-) -> None:
-    LocalCasStore(tmp_path / "other", hash_algorithm=HashAlgorithm.SHA256).close()
-    blank(filled, 6, 12)
-    for source in (tmp_path / "other", LocalCasStore(tmp_path / "other")):
-        with pytest.raises(InvalidInputError, match="by sha256, this store by blake3"):
-            repair_store(filled, [source])
-    assert not list(filled.glob("catalog.db.*"))
-    assert os.listdir(filled / "tmp") == []
-    assert repair_store(filled).salvaged_from is not None
-
-
-class StoreOfOthers:
-    """A source that is not ours; looks around when it is asked."""
-
-    def __init__(self, named: str, look_around: Callable[[], None] = lambda: None) -> None:
-        self._named, self._look_around = named, look_around
-
-    @property
-    def hash_algorithm(self) -> str:
-        self._look_around()
-        return self._named
-
-    def put(self, content_hash: str, data: Data) -> None:
-        raise NotImplementedError
-
-    def get(self, content_hash: str) -> bytes:
-        raise BlobNotFoundError(content_hash)
-
-    def has(self, content_hash: str) -> bool:
-        return False
-
-    def put_bytes(self, data: Data) -> str:
-        raise NotImplementedError
-
-
-def test_no_number_comes_again_where_all_commits_are_lost_twice(filled: Path) -> None:
-    numbers = []
-    for _ in range(2):
-        with contextlib.closing(apsw.Connection(str(filled / "catalog.db"))) as connection:
-            connection.execute("DELETE FROM commits")
-            connection.execute("VACUUM")
-        repair_store(filled)
-        with LocalCasStore(filled) as store:
-            numbers.append(store.last_seq())
-            store.write_file("since", b"since")
-    assert numbers[1] > numbers[0] + 1
-
-
-def test_a_source_may_name_its_algorithm_in_text(filled: Path) -> None:
-    blank(filled, 0, 1)
-    with pytest.raises(InvalidInputError, match="by sha256, this store by blake3"):
-        repair_store(filled, [StoreOfOthers("sha256")])
-    assert_restored(filled, repair_store(filled, [StoreOfOthers("blake3")]))
-
-
-def test_what_a_repair_builds_is_for_nobody_else_meanwhile(filled: Path) -> None:
-    blank(filled, 0, 1)
-    modes: set[int] = set()
-
-    def look_around() -> None:
-        modes.update(each.stat().st_mode & 0o777 for each in (filled / "tmp").glob("repair-*"))
-
-    repair_store(filled, [StoreOfOthers("blake3", look_around)])
-    assert modes == {0o700}
-
-
-def test_snapshots_that_are_lost_are_counted_and_the_index_is_proven_all_the_same(filled: Path) -> None:
-    with LocalCasStore(filled) as store:
-        for name in ("monday", "tuesday"):
-            store.snapshot(name)
-    ((page,),) = look(filled, "SELECT rootpage FROM sqlite_schema WHERE name = 'snapshots'")
-    assert isinstance(page, int)
-    shutil.copytree(filled, filled.with_name("backup"))
-    blank(filled, page - 1, page)
-    tried = repair_store(filled, dry_run=True)
-    report = repair_store(filled)
-    for each in (tried, report):
-        assert (each.is_index_proven, each.is_proven, each.is_whole()) == (True, False, False)
-        assert (each.missing_snapshots, each.missing_pins, each.lost_files) == (2, 0, 0)
-    assert contents(filled) == expected()
-    assert report.salvaged_from is not None
-    os.rename(filled / report.salvaged_from, filled / "catalog.db")
-    assert repair_store(filled, [filled.with_name("backup")]).missing_snapshots == 0
